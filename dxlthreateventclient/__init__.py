@@ -1,0 +1,23 @@
+"""Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
+
+import logging
+
+from dxlthreateventclient._version import __version__
+from dxlthreateventclient.callbacks import CommonThreatEventCallback
+from dxlthreateventclient.client import CommonThreatEventClient
+from dxlthreateventclient.payload import ThreatEventDecodeError
+
+__all__ = [
+    "CommonThreatEventCallback",
+    "CommonThreatEventClient",
+    "ThreatEventDecodeError",
+    "__version__",
+    "get_version",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def get_version() -> str:
+    """Return the version of this package."""
+    return __version__

@@ -1,0 +1,7 @@
+"""``python -m dxlthreateventclient``."""
+
+import sys
+
+from dxlthreateventclient.cli import main
+
+sys.exit(main())

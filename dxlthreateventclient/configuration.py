@@ -1,0 +1,72 @@
+"""A client configuration that is complete, or an error that says what to fill in."""
+
+import re
+import ssl
+from os import PathLike
+from pathlib import Path
+
+from dxlclient.client_config import DxlClientConfig
+
+# A setting whose value is still a placeholder of the template, such as <path-to-client-certificate>.
+_UNFILLED = re.compile(r"^\s*([^#;=\s][^=\n]*?)\s*=[^#\n]*<[^<>\n]+>", re.MULTILINE)
+
+
+class ConfigurationError(ValueError):
+    """Raised when a DXL client cannot be made from a configuration file. Its message says what to mend."""
+
+
+def load_configuration(config_file: str | PathLike[str]) -> DxlClientConfig:
+    """Load a ``dxlclient.config`` file, and check that a client can be made from it.
+
+    :param config_file: the path of the file; ``python -m dxlclient provisionconfig`` writes one
+    :return: the configuration, for ``DxlClient``
+    :raise ConfigurationError: if the file, a certificate or the key is missing or unreadable, or a setting is
+        missing, malformed or still a placeholder
+    """
+    path = Path(config_file)
+    try:
+        unfilled = _UNFILLED.findall(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read the configuration {path}: {error.strerror};"
+            " 'python -m dxlclient provisionconfig' makes one"
+        ) from error
+    if unfilled:
+        raise ConfigurationError(f"{path} is a template still: fill in {', '.join(unfilled)}")
+    try:
+        config = DxlClientConfig.create_dxl_config_from_file(str(path))
+    except Exception as error:  # dxlclient and ConfigObj raise what they like, down to bare Exception
+        raise ConfigurationError(f"{path} is no valid configuration: {error}") from error
+    if not config.brokers:
+        raise ConfigurationError(f"{path} names no broker: add one to the section Brokers")
+    _check_certificates(path, config)
+    return config
+
+
+def _check_certificates(path: Path, config: DxlClientConfig) -> None:
+    for setting, file in (
+        ("BrokerCertChain", config.broker_ca_bundle),
+        ("CertFile", config.cert_file),
+        ("PrivateKey", config.private_key),
+    ):
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{path}: the file of {setting} cannot be read: {file}: {error.strerror}"
+            ) from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(config.broker_ca_bundle)
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"{path}: the file of BrokerCertChain holds no CA certificates:"
+            f" {config.broker_ca_bundle}: {error}"
+        ) from error
+    try:
+        context.load_cert_chain(config.cert_file, config.private_key)
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"{path}: the files of CertFile and PrivateKey are no certificate and its key:"
+            f" {config.cert_file}, {config.private_key}: {error}"
+        ) from error

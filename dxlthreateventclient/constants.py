@@ -1,0 +1,112 @@
+"""The names of the keys of a threat event, one class for each level of the message."""
+
+
+class ThreatEventProps:
+    """The top level of the message."""
+
+    EVENT_MESSAGE_TYPE = "eventMessageType"
+    EVENT_MESSAGE_VERSION = "eventMessageVersion"
+    EVENT = "event"
+    RECEIVED_UTC = "_receivedUTC"
+
+
+class EventProps:
+    """The ``event`` object."""
+
+    CATEGORY = "category"
+    EVENT_DESCRIPTION = "eventDesc"
+    EVENT_ID = "id"
+    THREAT_ACTION_TAKEN = "threatActionTaken"
+    THREAT_HANDLED = "threatHandled"
+    THREAT_NAME = "threatName"
+    THREAT_SEVERITY = "threatSeverity"
+    THREAT_TYPE = "threatType"
+    URI = "uri"
+    ANALYZER = "analyzer"
+    ENTITY = "entity"
+    FILES = "files"
+    OTHER_DATA = "otherData"
+    SOURCE = "source"
+    TARGET = "target"
+    RECEIVED_UTC = "_receivedUTC"
+
+
+class AnalyzerProps:
+    """The ``event.analyzer`` object: the product that detected the threat."""
+
+    CONTENT_VERSION = "contentVersion"
+    DETECTION_METHOD = "detectionMethod"
+    DETECTED_UTC = "detectedUTC"
+    ENGINE_VERSION = "engineVersion"
+    HOST_NAME = "hostName"
+    ID = "id"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    MAC = "mac"
+    NAME = "name"
+    VERSION = "version"
+
+
+class EntityProps:
+    """The ``event.entity`` object: the managed device or user."""
+
+    GROUP_NAME = "groupName"
+    ID = "id"
+    NODE_TEXT_PATH = "_nodeTextPath"
+    OS_PLATFORM = "osPlatform"
+    OS_TYPE = "osType"
+    RULE_NAME = "ruleName"
+    SESSION_ID = "sessionId"
+    TYPE = "type"
+
+
+class FilesProps:
+    """An object in the ``event.files`` array."""
+
+    NAME = "name"
+    HASH = "hash"
+
+
+class HashProps:
+    """The ``hash`` object of a file."""
+
+    MD5 = "MD5"
+    SHA1 = "SHA-1"
+    SHA256 = "SHA-256"
+
+
+class SourceProps:
+    """The ``event.source`` object: where the threat came from."""
+
+    HOST_NAME = "hostName"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    MAC = "mac"
+    PORT = "port"
+    PROCESS_NAME = "processName"
+    URL = "url"
+    USER_NAME = "userName"
+
+
+class TargetProps:
+    """The ``event.target`` object: what the threat hit."""
+
+    FILE_NAME = "fileName"
+    HOST_NAME = "hostName"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    MAC = "mac"
+    PORT = "port"
+    PROCESS_NAME = "processName"
+    PROTOCOL = "protocol"
+    USER_NAME = "userName"
+
+
+class OtherDataProps:
+    """The keys of the ``event.otherData`` object that are always there."""
+
+    COUNT = "count"
+    DEFINED_AT = "definedAt"
+    RESPONSE_EVENT_TYPE = "responseEventType"
+    RESPONSE_RULE_NAME = "responseRuleName"
+    THREAT_SEVERITY_STRING = "threatSeverityString"

@@ -1,0 +1,97 @@
+"""From the bytes of a DXL message to the dictionary of a threat event."""
+
+import json
+import math
+import reprlib
+from typing import Any, NoReturn
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TRAILING = b"\0 \t\n\r\v\f"
+_SHOWN = 40
+
+
+class ThreatEventDecodeError(ValueError):
+    """Raised when a payload is no threat event: it is not a JSON object in UTF-8.
+
+    Its message names the reason, the size of the payload in bytes, and its first bytes.
+    """
+
+    reason: str
+    """What is wrong with the payload."""
+
+    payload: Any
+    """The payload as it came: normally ``bytes``, but a DXL message can carry any MessagePack value."""
+
+    def __init__(self, reason: str, payload: Any) -> None:
+        super().__init__(reason, payload)
+        self.reason = reason
+        self.payload = payload
+
+    def __str__(self) -> str:
+        if not isinstance(self.payload, bytes):
+            return f"{self.reason}: {reprlib.repr(self.payload)}"
+        ellipsis = "..." if len(self.payload) > _SHOWN else ""
+        return f"{self.reason} (payload of {len(self.payload)} bytes: {self.payload[:_SHOWN]!r}{ellipsis})"
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        # float() turns 1e999 into infinity, which no JSON encoder could write again.
+        raise ValueError(f"the number {reprlib.repr(digits)} is too large")
+    return number
+
+
+# Made once: json.loads() makes a new decoder for each call that has hooks.
+_decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite_float)
+
+
+def decode_threat_event(payload: bytes) -> dict[str, Any]:
+    r"""Decode the payload of a DXL message into the dictionary of a threat event.
+
+    The payload has to be a JSON object in UTF-8. A leading byte order mark and trailing NUL bytes and
+    white space, which some DXL publishers add, are accepted.
+
+    :param payload: the payload of a ``dxlclient.message.Event``
+    :return: the decoded JSON object
+    :raise ThreatEventDecodeError: if the payload is anything else
+
+    >>> decode_threat_event(b'{"event": {"threatName": "EICAR"}}\n\0')
+    {'event': {'threatName': 'EICAR'}}
+    """
+    if not isinstance(payload, bytes):
+        raise ThreatEventDecodeError(f"payload is of type {type(payload).__name__}, not bytes", payload)
+    document = payload.rstrip(_TRAILING).removeprefix(_BYTE_ORDER_MARK)
+    if not document:
+        raise ThreatEventDecodeError("payload is empty", payload)
+    try:
+        threat_event = _decoder.decode(document.decode())
+    except UnicodeDecodeError as error:
+        raise ThreatEventDecodeError(f"payload is not UTF-8: {error.reason}", payload) from error
+    except RecursionError as error:
+        raise ThreatEventDecodeError("payload is nested too deeply", payload) from error
+    except ValueError as error:
+        raise ThreatEventDecodeError(f"payload is not JSON: {error}", payload) from error
+    if not isinstance(threat_event, dict):
+        raise ThreatEventDecodeError(
+            f"payload is a JSON {_json_type(threat_event)}, not a JSON object", payload
+        )
+    return threat_event
+
+
+def _json_type(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "number"

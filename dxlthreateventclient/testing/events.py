@@ -1,0 +1,219 @@
+"""Threat events as ePO would send them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from itertools import cycle
+from typing import Any
+
+from dxlclient.client import DxlClient
+from dxlclient.exceptions import DxlException
+from dxlclient.message import Event
+
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
+
+
+def sample_threat_event(**overrides: Any) -> dict[str, Any]:
+    """Return a new, complete and realistic threat event, detected now.
+
+    :param overrides: values for keys of the ``event`` object or of the top level. A dictionary changes the
+        keys it names and leaves the others of that object; any other value replaces.
+    :return: the threat event, as a callback would receive it
+    :raise TypeError: if a threat event has no such key
+
+    >>> event = sample_threat_event(threatName="EICAR test file", target={"hostName": "LAB-7"})["event"]
+    >>> event["threatName"], event["target"]["hostName"], event["target"]["processName"]
+    ('EICAR test file', 'LAB-7', 'IEXPLORE.EXE')
+    """
+    threat_event = _buffer_overflow(datetime.now(timezone.utc))
+    for key, value in overrides.items():
+        for level in (threat_event, threat_event["event"]):
+            if key in level:
+                _merge(level, {key: value})
+                break
+        else:
+            raise TypeError(
+                f"a threat event has no key {key!r}: use one of the top level ({', '.join(threat_event)})"
+                f" or of its event ({', '.join(threat_event['event'])})"
+            )
+    return threat_event
+
+
+def _merge(target: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def varied_threat_events() -> Iterator[dict[str, Any]]:
+    """Yield sample events of different threats, hosts and severities, for ever."""
+    for overrides in cycle(_VARIATIONS):
+        yield sample_threat_event(**overrides)
+
+
+def publish_threat_event(
+    dxl_client: DxlClient, threat_event: Mapping[str, Any], topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
+) -> Event:
+    """Publish a threat event as ePO does: as JSON in UTF-8.
+
+    :param dxl_client: a connected client
+    :param threat_event: the threat event
+    :param topic: the topic to publish it on
+    :return: the DXL event that was sent; receivers see its ``message_id``
+    :raise DxlException: if the client is not connected, in which case the event would be lost
+    :raise ValueError: if the threat event holds NaN or an infinite number, which JSON has not
+    :raise TypeError: if the threat event holds a value that JSON cannot express
+    """
+    if not dxl_client.connected:
+        raise DxlException("the DXL client is not connected: call connect() before publishing")
+    event = Event(topic)
+    event.payload = json.dumps(threat_event, allow_nan=False).encode()
+    dxl_client.send_event(event)
+    return event
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _buffer_overflow(detected: datetime) -> dict[str, Any]:
+    return {
+        "event": {
+            "_receivedUTC": _utc(detected),
+            "analyzer": {
+                "contentVersion": "",
+                "detectedUTC": _utc(detected),
+                "detectionMethod": "Exploit Prevention",
+                "engineVersion": "",
+                "hostName": "WS-0117",
+                "id": "ENDP_AM_1020",
+                "ipv4": "10.0.0.10",
+                "ipv6": "0:0:0:0:0:FFFF:0A00:000A",
+                "mac": "001122334455",
+                "name": "McAfee Endpoint Security",
+                "version": "10.5.0",
+            },
+            "category": "Host intrusion buffer overflow",
+            "entity": {
+                "_nodeTextPath": "My Organization\\Workstations",
+                "groupName": None,
+                "id": "11111111-2222-3333-4444-555555555555",
+                "osPlatform": "Workstation",
+                "osType": "Windows 10",
+                "ruleName": None,
+                "sessionId": None,
+                "type": "device",
+            },
+            "eventDesc": "Buffer Overflow detected and blocked (GBOP)",
+            "files": [],
+            "id": 18052,
+            "otherData": {
+                "count": "1",
+                "definedAt": "My Organization",
+                "responseEventType": "Threat",
+                "responseRuleName": "Send DXL Threat Event",
+                "sc_evtFileMd5": "{sc_evtFileMd5}",
+                "threatSeverityString": "Critical",
+            },
+            "source": {
+                "hostName": "",
+                "ipv4": "10.0.0.10",
+                "ipv6": "0:0:0:0:0:FFFF:0A00:000A",
+                "mac": "",
+                "port": None,
+                "processName": "",
+                "url": "",
+                "userName": "",
+            },
+            "target": {
+                "fileName": "C:\\Program Files\\Internet Explorer\\IEXPLORE.EXE",
+                "hostName": "WS-0117",
+                "ipv4": "10.0.0.10",
+                "ipv6": "0:0:0:0:0:FFFF:0A00:000A",
+                "mac": "",
+                "port": 0,
+                "processName": "IEXPLORE.EXE",
+                "protocol": "",
+                "userName": "CORP\\alice",
+            },
+            "threatActionTaken": "blocked",
+            "threatHandled": 1,
+            "threatName": "ExP:Heap",
+            "threatSeverity": 2,
+            "threatType": "Exploit Prevention",
+            "uri": None,
+        },
+        "eventMessageType": "McAfee Common Event",
+        "eventMessageVersion": "1.0",
+    }
+
+
+def _variation(host: str, ip: str, **overrides: Any) -> dict[str, Any]:
+    mapped = "0:0:0:0:0:FFFF:{:02X}{:02X}:{:02X}{:02X}".format(*map(int, ip.split(".")))
+    place = {"hostName": host, "ipv4": ip, "ipv6": mapped}
+    overrides["analyzer"] = place | overrides.get("analyzer", {})
+    overrides["target"] = place | overrides["target"]
+    overrides["source"] = {"ipv4": ip, "ipv6": mapped} | overrides.get("source", {})
+    return overrides
+
+
+_VARIATIONS: list[dict[str, Any]] = [
+    {},
+    _variation(
+        "WS-0204",
+        "10.0.0.24",
+        analyzer={"detectionMethod": "On-Access Scan", "engineVersion": "6010.8670"},
+        category="Malware detected",
+        eventDesc="Infected file deleted",
+        files=[{"name": "eicar.com", "hash": {"MD5": "44d88612fea8a8f36de82e1278abb02f"}}],
+        id=1027,
+        target={
+            "fileName": "C:\\Users\\bob\\Downloads\\eicar.com",
+            "processName": "explorer.exe",
+            "userName": "CORP\\bob",
+        },
+        threatActionTaken="IDS_ALERT_ACT_TAK_DEL",
+        threatName="EICAR test file",
+        threatSeverity=2,
+        threatType="test",
+    ),
+    _variation(
+        "SRV-DB-01",
+        "10.0.1.5",
+        analyzer={"detectionMethod": "Firewall"},
+        category="Network intrusion detected",
+        entity={"osPlatform": "Server", "osType": "Windows Server 2019"},
+        eventDesc="Connection attempt blocked",
+        id=35002,
+        otherData={"threatSeverityString": "Notice"},
+        source={"hostName": "ATTACKER-VM", "ipv4": "10.0.9.77", "port": 50814},
+        target={
+            "fileName": "",
+            "port": 1433,
+            "processName": "sqlservr.exe",
+            "protocol": "TCP",
+            "userName": "NT AUTHORITY\\SYSTEM",
+        },
+        threatName="Port scan",
+        threatSeverity=5,
+        threatType="Firewall",
+    ),
+    _variation(
+        "WS-0342",
+        "10.0.0.87",
+        analyzer={"detectionMethod": "Web Control"},
+        category="Web filtering",
+        eventDesc="Access to a malicious site was not blocked",
+        id=18600,
+        otherData={"threatSeverityString": "Warning"},
+        source={"url": "http://malware.example/payload"},
+        target={"fileName": "", "processName": "chrome.exe", "protocol": "HTTP", "userName": "CORP\\carol"},
+        threatActionTaken="none",
+        threatHandled=0,
+        threatName="Malicious site",
+        threatSeverity=4,
+        threatType="Web",
+    ),
+]

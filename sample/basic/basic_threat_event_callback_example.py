@@ -1,0 +1,44 @@
+"""Receives ePO threat events and prints them, until Ctrl-C."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dxlclient.client import DxlClient
+from dxlclient.message import Event
+
+from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
+
+sys.path.append(str(Path(__file__).parents[1]))
+from common import client_config
+
+
+class PrintThreatEvent(CommonThreatEventCallback):
+    """Prints each threat event as JSON."""
+
+    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+        """Print the topic and the threat event."""
+        print(f"Threat event on topic: {original_event.destination_topic}")
+        print(json.dumps(threat_event_dict, sort_keys=True, indent=4), flush=True)
+
+
+def main() -> None:
+    """Connect to the fabric, add the callback and wait."""
+    with DxlClient(client_config()) as dxl_client:
+        dxl_client.connect()
+
+        client = CommonThreatEventClient(dxl_client)
+        client.add_epo_threat_event_response_callback(PrintThreatEvent())
+
+        print("Waiting for threat events...", flush=True)
+        while True:
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
