@@ -6,11 +6,13 @@ from dxlthreateventclient._version import __version__
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.payload import ThreatEventDecodeError
+from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
     "ThreatEventDecodeError",
+    "ThreatEventStream",
     "__version__",
     "get_version",
 ]

@@ -1,14 +1,16 @@
-"""From a DXL event to the method of a user."""
+"""From a DXL event to the method, or the function, of a user."""
 
-import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
-from dxlthreateventclient.payload import ThreatEventDecodeError, decode_threat_event
+from dxlthreateventclient.errors import hand_over, log_error
+from dxlthreateventclient.payload import decode_threat_event
 
-logger = logging.getLogger(__name__)
+ThreatEventFunction: TypeAlias = Callable[[dict[str, Any], Event], object]
+ErrorFunction: TypeAlias = Callable[[BaseException, Event], object]
 
 
 class CommonThreatEventCallback(EventCallback):
@@ -26,14 +28,14 @@ class CommonThreatEventCallback(EventCallback):
     def on_event(self, event: Event) -> None:
         """Decode the event and hand it to :meth:`on_threat_event`. Called by dxlclient; not to be overridden.
 
+        Whatever goes wrong is handed to :meth:`on_threat_event_error`. Nothing is raised.
+
         :param event: the DXL event
         """
         try:
-            threat_event = decode_threat_event(event.payload)
-        except ThreatEventDecodeError as error:
-            self.on_threat_event_error(error, event)
-        else:
-            self.on_threat_event(threat_event, event)
+            self.on_threat_event(decode_threat_event(event.payload), event)
+        except BaseException as error:  # noqa: BLE001 - SystemExit would end dxlclient's only worker
+            hand_over(self.on_threat_event_error, error, event)
 
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
         """Handle a threat event. To be overridden.
@@ -47,15 +49,36 @@ class CommonThreatEventCallback(EventCallback):
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
         """Handle an event that could not be handled. Override it to keep or report such events.
 
-        The default logs an error with the topic, the message id and the reason.
+        The default logs an error with the topic, the message id and the reason. What this method raises is
+        logged; the events that follow, and other callbacks, are not concerned.
 
         :param error: a :class:`~dxlthreateventclient.payload.ThreatEventDecodeError` if the payload could
-            not be decoded
+            not be decoded, else what :meth:`on_threat_event` raised (``SystemExit`` included)
         :param original_event: the DXL event; its ``payload`` is what arrived
         """
-        logger.error(
-            "Cannot decode message %s on topic %s: %s",
-            original_event.message_id,
-            original_event.destination_topic,
-            error,
-        )
+        log_error(error, original_event)
+
+
+class FunctionCallback(CommonThreatEventCallback):
+    """Calls a function for each threat event, and is equal to it, so that dxlclient finds it to remove it."""
+
+    def __init__(self, function: ThreatEventFunction, on_error: ErrorFunction | None = None) -> None:
+        super().__init__()
+        self._function = function
+        self._on_error = on_error or log_error
+
+    def on_threat_event(  # noqa: D102
+        self, threat_event_dict: dict[str, Any], original_event: Event
+    ) -> None:
+        self._function(threat_event_dict, original_event)
+
+    def on_threat_event_error(  # noqa: D102
+        self, error: BaseException, original_event: Event
+    ) -> None:
+        self._on_error(error, original_event)
+
+    def __eq__(self, other: object) -> bool:
+        return self._function == (other._function if isinstance(other, FunctionCallback) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._function)

@@ -1,17 +1,26 @@
 """Which callback listens on which topic."""
 
 import inspect
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
 from typing import TypeAlias
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
+from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
+from dxlthreateventclient.callbacks import ErrorFunction, FunctionCallback, ThreatEventFunction
+from dxlthreateventclient.payload import ThreatEventDecodeError
+from dxlthreateventclient.stream import ThreatEventStream
+from dxlthreateventclient.subscriptions import DxlCallback, Subscriptions
 
 EPO_THREAT_EVENT_RESPONSE_TOPIC = "/mcafee/event/epo/threat/response"
 """The topic on which ePO's automatic response *Send DXL Threat Event* publishes."""
 
-Callback: TypeAlias = EventCallback | type[EventCallback]
+ThreatEventCallback: TypeAlias = DxlCallback | ThreatEventFunction
 
 
 class CommonThreatEventClient:
@@ -21,67 +30,179 @@ class CommonThreatEventClient:
 
         with DxlClient(config) as dxl_client:
             dxl_client.connect()
-            client = CommonThreatEventClient(dxl_client)
-            client.add_epo_threat_event_response_callback(MyCallback())
+            with CommonThreatEventClient(dxl_client) as client:
+                client.add_epo_threat_event_response_callback(MyCallback())
+
+    Leaving the ``with`` block removes what was added through this client. All methods may be called from any
+    thread, inside a callback too: there they take effect for the next event, and do not wait for the broker.
 
     :param dxl_client: the DXL client to receive with. It stays the caller's, who connects and destroys it;
         callbacks may be added before it connects.
+    :raise TypeError: if it is no DXL client
     """
 
     def __init__(self, dxl_client: DxlClient) -> None:
-        self._dxl_client = dxl_client
+        if not hasattr(dxl_client, "add_event_callback"):
+            raise TypeError(
+                f"{dxl_client!r} is no DXL client: pass an instance of dxlclient.client.DxlClient"
+            )
+        self._subscriptions = Subscriptions(dxl_client)
+        self._added: list[tuple[str, DxlCallback]] = []
+        self._added_lock = threading.Lock()
 
-    def add_epo_threat_event_response_callback(self, threat_event_callback: Callback) -> None:
+    def __enter__(self) -> "CommonThreatEventClient":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._added_lock:
+            added, self._added = self._added, []
+        for _, callback in added:
+            if isinstance(callback, ThreatEventStream):
+                callback.close()
+        self._subscriptions.remove(added)
+
+    def add_epo_threat_event_response_callback(
+        self, threat_event_callback: ThreatEventCallback, *, on_error: ErrorFunction | None = None
+    ) -> None:
         """Add a callback for the threat events of ePO's automatic response.
 
         :param threat_event_callback: see :meth:`add_threat_event_callback`
+        :param on_error: see :meth:`add_threat_event_callback`
         :raise TypeError: if it is no callback
         """
-        self.add_threat_event_callback(threat_event_callback)
+        self.add_threat_event_callback(threat_event_callback, on_error=on_error)
 
-    def remove_epo_threat_event_response_callback(self, threat_event_callback: Callback) -> None:
+    def remove_epo_threat_event_response_callback(self, threat_event_callback: ThreatEventCallback) -> None:
         """Remove a callback that :meth:`add_epo_threat_event_response_callback` added.
 
-        :param threat_event_callback: the callback that was added
+        :param threat_event_callback: the callback that was added; one that is not there is no error
         :raise TypeError: if it is no callback
         """
         self.remove_threat_event_callback(threat_event_callback)
 
     def add_threat_event_callback(
-        self, threat_event_callback: Callback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
+        self,
+        threat_event_callback: ThreatEventCallback,
+        topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC,
+        *,
+        on_error: ErrorFunction | None = None,
     ) -> None:
-        """Add a callback for the threat events on a topic.
+        """Add a callback for the threat events on a topic. Adding it twice is adding it once.
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
-            or such a class, of which dxlclient then makes a new instance for each event
+            or such a class, of which dxlclient then makes a new instance for each event, or a function that
+            is called with the threat event as a dictionary and the DXL event
         :param topic: the topic, or a filter that ends in ``/#``
-        :raise TypeError: if it is no callback
+        :param on_error: for a function only: called with the error and the DXL event where the payload could
+            not be decoded or the function raised; the default logs an error
+        :raise TypeError: if it is no callback, or if it is asynchronous
+        :raise ValueError: if no event could arrive under this topic
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
-        _check(threat_event_callback)
-        self._dxl_client.add_event_callback(topic, threat_event_callback)
+        callback = _callback(threat_event_callback, on_error)
+        _check_topic(topic)
+        if self._subscriptions.add(topic, callback):
+            with self._added_lock:
+                self._added.append((topic, callback))
 
     def remove_threat_event_callback(
-        self, threat_event_callback: Callback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
+        self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
-        """Remove a callback that :meth:`add_threat_event_callback` added.
+        """Remove a callback that :meth:`add_threat_event_callback` added. Others on the topic stay.
 
-        :param threat_event_callback: the callback that was added
+        :param threat_event_callback: the callback that was added; one that is not there is no error
         :param topic: the topic it was added for
         :raise TypeError: if it is no callback
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
-        _check(threat_event_callback)
-        self._dxl_client.remove_event_callback(topic, threat_event_callback)
+        callback = _callback(threat_event_callback)
+        with self._added_lock:
+            if (topic, callback) in self._added:
+                self._added.remove((topic, callback))
+        self._subscriptions.remove([(topic, callback)])
+
+    def threat_events(
+        self,
+        topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC,
+        *,
+        max_buffered: int = 10_000,
+        on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
+    ) -> ThreatEventStream:
+        """Return the threat events on a topic as a stream, for a ``for`` loop on the caller's own thread.
+
+        .. code-block:: python
+
+            with client.threat_events() as events:
+                for threat_event, original_event in events:
+                    print(threat_event["event"]["threatName"])
+                    break
+
+        The stream listens from the start of its ``with`` block to the end.
+
+        :param topic: the topic, or a filter that ends in ``/#``
+        :param max_buffered: how many events wait in memory until the loop takes them. When there are as many,
+            dxlclient waits, and so in the end does the broker.
+        :param on_error: called, on the thread of the loop, with the error and the DXL event where a payload
+            could not be decoded; the default logs an error
+        :raise ValueError: if no event could arrive under this topic, or nothing could be buffered
+        """
+        _check_topic(topic)
+        return ThreatEventStream(
+            partial(self.add_threat_event_callback, topic=topic),
+            partial(self.remove_threat_event_callback, topic=topic),
+            max_buffered=max_buffered,
+            on_error=on_error,
+        )
 
     convert_aggregate_fields = staticmethod(other_data.convert_aggregate_fields)
     create_dict_from_aggregate_listOf = staticmethod(other_data.create_dict_from_aggregate_listOf)
     create_set_from_aggregate_setOf = staticmethod(other_data.create_set_from_aggregate_setOf)
 
 
-def _check(threat_event_callback: Callback) -> None:
-    kind = threat_event_callback if inspect.isclass(threat_event_callback) else type(threat_event_callback)
-    if not issubclass(kind, EventCallback):
+def _callback(
+    threat_event_callback: ThreatEventCallback, on_error: ErrorFunction | None = None
+) -> DxlCallback:
+    """Return what dxlclient is given: an EventCallback as it is, a function in a FunctionCallback."""
+    is_class = inspect.isclass(threat_event_callback)
+    if isinstance(threat_event_callback, EventCallback) or (
+        is_class and issubclass(threat_event_callback, EventCallback)
+    ):
+        if on_error is not None:
+            raise TypeError("on_error goes with a function: override on_threat_event_error of the callback")
+        _check_synchronous(getattr(threat_event_callback, "on_threat_event", None))
+        return threat_event_callback
+    if is_class or not callable(threat_event_callback):
         raise TypeError(
             f"{threat_event_callback!r} is no callback: pass an instance of a subclass of"
-            " CommonThreatEventCallback"
+            " CommonThreatEventCallback, or a function"
+        )
+    _check_synchronous(threat_event_callback)
+    return FunctionCallback(threat_event_callback, on_error)
+
+
+def _check_synchronous(handler: object) -> None:
+    if inspect.iscoroutinefunction(handler):
+        raise TypeError(
+            f"{handler!r} is asynchronous, and nothing would await it: pass a function that hands the event to"
+            " the event loop, with asyncio.run_coroutine_threadsafe()"
+        )
+
+
+def _check_topic(topic: str) -> None:
+    levels = topic.split("/")
+    if (
+        not topic
+        or "+" in topic
+        or "#" in topic.removesuffix("#")
+        or (topic[-1] == "#" and levels[-1] != "#")
+    ):
+        raise ValueError(
+            f"{topic!r} is no topic that dxlclient can receive on: pass an exact topic, or a filter that ends"
+            " in '/#'"
         )
