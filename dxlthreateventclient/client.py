@@ -169,15 +169,14 @@ def _callback(
     threat_event_callback: ThreatEventCallback, on_error: ErrorFunction | None = None
 ) -> DxlCallback:
     """Return what dxlclient is given: an EventCallback as it is, a function in a FunctionCallback."""
-    is_class = inspect.isclass(threat_event_callback)
     if isinstance(threat_event_callback, EventCallback) or (
-        is_class and issubclass(threat_event_callback, EventCallback)
+        isinstance(threat_event_callback, type) and issubclass(threat_event_callback, EventCallback)
     ):
         if on_error is not None:
             raise TypeError("on_error goes with a function: override on_threat_event_error of the callback")
         _check_synchronous(getattr(threat_event_callback, "on_threat_event", None))
         return threat_event_callback
-    if is_class or not callable(threat_event_callback):
+    if isinstance(threat_event_callback, type) or not callable(threat_event_callback):
         raise TypeError(
             f"{threat_event_callback!r} is no callback: pass an instance of a subclass of"
             " CommonThreatEventCallback, or a function"
@@ -189,8 +188,8 @@ def _callback(
 def _check_synchronous(handler: object) -> None:
     if inspect.iscoroutinefunction(handler):
         raise TypeError(
-            f"{handler!r} is asynchronous, and nothing would await it: pass a function that hands the event to"
-            " the event loop, with asyncio.run_coroutine_threadsafe()"
+            f"{handler!r} is asynchronous, and nothing would await it: pass a function that hands the event"
+            " to the event loop, with asyncio.run_coroutine_threadsafe()"
         )
 
 

@@ -35,5 +35,5 @@ def hand_over(
         hook(error, original_event)
     except BaseException as hook_error:
         # SystemExit, too: it would end dxlclient's only worker.
-        logger.exception("The error hook of a callback raised %r; what it was called with:", hook_error)
+        logger.exception("The error hook of a callback raised, too; what it was called with:")
         log_error(error, original_event)
