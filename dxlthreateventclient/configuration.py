@@ -7,8 +7,12 @@ from pathlib import Path
 
 from dxlclient.client_config import DxlClientConfig
 
-# A setting whose value is still a placeholder of the template, such as <path-to-client-certificate>.
-_UNFILLED = re.compile(r"^\s*([^#;=\s][^=\n]*?)\s*=[^#\n]*<[^<>\n]+>", re.MULTILINE)
+# A required setting without a value, or any whose value is still a placeholder such as <path-to-key>.
+_UNFILLED = re.compile(
+    r"^[ \t]*(?:(BrokerCertChain|CertFile|PrivateKey)[ \t]*=[ \t]*$"
+    r"|([^#;=\s][^=\n]*?)[ \t]*=[^#\n]*<[^<>\n]+>)",
+    re.MULTILINE,
+)
 
 
 class ConfigurationError(ValueError):
@@ -25,14 +29,14 @@ def load_configuration(config_file: str | PathLike[str]) -> DxlClientConfig:
     """
     path = Path(config_file)
     try:
-        unfilled = _UNFILLED.findall(path.read_text(encoding="utf-8", errors="replace"))
+        settings = _UNFILLED.finditer(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise ConfigurationError(
             f"cannot read the configuration {path}: {error.strerror};"
             " 'python -m dxlclient provisionconfig' makes one"
         ) from error
-    if unfilled:
-        raise ConfigurationError(f"{path} is a template still: fill in {', '.join(unfilled)}")
+    if unfilled := [setting[setting.lastindex or 0] for setting in settings]:
+        raise ConfigurationError(f"{path} is not filled in: give a value to {', '.join(unfilled)}")
     try:
         config = DxlClientConfig.create_dxl_config_from_file(str(path))
     except Exception as error:  # dxlclient and ConfigObj raise what they like, down to bare Exception

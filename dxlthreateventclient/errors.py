@@ -33,7 +33,7 @@ def hand_over(
     """Call a hook with an error and its event. If the hook raises too, log both: nothing leaves here."""
     try:
         hook(error, original_event)
-    except BaseException as hook_error:
+    except BaseException:
         # SystemExit, too: it would end dxlclient's only worker.
         logger.exception("The error hook of a callback raised, too; what it was called with:")
         log_error(error, original_event)

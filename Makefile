@@ -1,0 +1,61 @@
+# Everything runs in .venv, made on first use with PYTHON (3.10 or newer).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-servers test-slow fuzz bench check format docs clean
+
+help:
+	@echo "make demo          see threat events arrive, over a DXL fabric on this machine"
+	@echo "make test          run the tests that need Python alone"
+	@echo "make test-servers  run those that need mosquitto, redis-server and rsyslogd"
+	@echo "make test-slow     run those that take minutes (they need mosquitto)"
+	@echo "make fuzz          feed random payloads to the library for a minute"
+	@echo "make bench         measure speed beside a bare dxlclient callback"
+	@echo "make check         lint, formatting and types"
+	@echo "make format        format the code"
+	@echo "make docs          build the docs into docs/_build/html"
+	@echo "make clean         remove what the commands above made"
+
+$(BIN)/demo-installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[testing,cli]"
+	touch $@
+
+$(BIN)/dev-installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@ $(BIN)/demo-installed
+
+demo: $(BIN)/demo-installed
+	$(BIN)/python -m dxlthreateventclient demo
+
+test: $(BIN)/dev-installed
+	$(BIN)/python -m pytest
+
+test-servers: $(BIN)/dev-installed
+	$(BIN)/python -m pytest -m "servers and not slow"
+
+test-slow: $(BIN)/dev-installed
+	$(BIN)/python -m pytest -m slow
+
+fuzz: $(BIN)/dev-installed
+	$(BIN)/python tests/fuzz/fuzz_payload.py
+
+bench: $(BIN)/dev-installed
+	$(BIN)/python benchmarks/bench.py
+
+check: $(BIN)/dev-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(BIN)/dev-installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(BIN)/dev-installed
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,33 @@
+"""What all tests share: a local fabric, and clients connected to it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from dxlclient.client import DxlClient
+
+from dxlthreateventclient.testing import LocalFabric
+
+Connect = Callable[[], DxlClient]
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Iterator[LocalFabric]:
+    """One running fabric for each test module."""
+    with LocalFabric() as local_fabric:
+        yield local_fabric
+
+
+@pytest.fixture
+def connect(fabric: LocalFabric) -> Iterator[Connect]:
+    """A function that returns a new client, connected to the fabric."""
+    with ExitStack() as clients:
+
+        def connected_client() -> DxlClient:
+            config = fabric.client_config()
+            config.reconnect_delay = 0.1
+            dxl_client = clients.enter_context(DxlClient(config))
+            dxl_client.connect()
+            return dxl_client
+
+        yield connected_client

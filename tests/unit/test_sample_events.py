@@ -1,0 +1,62 @@
+import math
+from datetime import datetime, timedelta, timezone
+from unittest.mock import Mock
+
+import pytest
+from dxlclient.client import DxlClient
+from dxlclient.exceptions import DxlException
+
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
+from dxlthreateventclient.payload import decode_threat_event
+from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
+
+
+def test_each_sample_event_is_a_new_one() -> None:
+    first = sample_threat_event()
+    first["event"]["target"]["hostName"] = "changed"
+    assert sample_threat_event()["event"]["target"]["hostName"] != "changed"
+
+
+def test_a_sample_event_was_detected_now() -> None:
+    detected = sample_threat_event()["event"]["analyzer"]["detectedUTC"]
+    moment = datetime.strptime(detected, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    assert abs(datetime.now(timezone.utc) - moment) < timedelta(minutes=1)
+
+
+def test_overrides_reach_the_event_its_objects_and_the_top_level() -> None:
+    sample = sample_threat_event(
+        threatSeverity=1, target={"hostName": "LAB-7"}, files=[{"name": "a"}], eventMessageVersion="2.0"
+    )
+    assert sample["event"]["threatSeverity"] == 1
+    assert sample["event"]["target"]["hostName"] == "LAB-7"
+    assert sample["event"]["target"]["processName"] == "IEXPLORE.EXE"
+    assert sample["event"]["files"] == [{"name": "a"}]
+    assert sample["eventMessageVersion"] == "2.0"
+    assert sample_threat_event(event={"threatName": "X"})["event"]["threatName"] == "X"
+    assert sample_threat_event(entity=None)["event"]["entity"] is None
+
+
+def test_a_key_that_no_threat_event_has_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"no key 'threatname'.*threatName"):
+        sample_threat_event(threatname="misspelt")
+
+
+def test_publishing_with_a_client_that_is_not_connected_raises() -> None:
+    dxl_client = Mock(spec=DxlClient, connected=False)
+    with pytest.raises(DxlException, match="not connected"):
+        publish_threat_event(dxl_client, sample_threat_event())
+    dxl_client.send_event.assert_not_called()
+
+
+def test_publishing_sends_json_on_the_threat_event_topic_and_returns_the_event() -> None:
+    dxl_client = Mock(spec=DxlClient, connected=True)
+    threat_event = sample_threat_event(threatName="é")
+    event = publish_threat_event(dxl_client, threat_event)
+    dxl_client.send_event.assert_called_once_with(event)
+    assert event.destination_topic == EPO_THREAT_EVENT_RESPONSE_TOPIC
+    assert decode_threat_event(event.payload) == threat_event
+
+
+def test_publishing_what_json_cannot_express_raises() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        publish_threat_event(Mock(spec=DxlClient, connected=True), sample_threat_event(id=math.nan))
