@@ -1,0 +1,171 @@
+"""The process that is measured: it receives bursts of events in different ways and reports what each cost.
+
+``bench.py`` drives it. It prints what is to be published, and its measurements, as JSON lines.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dxlclient.callbacks import EventCallback
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlclient.message import Event
+
+from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
+
+# A way to receive: within its context, done() is called for each event.
+Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
+
+
+@contextmanager
+def bare(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
+    """Receive with a bare dxlclient callback that decodes nothing."""
+
+    class Bare(EventCallback):
+        def on_event(self, event: Event) -> None:
+            done(event)
+
+    with added(dxl_client, [Bare()]):
+        yield
+
+
+def bare_json(callbacks: int) -> Variant:
+    """Receive with bare dxlclient callbacks that call json.loads()."""
+
+    class Json(EventCallback):
+        def __init__(self, done: Callable[[Event], None]) -> None:
+            super().__init__()
+            self.done = done
+
+        def on_event(self, event: Event) -> None:
+            json.loads(event.payload)
+            self.done(event)
+
+    return lambda dxl_client, done: added(dxl_client, [Json(done) for _ in range(callbacks)])
+
+
+@contextmanager
+def added(dxl_client: DxlClient, callbacks: list[EventCallback]) -> Iterator[None]:
+    """Add bare callbacks for as long as the context lasts."""
+    for callback in callbacks:
+        dxl_client.add_event_callback(TOPIC, callback)
+    try:
+        yield
+    finally:
+        for callback in callbacks:
+            dxl_client.remove_event_callback(TOPIC, callback)
+
+
+def ours(callbacks: int) -> Variant:
+    """Receive with callbacks of this library."""
+
+    class Ours(CommonThreatEventCallback):
+        def __init__(self, done: Callable[[Event], None]) -> None:
+            super().__init__()
+            self.done = done
+
+        def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+            self.done(original_event)
+
+    @contextmanager
+    def receive(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
+        with CommonThreatEventClient(dxl_client) as client:
+            for _ in range(callbacks):
+                client.add_epo_threat_event_response_callback(Ours(done))
+            yield
+
+    return receive
+
+
+@contextmanager
+def stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
+    """Receive with a loop over the stream, on a thread of its own."""
+
+    def loop() -> None:
+        for _, original_event in events:
+            done(original_event)
+
+    thread = threading.Thread(target=loop)
+    with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
+        thread.start()
+        yield
+        events.close()
+        thread.join()
+
+
+VARIANTS: dict[str, tuple[Variant, int]] = {
+    "bare callback, decodes nothing": (bare, 1),
+    "bare callback, json.loads": (bare_json(1), 1),
+    "our callback": (ours(1), 1),
+    "our stream": (stream, 1),
+    "4 bare callbacks, json.loads": (bare_json(4), 4),
+    "4 callbacks of ours": (ours(4), 4),
+    "16 bare callbacks, json.loads": (bare_json(16), 16),
+    "16 callbacks of ours": (ours(16), 16),
+}
+
+
+def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> dict[str, Any]:
+    """Receive a burst of events in one way, and return what it cost."""
+    variant, callbacks = VARIANTS[name]
+    missing = count * callbacks
+    finished = threading.Event()
+
+    def done(_: Event) -> None:
+        nonlocal missing
+        missing -= 1
+        if not missing:
+            finished.set()
+
+    with variant(dxl_client, done):
+        cpu, wall = time.process_time(), time.perf_counter()
+        request({"size": size, "count": count})
+        if not finished.wait(120):
+            raise TimeoutError(
+                f"{name}: {missing} of {count * callbacks} calls are missing after 120 seconds"
+            )
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {"variant": name, "size": size, "cpu": cpu / count, "events_per_second": count / wall}
+
+
+def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rate: float) -> dict[str, Any]:
+    """Receive events at a steady rate in one way, and return when each arrived."""
+    variant, _ = VARIANTS[name]
+    arrivals: dict[str, float] = {}
+    finished = threading.Event()
+
+    def done(event: Event) -> None:
+        arrivals[event.message_id] = time.monotonic()
+        if len(arrivals) == count:
+            finished.set()
+
+    with variant(dxl_client, done):
+        request({"size": size, "count": count, "rate": rate})
+        if not finished.wait(120 + count / rate):
+            raise TimeoutError(f"{name}: {len(arrivals)} of {count} events arrived")
+    return {"variant": name, "arrivals": arrivals}
+
+
+def request(what: dict[str, Any]) -> None:
+    """Ask for something to be published, or report a measurement."""
+    print(json.dumps(what), flush=True)
+
+
+def main() -> None:
+    """Do what standard input says, a JSON line for each measurement, until it ends."""
+    with DxlClient(DxlClientConfig.create_dxl_config_from_file(sys.argv[1])) as dxl_client:
+        dxl_client.connect()
+        for line in sys.stdin:
+            order = json.loads(line)
+            measure = measure_latency if "rate" in order else measure_burst
+            request({"result": measure(dxl_client, **order)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""A mosquitto process that serves as the broker of a DXL fabric, and can be killed."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+import trustme
+from dxlclient.client_config import DxlClientConfig
+
+_STARTUP_TIMEOUT = 10.0
+
+
+class Mosquitto:
+    """Runs mosquitto on a free port, over mutually authenticated TLS, in a temporary directory."""
+
+    # Debian puts it where only root looks.
+    PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="dxl-mosquitto-")
+        self.directory = Path(self._directory.name)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.ca = trustme.CA(key_type=trustme.KeyType.RSA)
+        self._process: subprocess.Popen[bytes] | None = None
+        broker = self.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
+        client = self.ca.issue_cert("client@localhost", key_type=trustme.KeyType.RSA)
+        self.ca.cert_pem.write_to_path(self.directory / "ca.crt")
+        broker.private_key_and_cert_chain_pem.write_to_path(self.directory / "broker.pem")
+        client.private_key_and_cert_chain_pem.write_to_path(self.directory / "client.pem")
+        self.config_file.write_text(
+            f"[Certs]\nBrokerCertChain = ca.crt\nCertFile = client.pem\nPrivateKey = client.pem\n"
+            f"[Brokers]\nbroker = broker;{self.port};127.0.0.1\n[BrokersWebSockets]\n"
+        )
+        (self.directory / "mosquitto.conf").write_text(
+            f"listener {self.port} 127.0.0.1\n"
+            f"cafile {self.directory}/ca.crt\n"
+            f"certfile {self.directory}/broker.pem\n"
+            f"keyfile {self.directory}/broker.pem\n"
+            "require_certificate true\n"
+            "allow_anonymous true\n"
+            # Started as root it would give up the right to read its key.
+            "user root\n"
+            # It queues what a slow client does not take, without a limit.
+            "max_queued_messages 0\n"
+        )
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration file for clients."""
+        return self.directory / "dxlclient.config"
+
+    def client_config(self) -> DxlClientConfig:
+        """Return a new configuration for a client."""
+        return DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
+
+    def start(self) -> None:
+        """Start mosquitto; return when it listens."""
+        executable = shutil.which("mosquitto", path=self.PATH)
+        if executable is None:
+            raise FileNotFoundError("mosquitto is not installed: apt-get install mosquitto")
+        self._process = subprocess.Popen(
+            [executable, "-c", self.directory / "mosquitto.conf"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + _STARTUP_TIMEOUT
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def kill(self) -> None:
+        """Kill mosquitto with SIGKILL: it has no chance to say goodbye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> "Mosquitto":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        self._directory.cleanup()
