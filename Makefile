@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-servers test-slow fuzz bench check format docs clean
+.PHONY: help demo test test-servers test-slow coverage fuzz bench check format docs clean
 
 help:
 	@echo "make demo          see threat events arrive, over a DXL fabric on this machine"
 	@echo "make test          run the tests that need Python alone"
 	@echo "make test-servers  run those that need mosquitto, redis-server and rsyslogd"
 	@echo "make test-slow     run those that take minutes (they need mosquitto)"
+	@echo "make coverage      run the tests of make test and report what they cover of the library"
 	@echo "make fuzz          feed random payloads to the library for a minute"
 	@echo "make bench         measure speed beside a bare dxlclient callback"
 	@echo "make check         lint, formatting and types"
@@ -38,6 +39,12 @@ test-servers: $(BIN)/dev-installed
 
 test-slow: $(BIN)/dev-installed
 	$(BIN)/python -m pytest -m slow
+
+coverage: $(BIN)/dev-installed
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 fuzz: $(BIN)/dev-installed
 	$(BIN)/python tests/fuzz/fuzz_payload.py

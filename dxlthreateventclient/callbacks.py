@@ -67,14 +67,12 @@ class FunctionCallback(CommonThreatEventCallback):
         self._function = function
         self._on_error = on_error or log_error
 
-    def on_threat_event(  # noqa: D102
-        self, threat_event_dict: dict[str, Any], original_event: Event
-    ) -> None:
+    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+        """Call the function."""
         self._function(threat_event_dict, original_event)
 
-    def on_threat_event_error(  # noqa: D102
-        self, error: BaseException, original_event: Event
-    ) -> None:
+    def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
+        """Call ``on_error``."""
         self._on_error(error, original_event)
 
     def __eq__(self, other: object) -> bool:

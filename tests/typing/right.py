@@ -1,0 +1,54 @@
+"""What a user writes, and mypy accepts in strict mode."""
+
+from typing import Any, cast
+
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlclient.message import Event
+
+from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient, get_version
+from dxlthreateventclient.constants import EventProps, ThreatEventProps
+from dxlthreateventclient.formats import to_cef, to_ecs
+from dxlthreateventclient.other_data import resolved_fields
+from dxlthreateventclient.payload import ThreatEventDecodeError
+from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
+from dxlthreateventclient.threat_event import ThreatEvent
+
+
+class Plain(CommonThreatEventCallback):
+    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+        print(threat_event_dict[ThreatEventProps.EVENT][EventProps.THREAT_NAME], original_event.message_id)
+
+    def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
+        if isinstance(error, ThreatEventDecodeError):
+            print(error.reason, original_event.payload)
+
+
+class Shaped(CommonThreatEventCallback):
+    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+        threat_event = cast(ThreatEvent, threat_event_dict)
+        host: str | None = threat_event["event"]["target"]["hostName"]
+        print(host, resolved_fields(threat_event["event"]["otherData"]))
+
+
+def handle(threat_event_dict: dict[str, Any], original_event: Event) -> None:
+    print(to_cef(threat_event_dict), to_ecs(threat_event_dict))
+
+
+def main() -> str:
+    with LocalFabric() as fabric:
+        config: DxlClientConfig = fabric.client_config()
+        with DxlClient(config) as dxl_client, CommonThreatEventClient(dxl_client) as client:
+            dxl_client.connect()
+            client.add_epo_threat_event_response_callback(Plain())
+            client.add_threat_event_callback(Shaped, topic="/other")
+            client.add_threat_event_callback(
+                handle, on_error=lambda error, event: print(error, event.payload)
+            )
+            publish_threat_event(dxl_client, sample_threat_event())
+            with client.threat_events(max_buffered=10) as events:
+                threat_event, original_event = events.get(timeout=1.0)
+                print(threat_event["event"], original_event.destination_topic)
+                for threat_event, _ in events:
+                    print(threat_event)
+    return get_version()
