@@ -1,5 +1,6 @@
 """What is in the wheel and in the sdist, built from this checkout."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -7,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import dxlthreateventclient
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +51,14 @@ def test_the_sdist_holds_the_samples_the_docs_and_the_tests(distributions: Path)
     assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile"} <= names
     assert {"sample/common.py", "sample/dxlclient.config", "docs/conf.py", "tests/conftest.py"} <= names
     assert set(tracked) <= names
+
+
+def test_the_version_has_one_home() -> None:
+    """Nothing but ``_version.py`` says the version, so that nothing can say another one."""
+    pattern = re.compile(rf"\b{re.escape(dxlthreateventclient.__version__)}\b")
+    homes = [
+        file.relative_to(ROOT)
+        for file in [*ROOT.glob("*.toml"), *ROOT.glob("*.py"), *(ROOT / "dxlthreateventclient").rglob("*.py")]
+        if pattern.search(file.read_text(encoding="utf-8"))
+    ]
+    assert homes == [Path("dxlthreateventclient/_version.py")]
