@@ -13,7 +13,7 @@ help:
 	@echo "make coverage      run the tests of make test and report what they cover of the library"
 	@echo "make fuzz          feed random payloads to the library for a minute"
 	@echo "make bench         measure speed beside a bare dxlclient callback"
-	@echo "make check         lint, formatting and types"
+	@echo "make check         lint, formatting, spelling and types"
 	@echo "make format        format the code"
 	@echo "make docs          build the docs into docs/_build/html"
 	@echo "make clean         remove what the commands above made"
@@ -55,6 +55,7 @@ bench: $(BIN)/dev-installed
 check: $(BIN)/dev-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 format: $(BIN)/dev-installed

@@ -63,6 +63,7 @@ def check(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("codespell")
     session.run("mypy")
 
 
