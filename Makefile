@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-servers test-slow coverage fuzz bench check format docs clean
+.PHONY: help demo test test-servers test-slow coverage fuzz bench check format docs dist release clean
 
 help:
 	@echo "make demo          see threat events arrive, over a DXL fabric on this machine"
@@ -16,6 +16,8 @@ help:
 	@echo "make check         lint, formatting, spelling and types"
 	@echo "make format        format the code"
 	@echo "make docs          build the docs into docs/_build/html"
+	@echo "make dist          build the sdist and the wheel into dist, and check them"
+	@echo "make release       say what a release of this version takes"
 	@echo "make clean         remove what the commands above made"
 
 $(BIN)/demo-installed: pyproject.toml
@@ -64,6 +66,24 @@ format: $(BIN)/dev-installed
 
 docs: $(BIN)/dev-installed
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+dist: $(BIN)/dev-installed
+	rm -rf dist
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+# It says what to do and does none of it: publishing is a person's decision.
+release: VERSION = $(shell $(BIN)/python -m dxlthreateventclient --version | cut -d ' ' -f 2)
+release: dist
+	@grep -q '^## \[$(VERSION)\]' CHANGELOG.md || { \
+		echo "CHANGELOG.md has no section [$(VERSION)] yet: give the entries under [Unreleased] that heading, and a date"; \
+		exit 1; }
+	@echo "dist holds version $(VERSION). To release it:"
+	@echo "  git tag --annotate v$(VERSION) --message 'Version $(VERSION)'"
+	@echo "  git push origin v$(VERSION)"
+	@echo "  $(BIN)/twine upload dist/*"
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
