@@ -64,18 +64,20 @@ class Mosquitto:
         executable = shutil.which("mosquitto", path=self.PATH)
         if executable is None:
             raise FileNotFoundError("mosquitto is not installed: apt-get install mosquitto")
-        self._process = subprocess.Popen(
-            [executable, "-c", self.directory / "mosquitto.conf"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        log_file = self.directory / "mosquitto.log"
+        with log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [executable, "-c", self.directory / "mosquitto.conf"], stdout=log, stderr=log
+            )
         deadline = time.monotonic() + _STARTUP_TIMEOUT
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError:
+            except ConnectionRefusedError as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise
+                    raise RuntimeError(
+                        f"mosquitto does not listen; it says: {log_file.read_text()}"
+                    ) from error
                 time.sleep(0.01)
             else:
                 return

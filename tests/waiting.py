@@ -1,0 +1,15 @@
+"""Waiting in tests: on a condition, and never for a fixed time."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    """Return as soon as a condition holds; fail the test if it does not within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {timeout:g} seconds still not: {what}")
+        time.sleep(0.005)
