@@ -1,7 +1,6 @@
 """Which callback listens on which topic."""
 
 import inspect
-import threading
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -33,8 +32,9 @@ class CommonThreatEventClient:
             with CommonThreatEventClient(dxl_client) as client:
                 client.add_epo_threat_event_response_callback(MyCallback())
 
-    Leaving the ``with`` block removes what was added through this client. All methods may be called from any
-    thread, inside a callback too: there they take effect for the next event, and do not wait for the broker.
+    Leaving the ``with`` block removes what was added through this client, and through no other client of the
+    same ``DxlClient``. All methods may be called from any thread, inside a callback too: there they take
+    effect for the next event, and do not wait for the broker.
 
     :param dxl_client: the DXL client to receive with. It stays the caller's, who connects and destroys it;
         callbacks may be added before it connects.
@@ -47,8 +47,6 @@ class CommonThreatEventClient:
                 f"{dxl_client!r} is no DXL client: pass an instance of dxlclient.client.DxlClient"
             )
         self._subscriptions = Subscriptions(dxl_client)
-        self._added: list[tuple[str, DxlCallback]] = []
-        self._added_lock = threading.Lock()
 
     def __enter__(self) -> "CommonThreatEventClient":
         return self
@@ -59,8 +57,7 @@ class CommonThreatEventClient:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._added_lock:
-            added, self._added = self._added, []
+        added = self._subscriptions.take_added()
         for _, callback in added:
             if isinstance(callback, ThreatEventStream):
                 callback.close()
@@ -103,29 +100,25 @@ class CommonThreatEventClient:
             not be decoded or the function raised; the default logs an error
         :raise TypeError: if it is no callback, or if it is asynchronous
         :raise ValueError: if no event could arrive under this topic
-        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes;
+            the callback is not added, then
         """
         callback = _callback(threat_event_callback, on_error)
         _check_topic(topic)
-        if self._subscriptions.add(topic, callback):
-            with self._added_lock:
-                self._added.append((topic, callback))
+        self._subscriptions.add(topic, callback)
 
     def remove_threat_event_callback(
         self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
         """Remove a callback that :meth:`add_threat_event_callback` added. Others on the topic stay.
 
-        :param threat_event_callback: the callback that was added; one that is not there is no error
+        :param threat_event_callback: the callback that was added, through whichever client; one that is not
+            there is no error
         :param topic: the topic it was added for
         :raise TypeError: if it is no callback
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
-        callback = _callback(threat_event_callback)
-        with self._added_lock:
-            if (topic, callback) in self._added:
-                self._added.remove((topic, callback))
-        self._subscriptions.remove([(topic, callback)])
+        self._subscriptions.remove([(topic, _callback(threat_event_callback))])
 
     def threat_events(
         self,
@@ -149,10 +142,12 @@ class CommonThreatEventClient:
         :param max_buffered: how many events wait in memory until the loop takes them. When there are as many,
             dxlclient waits, and so in the end does the broker.
         :param on_error: called, on the thread of the loop, with the error and the DXL event where a payload
-            could not be decoded; the default logs an error
+            could not be decoded; what it raises comes out of the loop; the default logs an error
+        :raise TypeError: if ``on_error`` is no function, or is asynchronous
         :raise ValueError: if no event could arrive under this topic, or nothing could be buffered
         """
         _check_topic(topic)
+        _check_function(on_error)
         return ThreatEventStream(
             partial(self.add_threat_event_callback, topic=topic),
             partial(self.remove_threat_event_callback, topic=topic),
@@ -174,30 +169,39 @@ def _callback(
     ):
         if on_error is not None:
             raise TypeError("on_error goes with a function: override on_threat_event_error of the callback")
-        _check_synchronous(getattr(threat_event_callback, "on_threat_event", None))
+        for method in ("on_threat_event", "on_threat_event_error"):
+            _check_function(getattr(threat_event_callback, method, None))
         return threat_event_callback
     if isinstance(threat_event_callback, type) or not callable(threat_event_callback):
         raise TypeError(
             f"{threat_event_callback!r} is no callback: pass an instance of a subclass of"
             " CommonThreatEventCallback, or a function"
         )
-    _check_synchronous(threat_event_callback)
+    _check_function(threat_event_callback)
+    _check_function(on_error)
     return FunctionCallback(threat_event_callback, on_error)
 
 
-def _check_synchronous(handler: object) -> None:
-    if inspect.iscoroutinefunction(handler):
+def _check_function(function: Callable[..., object] | None) -> None:
+    if function is None:
+        return
+    if not callable(function):
+        raise TypeError(f"{function!r} is no function")
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         raise TypeError(
-            f"{handler!r} is asynchronous, and nothing would await it: pass a function that hands the event"
+            f"{function!r} is asynchronous, and nothing would await it: pass a function that hands the event"
             " to the event loop, with asyncio.run_coroutine_threadsafe()"
         )
 
 
 def _check_topic(topic: str) -> None:
+    if not isinstance(topic, str):
+        raise TypeError(f"{topic!r} is no topic: pass a string")
     levels = topic.split("/")
     if (
         not topic
         or "+" in topic
+        or "\0" in topic
         or "#" in topic.removesuffix("#")
         or (topic[-1] == "#" and levels[-1] != "#")
     ):

@@ -51,14 +51,20 @@ class ThreatEventStream(EventCallback):
         self._is_waiting = False
         self._is_warned = False
         self._is_opened = False
+        self._closing = threading.Lock()
         self._is_closed = False
         self._passed_over = 0
 
     def __enter__(self) -> "ThreatEventStream":
         if self._is_opened:
             raise RuntimeError("a stream is opened once: call threat_events() for another one")
+        try:
+            self._add(self)
+        except BaseException:
+            # Nobody will take what arrived already.
+            self.close()
+            raise
         self._is_opened = True
-        self._add(self)
         return self
 
     def __exit__(
@@ -70,10 +76,12 @@ class ThreatEventStream(EventCallback):
         # A worker that waits for room has to go first: removing waits for the broker, whose answer waits
         # behind that worker.
         self.close()
-        self._remove(self)
-        left = self._events.qsize() - 1 + self._passed_over
-        if left > 0:
-            logger.warning("A stream was left with %d events that had arrived and were not taken", left)
+        try:
+            self._remove(self)
+        finally:
+            left = self._events.qsize() - 1 + self._passed_over
+            if left > 0:
+                logger.warning("A stream was left with %d events that had arrived and were not taken", left)
 
     def __iter__(self) -> "ThreatEventStream":
         return self
@@ -99,7 +107,8 @@ class ThreatEventStream(EventCallback):
 
     def close(self) -> None:
         """End the loop after what is buffered. May be called from any thread and from a signal handler."""
-        if not self._is_closed:
+        # The one who gets this lock closes the stream; nobody ever waits for it.
+        if self._closing.acquire(blocking=False):
             self._is_closed = True
             self._events.put(None)
             self._room.put(None)
@@ -117,7 +126,8 @@ class ThreatEventStream(EventCallback):
         buffered = self._events.qsize()
         if buffered == 0:
             self._is_warned = False
-        while buffered >= self._max_buffered and not self._is_closed:
+        # Not while it is being opened: the broker's answer waits behind this worker.
+        while buffered >= self._max_buffered and self._is_opened and not self._is_closed:
             if not self._is_warned:
                 # Once until the loop has caught up, not for each event that finds no room.
                 self._is_warned = True

@@ -8,8 +8,8 @@ incoming messages is full the answer cannot arrive, since only that worker makes
 import logging
 import threading
 from collections.abc import Iterable
-from typing import TypeAlias
-from weakref import WeakKeyDictionary
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
@@ -28,34 +28,50 @@ class _State:
     def __init__(self) -> None:
         # Held while the broker is waited for, and so never taken by a worker.
         self.broker = threading.Lock()
-        # Guards the two below; held for a moment only.
+        # Guards all that follows, and what the members added; held for a moment only.
         self.lock = threading.Lock()
+        self.members: WeakSet[Subscriptions] = WeakSet()
+        # The topics that a thread of ours has yet to settle, and the one it is at.
         self.unsettled: set[str] = set()
+        self.at: str | None = None
         self.settling = False
 
 
+# The states hold no callback: one that knows its DxlClient would keep that alive for ever.
 _states: "WeakKeyDictionary[DxlClient, _State]" = WeakKeyDictionary()
 _states_lock = threading.Lock()
 
 
 class Subscriptions:
-    """The callbacks and subscriptions of a DxlClient."""
+    """The callbacks that one CommonThreatEventClient adds to a DxlClient, and their subscriptions."""
 
     def __init__(self, dxl_client: DxlClient) -> None:
         self._dxl_client = dxl_client
+        # What is to be removed in the end. Guarded by the lock of the state.
+        self.added: list[tuple[str, DxlCallback]] = []
         with _states_lock:
             self._state = _states.setdefault(dxl_client, _State())
+        with self._state.lock:
+            self._state.members.add(self)
 
-    def add(self, topic: str, callback: DxlCallback) -> bool:
-        """Add a callback to a topic and subscribe to it. Return whether the callback is new there."""
-        is_new = callback not in (self._callbacks(topic) or ())
-        if _on_worker():
-            self._dxl_client.add_event_callback(topic, callback, subscribe_to_topic=False)
-            self._settle_soon({topic})
-        else:
-            with self._state.broker:
-                self._dxl_client.add_event_callback(topic, callback)
-        return is_new
+    def add(self, topic: str, callback: DxlCallback) -> None:
+        """Add a callback to a topic and subscribe to it. Where that fails, the callback is not added."""
+        with self._state.lock:
+            is_new = callback not in self._callbacks(topic)
+            # A callback that was registered straight with the DxlClient is not ours to remove.
+            if (is_new or self._is_added(topic, callback)) and (topic, callback) not in self.added:
+                self.added.append((topic, callback))
+        try:
+            if self._on_worker():
+                self._dxl_client.add_event_callback(topic, callback, subscribe_to_topic=False)
+                self._settle_soon({topic})
+            else:
+                with self._state.broker:
+                    self._dxl_client.add_event_callback(topic, callback)
+        except BaseException:
+            if is_new:
+                self._settle_soon(self._forget([(topic, callback)]))
+            raise
 
     def remove(self, added: Iterable[tuple[str, DxlCallback]]) -> None:
         """Remove callbacks from topics, and unsubscribe from those that have none left.
@@ -63,38 +79,71 @@ class Subscriptions:
         All callbacks are removed before the broker is waited for: what is queued for them is then passed over
         quickly, and the broker's answer comes through.
         """
-        topics = {topic for topic, callback in added if self._forget(topic, callback)}
-        if _on_worker():
+        topics = self._forget(added)
+        if self._on_worker():
             self._settle_soon(topics)
-        else:
-            for topic in topics:
-                self._settle(topic)
+            return
+        with self._state.lock:
+            # What callbacks changed, too: once this returns, all is settled that was to be.
+            topics |= self._state.unsettled
+            if self._state.at is not None:
+                topics.add(self._state.at)
+        for topic in topics:
+            self._settle(topic)
 
-    def _callbacks(self, topic: str) -> list[DxlCallback] | None:
-        """Return all callbacks on a topic, or None where dxlclient does not let them be seen.
+    def take_added(self) -> list[tuple[str, DxlCallback]]:
+        """Return what was added here and nowhere else, and count it as added no longer."""
+        with self._state.lock:
+            added, self.added = self.added, []
+            return [(topic, callback) for topic, callback in added if not self._is_added(topic, callback)]
 
-        That includes those that were registered straight with the DxlClient. It is no public attribute of
-        dxlclient, and a mocked DxlClient has none.
+    def _is_added(self, topic: str, callback: DxlCallback) -> bool:
+        return any((topic, callback) in member.added for member in self._state.members)
+
+    def _registry(self) -> Any:
+        """Return what dxlclient keeps its callbacks in, or None where it does not let it be seen.
+
+        It is no public attribute of dxlclient, and a mocked DxlClient has none.
         """
-        by_topic = getattr(getattr(self._dxl_client, "_event_callbacks", None), "callbacks_by_channel", None)
-        # dxlclient replaces the dictionary instead of changing it, so it can be read without a lock.
-        return by_topic.get(topic, []) if isinstance(by_topic, dict) else None
+        registry = getattr(self._dxl_client, "_event_callbacks", None)
+        return registry if isinstance(getattr(registry, "callbacks_by_channel", None), dict) else None
 
-    def _forget(self, topic: str, callback: DxlCallback) -> bool:
-        """Remove a callback without waiting for the broker. Return whether its topic is to be settled."""
-        callbacks = self._callbacks(topic)
-        if callbacks is None:
+    def _callbacks(self, topic: str) -> list[DxlCallback]:
+        """Return all callbacks on a topic, those that were registered straight with the DxlClient, too."""
+        registry = self._registry()
+        # dxlclient replaces the dictionary instead of changing it, so it can be read without a lock.
+        return [] if registry is None else registry.callbacks_by_channel.get(topic, [])
+
+    def _forget(self, added: Iterable[tuple[str, DxlCallback]]) -> set[str]:
+        """Remove callbacks without waiting for the broker. Return the topics that are to be settled."""
+        return {topic for topic, callback in added if self._forget_one(topic, callback)}
+
+    def _forget_one(self, topic: str, callback: DxlCallback) -> bool:
+        with self._state.lock:
+            for member in self._state.members:
+                if (topic, callback) in member.added:
+                    member.added.remove((topic, callback))
+        registry = self._registry()
+        if registry is None:
             self._dxl_client.remove_event_callback(topic, callback)
             return False
-        if callback not in callbacks:
-            return False
-        self._dxl_client.remove_event_callback(topic, callback, unsubscribe_from_topic=False)
+        # Not remove_event_callback(): while it runs, dxlclient passes over the callbacks of all filters.
+        with registry.lock:
+            callbacks = list(self._callbacks(topic))
+            if callback not in callbacks:
+                return False
+            callbacks.remove(callback)
+            by_topic = registry.callbacks_by_channel | {topic: callbacks}
+            if not callbacks:
+                del by_topic[topic]
+            registry.callbacks_by_channel = by_topic
         return True
 
     def _settle(self, topic: str) -> None:
         """Subscribe to a topic that has callbacks, else unsubscribe from it. Waits for the broker."""
         with self._state.broker:
-            if not self._callbacks(topic):
+            # Under "" are the callbacks for all topics, whose subscriptions somebody made by hand.
+            if not self._callbacks(topic) and not self._callbacks(""):
                 self._dxl_client.unsubscribe(topic)
             # Asked again: a callback, or someone with the DxlClient, may have added one meanwhile.
             if self._callbacks(topic):
@@ -104,23 +153,29 @@ class Subscriptions:
         """Settle topics on another thread: one at the most for each DxlClient."""
         with self._state.lock:
             self._state.unsettled |= topics
-            if self._state.settling or not self._state.unsettled:
-                return
-            self._state.settling = True
-        threading.Thread(target=self._settle_all, name="DxlThreatEventSubscriptions", daemon=True).start()
+            if self._state.unsettled and not self._state.settling:
+                threading.Thread(
+                    target=self._settle_all, name="DxlThreatEventSubscriptions", daemon=True
+                ).start()
+                self._state.settling = True
 
     def _settle_all(self) -> None:
+        # dxlclient, when it is destroyed, goes through its subscriptions and fails if they change meanwhile.
+        # So it waits until this is done: its user cannot know what a callback left to do.
+        destroy_lock = getattr(self._dxl_client, "_destroy_lock", None) or threading.Lock()
         while True:
             with self._state.lock:
                 if not self._state.unsettled:
                     self._state.settling = False
                     return
-                topic = self._state.unsettled.pop()
+                topic = self._state.at = self._state.unsettled.pop()
             try:
-                self._settle(topic)
+                with destroy_lock:
+                    self._settle(topic)
             except Exception:
                 logger.exception("Cannot bring the subscription to %s in step with its callbacks", topic)
+            with self._state.lock:
+                self._state.at = None
 
-
-def _on_worker() -> bool:
-    return threading.current_thread().name.startswith(_WORKER_PREFIX)
+    def _on_worker(self) -> bool:
+        return self._registry() is not None and threading.current_thread().name.startswith(_WORKER_PREFIX)
