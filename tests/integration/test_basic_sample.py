@@ -1,37 +1,17 @@
 """The basic sample, run as a user runs it: as a process."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dxlclient.client import DxlClient
+from sample_process import SAMPLE, printed_threat_event, running_sample
 
-from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
-
-SAMPLE = Path(__file__).parents[2] / "sample" / "basic" / "basic_threat_event_callback_example.py"
-
-
-@contextmanager
-def running_sample(config_file: Path) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, SAMPLE],
-        env=os.environ | {"DXLCLIENT_CONFIG": str(config_file)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_it_prints_the_events_that_arrive_and_ctrl_c_ends_it_without_a_traceback(
@@ -43,12 +23,7 @@ def test_it_prints_the_events_that_arrive_and_ctrl_c_ends_it_without_a_traceback
         assert process.stdout
         assert process.stdout.readline() == "Waiting for threat events...\n"
         publish_threat_event(epo, threat_event)
-        assert process.stdout.readline() == f"Threat event on topic: {EPO_THREAT_EVENT_RESPONSE_TOPIC}\n"
-        document = ""
-        while not document.endswith("\n}\n"):
-            document += process.stdout.readline()
-        assert json.loads(document) == threat_event
-        assert document == json.dumps(threat_event, sort_keys=True, indent=4) + "\n"
+        assert printed_threat_event(process) == threat_event
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 0

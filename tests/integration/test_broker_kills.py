@@ -1,10 +1,10 @@
 """A broker that is killed again and again, while events flow and slow receivers have a backlog.
 
-One run feeds all receivers with the same events, each through a DxlClient of its own. It falls into phases, one
-for each life of the broker. From the first event of a phase that a client receives it is subscribed, and all
-that follow are due to it, up to those that have reached the witness when the broker is killed: mosquitto hands
-an event to all subscribers before it reads the next. What is published from then until the restart is on its
-way while the broker dies, and nobody promises it.
+One run feeds all receivers with the same events, each through a DxlClient of its own. It falls into phases,
+one for each life of the broker. From the first event of a phase that a client receives it is subscribed. All
+that follow are due to it, up to those that have reached the witness when the broker is killed: mosquitto
+hands an event to all subscribers before it reads the next. What is published from then until the restart is on
+its way while the broker dies, and nobody promises it.
 """
 
 import json
@@ -32,7 +32,7 @@ KILLS = 10
 BACKLOG = 60
 SLOW = 0.05  # seconds for each event
 STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events
-# How many of the last events that reached the witness, the client of the fast callback, are not counted on.
+# How many of the last events that reached the witness, which is the fast callback's client, do not count.
 MARGIN = 10
 
 
@@ -138,7 +138,7 @@ def run() -> Iterator[Run]:
                 kill_amid_a_burst(mosquitto, publisher, run)
             until_settled(publisher, taps, timeout=60)
         until(
-            lambda: all(r.tap.last == publisher.count and r.backlog == 0 for r in receivers.values()),
+            lambda: all(r.tap.last == publisher.count and not r.backlog for r in receivers.values()),
             "every receiver has handled the last event",
         )
         run.phases[-1].last = publisher.count
