@@ -22,6 +22,10 @@ class Mosquitto:
     PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
     def __init__(self) -> None:
+        executable = shutil.which("mosquitto", path=self.PATH)
+        if executable is None:
+            raise FileNotFoundError("mosquitto is not installed: apt-get install mosquitto")
+        self._executable = executable
         self._directory = tempfile.TemporaryDirectory(prefix="dxl-mosquitto-")
         self.directory = Path(self._directory.name)
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -61,13 +65,10 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start mosquitto; return when it listens."""
-        executable = shutil.which("mosquitto", path=self.PATH)
-        if executable is None:
-            raise FileNotFoundError("mosquitto is not installed: apt-get install mosquitto")
         log_file = self.directory / "mosquitto.log"
         with log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [executable, "-c", self.directory / "mosquitto.conf"], stdout=log, stderr=log
+                [self._executable, "-c", self.directory / "mosquitto.conf"], stdout=log, stderr=log
             )
         deadline = time.monotonic() + _STARTUP_TIMEOUT
         while True:
@@ -89,8 +90,17 @@ class Mosquitto:
             self._process.wait()
             self._process = None
 
+    def close(self) -> None:
+        """Kill mosquitto and remove its files."""
+        self.kill()
+        self._directory.cleanup()
+
     def __enter__(self) -> "Mosquitto":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -99,5 +109,4 @@ class Mosquitto:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.kill()
-        self._directory.cleanup()
+        self.close()

@@ -3,8 +3,8 @@
 One run feeds all receivers with the same events, each through a DxlClient of its own. It falls into phases,
 one for each life of the broker. From the first event of a phase that a client receives it is subscribed. All
 that follow are due to it, up to those that have reached the witness when the broker is killed: mosquitto
-hands an event to all subscribers before it reads the next. What is published from then until the restart is on
-its way while the broker dies, and nobody promises it.
+hands an event to all subscribers before it reads the next. What is published from then until the restart is
+on its way while the broker dies, and nobody promises it.
 """
 
 import json
