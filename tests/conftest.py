@@ -18,6 +18,14 @@ def fabric() -> Iterator[LocalFabric]:
         yield local_fabric
 
 
+@pytest.fixture(scope="module")
+def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
+    """One connected client for each test module: dxlclient takes a second to disconnect."""
+    with DxlClient(fabric.client_config()) as connected_client:
+        connected_client.connect()
+        yield connected_client
+
+
 @pytest.fixture
 def connect(fabric: LocalFabric) -> Iterator[Connect]:
     """A function that returns a new client, connected to the fabric."""
