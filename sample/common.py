@@ -1,5 +1,6 @@
-"""What all samples share: the configuration of the DXL client, and logging."""
+"""What all samples share: the configuration of the DXL client, logging, and what is wrong with a command."""
 
+import argparse
 import logging
 import os
 import sys
@@ -21,3 +22,16 @@ def client_config() -> DxlClientConfig:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0, or have argparse report what is wrong."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def missing_extra(error: ModuleNotFoundError) -> int:
+    """Say how to install what an advanced sample needs; return the exit status."""
+    print(f"{error}: pip install 'dxlthreateventclient[samples]'", file=sys.stderr)
+    return 2

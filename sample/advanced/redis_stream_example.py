@@ -1,0 +1,57 @@
+"""Appends each ePO threat event to a Redis Stream, from which any number of workers take."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from dxlclient.client import DxlClient
+
+from dxlthreateventclient import CommonThreatEventClient
+
+sys.path.append(str(Path(__file__).parents[1]))
+from common import client_config, missing_extra
+
+try:
+    import redis
+    import tenacity
+except ModuleNotFoundError as error:
+    sys.exit(missing_extra(error))
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(redis.RedisError),
+    wait=tenacity.wait_exponential(multiplier=0.1, max=10),
+    before_sleep=tenacity.before_sleep_log(logging.getLogger(), logging.WARNING),
+)
+def append(server: redis.Redis, message_id: str, payload: bytes) -> None:
+    """Append an event to the stream, trying again for as long as Redis is away, or cannot take it."""
+    server.xadd("threat-events", {"message_id": message_id, "payload": payload})
+
+
+def main() -> None:
+    """Append what arrives, as it came: the workers decode it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        type=redis.Redis.from_url,
+        default="redis://127.0.0.1:6379",
+        help="redis://, rediss:// (TLS) or unix:// (default: %(default)s)",
+    )
+    options = parser.parse_args()
+
+    with DxlClient(client_config()) as dxl_client:
+        dxl_client.connect()
+        with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
+            print("Waiting for threat events...", flush=True)
+            for _, original_event in events:
+                append(options.redis, str(original_event.message_id), original_event.payload)
+                print(f"Appended {original_event.message_id!r}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
