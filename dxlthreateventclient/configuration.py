@@ -28,6 +28,16 @@ def load_configuration(config_file: str | PathLike[str]) -> DxlClientConfig:
         missing, malformed or still a placeholder
     """
     path = Path(config_file)
+    config = _read(path)
+    for setting, file in _files(config).items():
+        _check_readable(path, setting, file)
+    _check_ca(path, config)
+    _check_key(path, config)
+    return config
+
+
+def _read(path: Path) -> DxlClientConfig:
+    """Return a configuration that is complete, whatever its files hold."""
     try:
         settings = _UNFILLED.finditer(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
@@ -43,34 +53,45 @@ def load_configuration(config_file: str | PathLike[str]) -> DxlClientConfig:
         raise ConfigurationError(f"{path} is no valid configuration: {error}") from error
     if not config.brokers:
         raise ConfigurationError(f"{path} names no broker: add one to the section Brokers")
-    _check_certificates(path, config)
     return config
 
 
-def _check_certificates(path: Path, config: DxlClientConfig) -> None:
-    for setting, file in (
-        ("BrokerCertChain", config.broker_ca_bundle),
-        ("CertFile", config.cert_file),
-        ("PrivateKey", config.private_key),
-    ):
-        try:
-            Path(file).read_bytes()
-        except OSError as error:
-            raise ConfigurationError(
-                f"{path}: the file of {setting} cannot be read: {file}: {error.strerror}"
-            ) from error
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _files(config: DxlClientConfig) -> dict[str, str]:
+    """Return the files of a configuration by the settings that name them."""
+    return {
+        "BrokerCertChain": config.broker_ca_bundle,
+        "CertFile": config.cert_file,
+        "PrivateKey": config.private_key,
+    }
+
+
+def _check_readable(path: Path, setting: str, file: str) -> None:
     try:
-        context.load_verify_locations(config.broker_ca_bundle)
+        Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: the file of {setting} cannot be read: {file}: {error.strerror}"
+        ) from error
+
+
+def _check_ca(path: Path, config: DxlClientConfig) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.broker_ca_bundle)
     except ssl.SSLError as error:
         raise ConfigurationError(
             f"{path}: the file of BrokerCertChain holds no CA certificates:"
             f" {config.broker_ca_bundle}: {error}"
         ) from error
+
+
+def _check_key(path: Path, config: DxlClientConfig) -> None:
     try:
-        context.load_cert_chain(config.cert_file, config.private_key)
+        # OpenSSL would ask for the password of a key on the terminal, and dxlclient takes none.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+            config.cert_file, config.private_key, password=""
+        )
     except ssl.SSLError as error:
         raise ConfigurationError(
-            f"{path}: the files of CertFile and PrivateKey are no certificate and its key:"
+            f"{path}: the files of CertFile and PrivateKey are no certificate and its key without a password:"
             f" {config.cert_file}, {config.private_key}: {error}"
         ) from error

@@ -1,38 +1,43 @@
 """The command line, ``python -m dxlthreateventclient``: one module for each group of subcommands."""
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
 
 from dxlthreateventclient._version import __version__
-from dxlthreateventclient.cli import local
+from dxlthreateventclient.cli import check, listen, local, publish
+from dxlthreateventclient.cli.arguments import PROGRAM
 from dxlthreateventclient.cli.errors import CommandError
+from dxlthreateventclient.cli.messages import tell, tell_instead_of_tracebacks
+from dxlthreateventclient.cli.signals import interrupt_on_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     :param arguments: the command line without the name of the program; the default is ``sys.argv``'s
-    :return: the exit status: 0, 1 if something went wrong on the fabric, 2 for wrong usage
+    :return: the exit status: 0, 1 if something went wrong on the fabric, 2 for wrong usage or configuration
     """
     parser = argparse.ArgumentParser(
-        prog="python -m dxlthreateventclient",
+        prog=PROGRAM,
         description="Work with ePO threat events on a DXL fabric.",
-        epilog="Try it: python -m dxlthreateventclient demo",
+        epilog=f"Try it without any set-up: {PROGRAM} demo",
     )
     parser.add_argument("--version", action="version", version=f"dxlthreateventclient {__version__}")
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
-    local.add_subcommands(subcommands)
+    for module in (listen, publish, check, local):
+        module.add_subcommands(subcommands)
 
     options = parser.parse_args(arguments)
-    # What ends a service ends this as Ctrl-C does: with everything closed and put away.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
+    tell_instead_of_tracebacks()
     try:
         status: int = options.run(options)
     except KeyboardInterrupt:
         return 0
+    except BrokenPipeError:
+        # Who reads has what it wanted, as in "listen | head -1".
+        return 0
     except CommandError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        tell(f"{parser.prog}: {error}")
         return error.status
     return status

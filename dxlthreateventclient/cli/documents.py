@@ -1,0 +1,75 @@
+"""The threat events in files that are to be published."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dxlthreateventclient.cli.errors import CommandError
+from dxlthreateventclient.payload import ThreatEventDecodeError, decode_threat_event
+
+STDIN = "-"
+
+
+def read_documents(file: str) -> list[dict[str, Any]]:
+    """Read the threat events of a file: one JSON object, an array of them, or one in each line.
+
+    :param file: the path of the file; ``-`` is stdin
+    :return: the threat events, at least one
+    :raise CommandError: if any of it is no threat event that a client could receive
+    """
+    name = "stdin" if file == STDIN else file
+    try:
+        content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise CommandError(f"cannot read {name}: {error.strerror}", status=2) from error
+    except UnicodeDecodeError as error:
+        raise _error(name, content.count(b"\n", 0, error.start) + 1, "this is not UTF-8") from error
+    documents = []
+    for line, value in _values(name, text):
+        for document in value if isinstance(value, list) else [value]:
+            try:
+                # What a receiver would say of it.
+                documents.append(decode_threat_event(json.dumps(document).encode()))
+            except ThreatEventDecodeError as error:
+                raise _error(name, line, error.reason) from error
+    if not documents:
+        raise CommandError(f"{name} holds no threat event", status=2)
+    return documents
+
+
+def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
+    """Yield the JSON values in a text with the lines where they begin."""
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if len(lines) > 1 and _is_json(lines[0][1]):
+        for number, line in lines:
+            yield number, _value(name, line, number)
+    elif lines:
+        yield lines[0][0], _value(name, text, 1)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _value(name: str, text: str, first_line: int) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _error(
+            name, first_line + error.lineno - 1, f"this is not JSON: {error.msg} (column {error.colno})"
+        ) from error
+    except RecursionError as error:
+        raise _error(name, first_line, "this is nested too deeply") from error
+    except ValueError as error:  # a number with too many digits
+        raise _error(name, first_line, str(error)) from error
+
+
+def _error(name: str, line: int, reason: str) -> CommandError:
+    return CommandError(f"{name}, line {line}: {reason}; nothing was sent", status=2)

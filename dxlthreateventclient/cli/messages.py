@@ -1,0 +1,52 @@
+"""What the command line says on stderr: one line for each message, whatever stands in it."""
+
+import logging
+import sys
+import threading
+
+from dxlthreateventclient.formats._values import harmless
+
+# What dxlclient logs while a broker is away, and what connection.py tells instead.
+_TOLD_OTHERWISE = (
+    "Error during connect",
+    "Failed to connect to broker",
+    "Socket could not be created",
+    "Trying to disconnect a disconnected client",
+    "Unexpected disconnect",
+)
+
+
+def one_line(text: str) -> str:
+    """Return the text in one line, without what could steer a terminal."""
+    return " ".join(harmless(text).split())
+
+
+def tell(message: str) -> None:
+    """Print a message for the user on stderr."""
+    print(one_line(message), file=sys.stderr, flush=True)
+
+
+def tell_instead_of_tracebacks() -> None:
+    """Make one line on stderr of each warning and error that is logged, or that ends a thread.
+
+    dxlclient's threads let exceptions escape when a broker goes away.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    handler.addFilter(lambda record: not str(record.msg).startswith(_TOLD_OTHERWISE))
+    for name in ("dxlclient", "dxlthreateventclient"):
+        logging.getLogger(name).addHandler(handler)
+    threading.excepthook = lambda failed: tell(f"a thread ended: {_describe(failed.exc_value)}")
+    sys.unraisablehook = lambda failed: tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = f"{record.name.partition('.')[0]}: {record.getMessage()}"
+        if record.exc_info and record.exc_info[1]:
+            message += f": {_describe(record.exc_info[1])}"
+        return one_line(message)
+
+
+def _describe(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"
