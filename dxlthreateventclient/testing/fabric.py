@@ -103,7 +103,12 @@ class LocalFabric:
         """
         if self._thread is None:
             raise RuntimeError("the fabric is not running: call start() or use it in a with statement")
-        return DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
+        config = DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
+        # Else dxlclient would prefer files of these names in the current directory.
+        config.broker_ca_bundle, config.cert_file, config.private_key = (
+            str(self.directory / name) for name in self._certificates
+        )
+        return config
 
     def start(self) -> None:
         """Start the broker and write the files. Returns when clients can connect.

@@ -121,6 +121,19 @@ def test_it_leaves_no_file_thread_or_socket_behind() -> None:
         socket.create_connection(("127.0.0.1", port))
 
 
+def test_files_of_the_same_names_in_the_current_directory_are_not_taken_for_its_own(
+    fabric: LocalFabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ca-bundle.crt", "client.crt", "client.key"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    config = fabric.client_config()
+    config.connect_retries = 0
+    with DxlClient(config) as dxl_client:
+        dxl_client.connect()
+        assert dxl_client.connected
+
+
 def test_a_given_directory_is_used_and_what_was_there_stays(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with LocalFabric(directory=tmp_path) as fabric:
