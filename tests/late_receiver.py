@@ -1,7 +1,7 @@
 """A process whose loop over a stream starts late: ``late_receiver.py CONFIG_FILE MAX_BUFFERED COUNT``.
 
-It prints when it listens, and what the library warns of. A line on standard input lets the loop start. Then it
-prints the numbers of the events in the order in which it took them, and what they cost in memory.
+It prints when it listens, and what the library warns of. A line on standard input lets the loop start. Then
+it prints the numbers of the events in the order in which it took them, and what they cost in memory.
 """
 
 import json
