@@ -7,7 +7,26 @@ author = "The dxlthreateventclient maintainers"
 copyright = author  # noqa: A001 - the name that Sphinx reads
 release = version = dxlthreateventclient.get_version()
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_show_sphinx = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+
+
 nitpicky = True
+# What others document: no build asks the network for their inventories.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(dxlclient|collections|os|pathlib|types)\..*"),
+    (
+        r"py:.*",
+        r"(Callable|DxlClient|DxlClientConfig|DxlException|Event|EventCallback|Path|PathLike|TracebackType)",
+    ),
+]

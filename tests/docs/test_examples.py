@@ -1,0 +1,265 @@
+"""Every example of README.md, of the pages in docs/ and of the docstrings is run, over a real fabric.
+
+The blocks of Python on a page run one after the other in one namespace, as a reader would paste them, in a
+directory that holds a ``dxlclient.config``. All the while an ePO publishes threat events. The names
+``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are there. A block that goes on for ever
+gets Ctrl-C when it has printed what stands below it as its output, or else something. A block with a caption is
+a file of that name; those that pytest would find are run by pytest.
+"""
+
+import builtins
+import contextlib
+import doctest
+import importlib
+import io
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dxlclient.client import DxlClient
+from pages import MODULES, PAGES, ROOT, Block, blocks
+
+from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
+from dxlthreateventclient.configuration import load_configuration
+from dxlthreateventclient.testing import LocalFabric, publish_threat_event
+from dxlthreateventclient.testing.events import varied_threat_events
+
+PATIENCE = 30.0
+
+
+class Transcript(io.StringIO):
+    """What a block prints, from whatever thread."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__()
+        self._expected = expected
+        self._changed = threading.Condition()
+
+    def write(self, text: str) -> int:
+        with self._changed:
+            self._changed.notify_all()
+            return super().write(text)
+
+    def is_complete(self) -> bool:
+        printed = self.getvalue()
+        return self._expected in printed and "\n" in printed
+
+    def wait_until_complete(self) -> bool:
+        with self._changed:
+            return self._changed.wait_for(self.is_complete, timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
+    """The client that examples take as given. Threat events are published all the time."""
+    stopped = threading.Event()
+
+    def publish() -> None:
+        for threat_event in varied_threat_events():
+            if stopped.wait(0.05):
+                return
+            publish_threat_event(connected, threat_event)
+
+    with DxlClient(fabric.client_config()) as connected:
+        connected.connect()
+        thread = threading.Thread(target=publish)
+        thread.start()
+        yield connected
+        stopped.set()
+        thread.join()
+
+
+@pytest.fixture
+def reader(
+    fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The directory in which somebody tries the examples."""
+    for directory in (tmp_path, tmp_path / "my-fabric"):
+        shutil.copytree(fabric.directory, directory, dirs_exist_ok=True)
+    (tmp_path / "sample").symlink_to(ROOT / "sample")
+    monkeypatch.setenv("DXLCLIENT_CONFIG", "dxlclient.config")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
+    modules = set(sys.modules)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, handler)
+    for name in set(sys.modules) - modules:
+        if (tmp_path / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
+    """Interrupt the main thread when it has printed what it should, unless it ends by itself before."""
+    guard = threading.Lock()
+    is_running = True
+
+    def interrupt() -> None:
+        transcript.wait_until_complete()
+        with guard:
+            if is_running:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        yield
+        with guard:
+            is_running = False
+    except KeyboardInterrupt:
+        is_running = False
+
+
+def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str, Any]) -> None:
+    """Run a block of Python, and compare what it prints with what stands below it."""
+    transcript = Transcript(expected)
+
+    def press_enter(prompt: str = "") -> str:
+        transcript.wait_until_complete()
+        return prompt
+
+    class MyCallback(CommonThreatEventCallback):
+        def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Any) -> None:
+            print(threat_event_dict["event"]["threatName"])
+
+    # The lines of a traceback are those of the page.
+    code = compile("\n" * block.line + block.content, str(block.page), "exec", dont_inherit=True)
+    config = load_configuration("dxlclient.config")
+    with (
+        CommonThreatEventClient(dxl_client) as client,
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(transcript),
+    ):
+        namespace |= {"config": config, "dxl_client": dxl_client, "client": client, "MyCallback": MyCallback}
+        patch.setattr(builtins, "input", press_enter)
+        with ctrl_c_when_complete(transcript):
+            exec(code, namespace)
+        if expected:
+            transcript.wait_until_complete()
+    assert expected in transcript.getvalue(), f"{block} printed {transcript.getvalue()[:2000]!r}"
+
+
+def outputs(page: Path) -> dict[int, str]:
+    """Return for the line of each block of Python what stands directly below it as its output."""
+    return {
+        block.line: below.content
+        for block, below in itertools.pairwise(blocks(page))
+        if below.options.get("caption") == "Output"
+    }
+
+
+def names_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES + MODULES if blocks(page, "python")], ids=names_of)
+def test_the_python_examples_of_a_page_run_and_print_what_the_page_says(
+    page: Path, reader: Path, dxl_client: DxlClient
+) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    if page in MODULES:
+        # The reader of a docstring has imported what its module knows, and the package.
+        module = ".".join(page.relative_to(ROOT).with_suffix("").parts)
+        namespace |= vars(importlib.import_module(module)) | {
+            "DxlClient": DxlClient,
+            "CommonThreatEventCallback": CommonThreatEventCallback,
+            "cast": lambda _, value: value,
+        }
+    expected = outputs(page)
+    found_by_pytest = []
+    for block in blocks(page, "python"):
+        caption = block.options.get("caption", "")
+        if caption:
+            (reader / caption).write_text(block.content, encoding="utf-8")
+        if re.match("test_|conftest", caption):
+            found_by_pytest.append(caption)
+        elif not block.not_run:
+            run(block, expected.get(block.line, ""), dxl_client, namespace)
+    if found_by_pytest:
+        completed = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", reader],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert completed.returncode == 0, completed.stdout
+
+
+@pytest.mark.parametrize("page", MODULES, ids=names_of)
+def test_the_doctests_of_a_module_pass(page: Path) -> None:
+    if ">>>" in page.read_text(encoding="utf-8"):
+        module = importlib.import_module(".".join(page.relative_to(ROOT).with_suffix("").parts))
+        results = doctest.testmod(module)
+        assert results.attempted
+        assert not results.failed
+
+
+def command_lines() -> dict[str, Block]:
+    """Return the lines that start this package or a sample, each with the block where it stands first."""
+    commands: dict[str, Block] = {}
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for line in block.content.splitlines():
+                if not block.not_run and re.match(
+                    r"(\w+=\S+ )?python (-m dxlthreateventclient|sample/basic/)", line
+                ):
+                    commands.setdefault(line, block)
+    return commands
+
+
+@pytest.mark.parametrize("command", command_lines())
+def test_a_command_line_that_the_docs_name_works_and_ends_with_0(command: str, reader: Path) -> None:
+    if " fabric " in command:
+        # It makes its directory, and replaces nobody's files.
+        shutil.rmtree(reader / "my-fabric")
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec env {command}"],
+        env=os.environ | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        output = process.stdout.readline()
+        if re.search(" (fabric|listen|sample/)", command):
+            process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, output + rest + errors
+    assert output or errors
+    assert "Traceback" not in errors
+
+
+def test_each_make_target_that_a_page_names_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md"]
+    named = {
+        target
+        for page in pages
+        for target in re.findall(
+            r"(?:`|^ *)make ([a-z-]+)(?=`|$)", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    assert "demo" in named
+    assert named <= targets
+
+
+def test_whatever_is_not_run_says_why() -> None:
+    for page in PAGES:
+        for comment in re.findall(
+            r"^(?:\.\. |<!-- )not run.*\n.*", page.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            assert re.match(r"(?:\.\. |<!-- )not run: \w.{10,}\n(\.\. code-block::|```)", comment), comment

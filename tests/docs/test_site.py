@@ -1,0 +1,98 @@
+"""The built site: no warning, no dead link, nothing that is missing, nothing from elsewhere."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from pages import DOCS, PAGES, ROOT
+
+TESTS = {
+    name
+    for file in (ROOT / "tests").rglob("test_*.py")
+    for name in [file.stem, *re.findall(r"^ *def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)]
+}
+
+
+class Page(HTMLParser):
+    """What a page of HTML can be linked to by, and what it links to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: set[str] = set()
+        self.loaded: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values["id"]} if "id" in values else set()
+        if tag == "a" and "href" in values:
+            self.links.add(values["href"])
+        elif tag in ("img", "link", "script"):
+            self.loaded |= {values[name] for name in ("src", "href") if name in values}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
+    """The pages of the built site by their files. It is built with warnings as errors."""
+    directory = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS, directory]
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert completed.returncode == 0, completed.stderr
+    return {path: Page(path) for path in directory.rglob("*.html")}
+
+
+def test_every_internal_link_leads_somewhere(site: dict[Path, Page]) -> None:
+    dead = []
+    for path, page in site.items():
+        for link in page.links | page.loaded:
+            parts = urlsplit(link)
+            if parts.scheme or link in ("#", ""):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchor = unquote(parts.fragment)
+            if not target.is_file() or (anchor and target in site and anchor not in site[target].anchors):
+                dead.append((path.name, link))
+    assert not dead
+
+
+def test_a_page_loads_nothing_from_elsewhere(site: dict[Path, Page]) -> None:
+    assert not [link for page in site.values() for link in page.loaded if urlsplit(link).netloc]
+    pictures = [*DOCS.rglob("*.svg"), *(DOCS / "_static").iterdir()]
+    for file in pictures:
+        assert not re.search(r"url\(.?http|@import|<script", file.read_text(encoding="utf-8")), file
+
+
+def test_every_page_can_be_reached_from_the_landing_page(site: dict[Path, Page]) -> None:
+    root = next(path for path in site if path.name == "index.html" and (path.parent / "objects.inv").exists())
+    navigation = {(root.parent / urlsplit(link).path).resolve() for link in site[root].links}
+    assert {root.parent / f"{page.stem}.html" for page in DOCS.glob("*.rst")} <= navigation
+
+
+def test_every_public_name_is_in_the_reference(site: dict[Path, Page]) -> None:
+    [anchors] = (page.anchors for path, page in site.items() if path.name == "reference.html")
+    public_api = (ROOT / "tests/unit/public_api.txt").read_text(encoding="utf-8")
+    names = re.findall(r"^(?:class |def )?([\w.]+)", public_api, re.MULTILINE)
+    # What a class is made with stands beside its name.
+    public = {name for name in names if not name.endswith(".__init__")}
+    assert public
+    assert not sorted(public - anchors)
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    # What stands in an example is a test of the reader's.
+    examples = re.compile(r"^\.\. code-block:: python.*?(?=^\S)", re.MULTILINE | re.DOTALL)
+    for page in PAGES:
+        text = examples.sub("", page.read_text(encoding="utf-8"))
+        assert set(re.findall(r"\btest_\w+", text)) <= TESTS, page
+
+
+def test_each_claim_about_reliability_names_its_test() -> None:
+    claims = (DOCS / "reliability.rst").read_text(encoding="utf-8").partition(".. claims begin")[2]
+    rows = re.findall(r'^ +"(.+?)", "(.+?)"$', claims.partition(".. claims end")[0], re.MULTILINE)
+    assert rows
+    assert all(re.search("``test_", tests) for _, tests in rows)
