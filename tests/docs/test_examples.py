@@ -3,8 +3,8 @@
 The blocks of Python on a page run one after the other in one namespace, as a reader would paste them, in a
 directory that holds a ``dxlclient.config``. All the while an ePO publishes threat events. The names
 ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are there. A block that goes on for ever
-gets Ctrl-C when it has printed what stands below it as its output, or else something. A block with a caption is
-a file of that name; those that pytest would find are run by pytest.
+gets Ctrl-C when it has printed what stands below it as its output, or else something. A block with a caption
+is a file of that name; those that pytest would find are run by pytest.
 """
 
 import builtins

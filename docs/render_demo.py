@@ -1,0 +1,58 @@
+"""Renders the picture of the demo in README: ``python docs/render_demo.py``.
+
+It runs the demo on a terminal of its own, and makes what that shows into an SVG.
+"""
+
+import contextlib
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+PICTURE = Path(__file__).with_name("images") / "demo.svg"
+COMMAND = ["python", "-m", "dxlthreateventclient", "demo", "--format", "text"]
+COLUMNS = 110
+FONTS = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace'
+
+
+def run_demo() -> str:
+    """Run the demo on a terminal, and return what it shows, escape sequences included."""
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(  # noqa: S603 - it is our own
+        [sys.executable, *COMMAND[1:]],
+        env=os.environ | {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    shown = b""
+    with contextlib.suppress(OSError):  # on Linux, how a terminal without a program ends
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    os.close(terminal)
+    if process.wait():
+        sys.exit(f"the demo failed:\n{shown.decode()}")
+    return shown.decode().replace("\r\n", "\n")
+
+
+def main() -> None:
+    """Render the picture."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print(Text(f"$ {' '.join(COMMAND)}", style="bold"))
+    console.print(Text.from_ansi(run_demo().rstrip("\n")))
+    picture = console.export_svg(title="threat events arriving", theme=MONOKAI, unique_id="demo")
+    # Rich would have each browser fetch a font.
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    PICTURE.write_text(picture.replace("Fira Code, monospace", FONTS), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
