@@ -14,21 +14,21 @@ sys.path.append(str(Path(__file__).parents[1]))
 from common import client_config, positive
 
 
-def severity(threat_event: dict[str, Any]) -> int:
-    """Return the severity: 1 is the most severe, also assumed where an event has none that can be read."""
+def is_severe(threat_event: dict[str, Any], least: int) -> bool:
+    """Tell whether an event is at least so severe: 1 is the most severe. In doubt it is."""
     try:
-        return int(threat_event["event"]["threatSeverity"])
+        return int(threat_event["event"]["threatSeverity"]) <= least
     except (KeyError, TypeError, ValueError):
-        return 1
+        return True
 
 
 def summary(threat_event: dict[str, Any]) -> str:
     """Return what happened in one line. repr() makes control characters harmless to a terminal."""
     match threat_event:
-        case {"event": {"threatName": name, "target": {"hostName": host}}}:
-            return f"severity {severity(threat_event)}: {name!r} on {host!r}"
+        case {"event": {"threatSeverity": severity, "threatName": name, "target": {"hostName": host}}}:
+            return f"Severity {severity!r}: {name!r} on {host!r}"
         case _:
-            return f"severity {severity(threat_event)}: {threat_event!r}"
+            return f"Incomplete: {threat_event!r}"
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         dxl_client.connect()
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
             print("Waiting for threat events...", flush=True)
-            severe = (event for event, _ in events if severity(event) <= options.severity)
+            severe = (event for event, _ in events if is_severe(event, options.severity))
             for threat_event in islice(severe, options.count):
                 print(summary(threat_event), flush=True)
 
