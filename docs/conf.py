@@ -7,7 +7,7 @@ author = "The dxlthreateventclient maintainers"
 copyright = author  # noqa: A001 - the name that Sphinx reads
 release = version = dxlthreateventclient.get_version()
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
