@@ -32,13 +32,7 @@ def append(server: redis.Redis, message_id: str, payload: bytes) -> None:
 def main() -> None:
     """Append what arrives, as it came: the workers decode it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--redis",
-        metavar="URL",
-        type=redis.Redis.from_url,
-        default="redis://127.0.0.1:6379",
-        help="redis://, rediss:// (TLS) or unix:// (default: %(default)s)",
-    )
+    parser.add_argument("--redis", metavar="URL", type=redis.Redis.from_url, default="redis://127.0.0.1:6379")
     options = parser.parse_args()
 
     with DxlClient(client_config()) as dxl_client:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 def handle(threat_event: dict[str, Any], seconds: int) -> None:
     """Handle a threat event: your code goes here."""
-    print(f"{WORKER} works on {threat_event['event']['threatName']!r}", flush=True)
+    print(repr(threat_event["event"]["threatName"]), flush=True)
     time.sleep(seconds)
 
 
@@ -45,26 +45,22 @@ def work(server: Any, take_over_after: int, seconds: int) -> None:
         left = server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=take_over_after * 1000, count=1)[1]
         new = [] if left else server.xreadgroup(GROUP, WORKER, {STREAM: ">"}, count=1, block=1000)
         for entry_id, fields in new[0][1] if new else left:
+            message_id = repr(fields.get(b"message_id", b"").decode())
+            print(f"Took {message_id}", flush=True)
             with server.pipeline() as transaction:
                 try:
                     handle(decode_threat_event(fields[b"payload"]), seconds)
                 except Exception:
-                    logger.exception("%s failed, and goes to the stream %s", fields[b"message_id"], FAILED)
+                    logger.exception("%s failed, and goes to the stream %s", message_id, FAILED)
                     transaction.xadd(FAILED, fields)
                 transaction.xack(STREAM, GROUP, entry_id).xdel(STREAM, entry_id).execute()
-            print(f"{WORKER} finished {fields[b'message_id'].decode()}", flush=True)
+            print(f"Finished {message_id}", flush=True)
 
 
 def main() -> None:
     """Work until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--redis",
-        metavar="URL",
-        type=redis.Redis.from_url,
-        default="redis://127.0.0.1:6379",
-        help="redis://, rediss:// (TLS) or unix:// (default: %(default)s)",
-    )
+    parser.add_argument("--redis", metavar="URL", type=redis.Redis.from_url, default="redis://127.0.0.1:6379")
     waiting = "after how long the event of a worker that died is taken over (default: %(default)s)"
     parser.add_argument("--take-over-after", metavar="SECONDS", type=positive, default=60, help=waiting)
     parser.add_argument("--work", metavar="SECONDS", type=positive, default=0, help="pretend to work so long")
