@@ -67,6 +67,7 @@ def main() -> None:
             for threat_event, original_event in events:
                 try:
                     send((options.host, options.port), options.tcp, to_cef(threat_event))
+                    print(f"Sent {original_event.message_id!r}", flush=True)
                 except OSError:
                     logger.exception("Message %s was not sent", original_event.message_id)
 

@@ -62,6 +62,12 @@ class RedisServer:
         except redis.ConnectionError:
             return False
 
+    def assert_that_nothing_is_left(self) -> None:
+        """Check that no event is in the stream, or counts as being worked on."""
+        assert self.client.xlen("threat-events") == 0
+        groups: Any = self.client.xinfo_groups("threat-events")
+        assert [(group["name"], group["pending"]) for group in groups] == [(b"workers", 0)]
+
     def kill(self) -> None:
         """Kill it with SIGKILL."""
         if self._process:
@@ -122,7 +128,7 @@ def test_three_workers_share_the_work_and_each_event_is_handled_once(
         sample.interrupt()
     assert finished(workers) == Counter(published)
     assert all(worker.lines("Finished ") for worker in workers)
-    assert redis_server.client.xlen("threat-events") == 0
+    redis_server.assert_that_nothing_is_left()
 
 
 def test_a_worker_that_is_killed_has_its_event_taken_over(
@@ -140,7 +146,7 @@ def test_a_worker_that_is_killed_has_its_event_taken_over(
     assert finished(others)[in_the_middle] == 1
     for sample in (receiver, *others):
         sample.interrupt()
-    assert redis_server.client.xlen("threat-events") == 0
+    redis_server.assert_that_nothing_is_left()
 
 
 def test_what_a_worker_cannot_handle_goes_to_a_stream_of_its_own_as_it_came(
