@@ -71,6 +71,12 @@ def test_every_internal_link_leads_somewhere(site: dict[Path, Page]) -> None:
     assert not dead
 
 
+def test_every_picture_and_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "docs/images/demo.svg" in links
+    assert not [link for link in links if not (ROOT / link).is_file()]
+
+
 def test_a_page_loads_nothing_from_elsewhere(site: dict[Path, Page]) -> None:
     assert not [link for page in site.values() for link in page.loaded if urlsplit(link).netloc]
     pictures = [*DOCS.rglob("*.svg"), *(DOCS / "_static").iterdir()]
