@@ -112,11 +112,13 @@ def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
 
     threading.Thread(target=interrupt, daemon=True).start()
     try:
-        yield
-        with guard:
-            is_running = False
+        try:
+            yield
+        finally:
+            with guard:
+                is_running = False
     except KeyboardInterrupt:
-        is_running = False
+        pass
 
 
 def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str, Any]) -> None:
