@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import TypeAlias
 
@@ -140,7 +139,8 @@ class CommonThreatEventClient:
 
         :param topic: the topic, or a filter that ends in ``/#``
         :param max_buffered: how many events wait in memory until the loop takes them. When there are as many,
-            dxlclient waits, and so in the end does the broker.
+            dxlclient waits, and so in the end does the broker; only while this library waits for the
+            broker's answer, there may be more.
         :param on_error: called, on the thread of the loop, with the error and the DXL event where a payload
             could not be decoded; what it raises comes out of the loop; the default logs an error
         :raise TypeError: if ``on_error`` is no function, or is asynchronous
@@ -148,12 +148,7 @@ class CommonThreatEventClient:
         """
         _check_topic(topic)
         _check_function(on_error)
-        return ThreatEventStream(
-            partial(self.add_threat_event_callback, topic=topic),
-            partial(self.remove_threat_event_callback, topic=topic),
-            max_buffered=max_buffered,
-            on_error=on_error,
-        )
+        return ThreatEventStream(self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error)
 
     convert_aggregate_fields = staticmethod(other_data.convert_aggregate_fields)
     create_dict_from_aggregate_listOf = staticmethod(other_data.create_dict_from_aggregate_listOf)

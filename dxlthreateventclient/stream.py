@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -13,11 +14,15 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.errors import log_error
 from dxlthreateventclient.payload import ThreatEventDecodeError, decode_threat_event
+from dxlthreateventclient.subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
 
 # On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this many seconds.
 _LONGEST_WAIT = 1.0
+
+# How often a worker that waits for room looks whether the broker is waited for, in seconds.
+_LONGEST_WAIT_FOR_ROOM = 0.1
 
 
 class ThreatEventStream(EventCallback):
@@ -30,8 +35,8 @@ class ThreatEventStream(EventCallback):
 
     def __init__(
         self,
-        add: "Callable[[ThreatEventStream], None]",
-        remove: "Callable[[ThreatEventStream], None]",
+        subscriptions: Subscriptions,
+        topic: str,
         *,
         max_buffered: int,
         on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
@@ -39,8 +44,8 @@ class ThreatEventStream(EventCallback):
         super().__init__()
         if max_buffered < 1:
             raise ValueError(f"max_buffered is {max_buffered}: a stream has to hold at least 1 event")
-        self._add = add
-        self._remove = remove
+        self._subscriptions = subscriptions
+        self._topic = topic
         self._max_buffered = max_buffered
         self._on_error = on_error or log_error
         # SimpleQueue.put() may interrupt itself, so a signal handler can call close() at any moment.
@@ -59,7 +64,7 @@ class ThreatEventStream(EventCallback):
         if self._is_opened:
             raise RuntimeError("a stream is opened once: call threat_events() for another one")
         try:
-            self._add(self)
+            self._subscriptions.add(self._topic, self)
         except BaseException:
             # Nobody will take what arrived already.
             self.close()
@@ -77,7 +82,7 @@ class ThreatEventStream(EventCallback):
         # behind that worker.
         self.close()
         try:
-            self._remove(self)
+            self._subscriptions.remove([(self._topic, self)])
         finally:
             left = self._events.qsize() - 1 + self._passed_over
             if left > 0:
@@ -126,8 +131,10 @@ class ThreatEventStream(EventCallback):
         buffered = self._events.qsize()
         if buffered == 0:
             self._is_warned = False
-        # Not while it is being opened: the broker's answer waits behind this worker.
-        while buffered >= self._max_buffered and self._is_opened and not self._is_closed:
+        while buffered >= self._max_buffered and not self._is_closed:
+            if self._subscriptions.is_waiting_for_broker():
+                # Its answer waits behind this worker, and perhaps the thread that takes waits for it.
+                return
             if not self._is_warned:
                 # Once until the loop has caught up, not for each event that finds no room.
                 self._is_warned = True
@@ -138,7 +145,8 @@ class ThreatEventStream(EventCallback):
             # Asked again after it is set, for what is taken from now on is told.
             self._is_waiting = True
             if self._events.qsize() >= self._max_buffered and not self._is_closed:
-                self._room.get()
+                with suppress(queue.Empty):
+                    self._room.get(timeout=_LONGEST_WAIT_FOR_ROOM)
             self._is_waiting = False
             buffered = self._events.qsize()
 

@@ -7,7 +7,9 @@ incoming messages is full the answer cannot arrive, since only that worker makes
 
 import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -21,6 +23,9 @@ DxlCallback: TypeAlias = EventCallback | type[EventCallback]
 # How dxlclient names the worker threads that run callbacks.
 _WORKER_PREFIX = "DxlMessagePool-"
 
+# A broker whose answer takes longer than this many seconds may be kept from answering.
+_PATIENCE = 0.1
+
 
 class _State:
     """What all instances of Subscriptions for one DxlClient share."""
@@ -28,6 +33,7 @@ class _State:
     def __init__(self) -> None:
         # Held while the broker is waited for, and so never taken by a worker.
         self.broker = threading.Lock()
+        self.waiting_since: float | None = None
         # Guards all that follows, and what the members added; held for a moment only.
         self.lock = threading.Lock()
         self.members: WeakSet[Subscriptions] = WeakSet()
@@ -35,6 +41,15 @@ class _State:
         self.unsettled: set[str] = set()
         self.at: str | None = None
         self.settling = False
+
+    @contextmanager
+    def waiting_for_broker(self) -> Iterator[None]:
+        with self.broker:
+            self.waiting_since = time.monotonic()
+            try:
+                yield
+            finally:
+                self.waiting_since = None
 
 
 # The states hold no callback: one that knows its DxlClient would keep that alive for ever.
@@ -66,7 +81,7 @@ class Subscriptions:
                 self._dxl_client.add_event_callback(topic, callback, subscribe_to_topic=False)
                 self._settle_soon({topic})
             else:
-                with self._state.broker:
+                with self._state.waiting_for_broker():
                     self._dxl_client.add_event_callback(topic, callback)
         except BaseException:
             if is_new:
@@ -90,6 +105,11 @@ class Subscriptions:
                 topics.add(self._state.at)
         for topic in topics:
             self._settle(topic)
+
+    def is_waiting_for_broker(self) -> bool:
+        """Return whether the broker's answer is overdue. It may wait behind a worker that waits for room."""
+        since = self._state.waiting_since
+        return since is not None and time.monotonic() - since > _PATIENCE
 
     def take_added(self) -> list[tuple[str, DxlCallback]]:
         """Return what was added here and nowhere else, and count it as added no longer."""
@@ -141,7 +161,7 @@ class Subscriptions:
 
     def _settle(self, topic: str) -> None:
         """Subscribe to a topic that has callbacks, else unsubscribe from it. Waits for the broker."""
-        with self._state.broker:
+        with self._state.waiting_for_broker():
             # Under "" are the callbacks for all topics, whose subscriptions somebody made by hand.
             if not self._callbacks(topic) and not self._callbacks(""):
                 self._dxl_client.unsubscribe(topic)

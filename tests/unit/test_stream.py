@@ -46,6 +46,11 @@ def filling(events: ThreatEventStream, numbers: Iterable[int]) -> threading.Thre
     return thread
 
 
+def wait_for(threads: Iterable[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
@@ -166,6 +171,8 @@ class TestClosing:
     @pytest.mark.parametrize("step", range(6))
     def test_in_the_middle_of_closing_is_closing_once(self, step: int) -> None:
         # As a signal handler does that interrupts close(), before whichever of its lines.
+        seen = 0
+
         def trace(frame: FrameType, what: str, argument: object) -> TraceFunction:
             nonlocal seen
             if frame.f_code is ThreatEventStream.close.__code__:
@@ -174,7 +181,6 @@ class TestClosing:
                     events.close()
             return trace
 
-        seen = 0
         with stream() as events:
             sys.settrace(trace)
             events.close()
@@ -204,7 +210,7 @@ class TestLeaving:
         with CommonThreatEventClient(dxl_client).threat_events(max_buffered=1) as events:
             worker = filling(events, range(5))
             # The broker's answer waits behind the worker.
-            dxl_client.remove_event_callback.side_effect = lambda *_: worker.join()  # type: ignore[func-returns-value]
+            dxl_client.remove_event_callback.side_effect = lambda *_: worker.join()
             until(lambda: events._is_waiting, "the worker waits for room")
         assert not worker.is_alive()
 
@@ -213,7 +219,7 @@ class TestLeaving:
         with CommonThreatEventClient(dxl_client) as client:
             streams = [client.threat_events("/" + topic, max_buffered=1) for topic in "ab"]
             workers = [filling(events.__enter__(), range(5)) for events in streams]
-            dxl_client.remove_event_callback.side_effect = lambda *_: [worker.join() for worker in workers]
+            dxl_client.remove_event_callback.side_effect = lambda *_: wait_for(workers)
             until(lambda: all(events._is_waiting for events in streams), "both workers wait for room")
         assert not any(worker.is_alive() for worker in workers)
 
