@@ -17,7 +17,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 PICTURE = Path(__file__).with_name("images") / "demo.svg"
-COMMAND = ["python", "-m", "dxlthreateventclient", "demo", "--format", "text", "--count", "4"]
+COMMAND = ["python", "-m", "dxlthreateventclient", "demo", "--format", "text"]
 COLUMNS = 110
 FONTS = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace'
 

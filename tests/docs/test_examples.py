@@ -234,7 +234,7 @@ def test_a_command_line_that_the_docs_name_works_and_ends_with_0(command: str, r
     try:
         assert process.stdout
         output = process.stdout.readline()
-        if re.search(" (fabric|listen|sample/)", command):
+        if re.search(" (demo|fabric|listen|sample/)", command):
             process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=PATIENCE)
     finally:
