@@ -1,5 +1,6 @@
 """What tests receive events with, and how they publish them."""
 
+import json
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -30,11 +31,12 @@ class Receiver(CommonThreatEventCallback):
 
     @property
     def numbers(self) -> list[int]:
-        return [_number(handled) for handled in self.handled]
+        return [threat_event["event"]["id"] for threat_event, _ in self.handled]
 
     def until_received(self, number: int) -> None:
         """Return when the event with this number has arrived, and so all that were published before it."""
-        until(lambda: number in map(_number, self.handled[-1:]), f"event {number} arrives")
+        expected = [numbered(number)]
+        until(lambda: [handled[0] for handled in self.handled[-1:]] == expected, f"event {number} arrives")
 
 
 class Raiser(Receiver):
@@ -48,9 +50,8 @@ class Raiser(Receiver):
         raise self._error
 
 
-def _number(handled: tuple[dict[str, Any], Event]) -> int:
-    number: int = handled[0]["event"]["id"]
-    return number
+def numbered(number: int) -> dict[str, Any]:
+    return {"event": {"id": number}}
 
 
 def publish_payload(
@@ -67,4 +68,4 @@ def publish_numbers(
     dxl_client: DxlClient, numbers: Iterable[int], topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> list[Event]:
     """Publish an event for each number, and return them."""
-    return [publish_payload(dxl_client, b'{"event": {"id": %d}}' % number, topic) for number in numbers]
+    return [publish_payload(dxl_client, json.dumps(numbered(number)).encode(), topic) for number in numbers]

@@ -1,0 +1,125 @@
+"""Payloads that are no threat event, or odd ones: what a fabric may deliver, sooner or later."""
+
+import json
+from typing import Any
+
+from dxlthreateventclient.testing import sample_threat_event
+
+_EVENT = json.dumps(sample_threat_event()).encode()
+_MEBIBYTE = 1024 * 1024
+# A broker takes 1 MiB for a whole message; this leaves room for the DXL envelope.
+_LARGE = _MEBIBYTE - 1024
+
+MALFORMED: dict[str, Any] = {
+    # nothing there
+    "empty": b"",
+    "one NUL": b"\0",
+    "many NULs": b"\0" * 5000,
+    "white space": b" \r\n\t\v\f",
+    "only a byte order mark": b"\xef\xbb\xbf",
+    "a byte order mark and a NUL": b"\xef\xbb\xbf\0",
+    # cut off, or with too much
+    "the first half of an event": _EVENT[: len(_EVENT) // 2],
+    "the second half of an event": _EVENT[len(_EVENT) // 2 :],
+    "all but the last byte": _EVENT[:-1],
+    "an opening brace": b"{",
+    "two events": _EVENT + _EVENT,
+    "two events, a line each": _EVENT + b"\n" + _EVENT,
+    "something behind the NUL": _EVENT + b"\0x",
+    "a NUL before the event": b"\0" + _EVENT,
+    "a NUL within a string": b'{"event": "a\0b"}',
+    "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf{}",
+    "a byte order mark at the end": b"{}\xef\xbb\xbf",
+    # not UTF-8
+    "UTF-16": json.dumps({"event": {}}).encode("utf-16"),
+    "UTF-16 without a byte order mark": json.dumps({"event": {}}).encode("utf-16-le"),
+    "UTF-32": json.dumps({"event": {}}).encode("utf-32"),
+    "Latin-1": '{"event": "é"}'.encode("latin-1"),
+    "a surrogate in UTF-8": b'{"event": "\xed\xa0\x80"}',
+    "an overlong NUL": b'{"event": "\xc0\x80"}',
+    "a code point beyond Unicode": b'{"event": "\xf4\x90\x80\x80"}',
+    "a character cut off": b'{"event": "\xe2\x82',
+    "every byte there is": bytes(range(256)),
+    "compressed": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00C\xbf\xa6\xa3\x02\x00\x00\x00",
+    # not JSON
+    "text": b"virus found",
+    "XML": b'<?xml version="1.0"?><EPOEvent><MachineInfo/></EPOEvent>',
+    "CEF": b"CEF:0|McAfee|ePO|5.10|1027|Infected file deleted|5|src=10.0.0.1",
+    "a pickle": b"\x80\x04}\x94.",
+    "a Python dictionary": b"{'event': None}",
+    "JavaScript": b"{event: 1}",
+    "a trailing comma": b'{"event": 1,}',
+    "a comment": b'{"event": 1} // really',
+    "no quotes around a key": b"{1: 2}",
+    "a line break in a string": b'{"event": "a\nb"}',
+    "a tab in a string": b'{"event": "a\tb"}',
+    "half an escape": b'{"event": "\\u12"}',
+    "no such escape": b'{"event": "\\x41"}',
+    "a leading zero": b'{"event": 01}',
+    "a hexadecimal number": b'{"event": 0x10}',
+    "Arabic digits": '{"event": ١٢}'.encode(),
+    "NaN": b'{"event": NaN}',
+    "Infinity": b'{"event": [1, {"a": Infinity}]}',
+    "minus Infinity": b'{"event": -Infinity}',
+    "a number beyond a float": b'{"event": 1e400}',
+    "a long integer": b'{"event": ' + b"9" * 5000 + b"}",
+    "a mebibyte of digits": b"9" * _LARGE,
+    # nested too deeply
+    "arrays in arrays": b'{"event": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "objects in objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "open arrays": b"[" * _LARGE,
+    # JSON, and no object
+    "an array": b"[]",
+    "an event in an array": b"[" + _EVENT + b"]",
+    "a string": b'"event"',
+    "an event in a string": json.dumps(_EVENT.decode()).encode(),
+    "a number": b"18052",
+    "a fraction": b"1.5",
+    "true": b"true",
+    "null": b"null",
+    # MessagePack values that are no bytes, in the DXL envelope
+    "no bytes but nothing": None,
+    "no bytes but a number": 18052,
+    "no bytes but a negative number": -1,
+    "no bytes but a float": 1.5,
+    "no bytes but true": True,
+    "no bytes but a dictionary": {b"event": {b"id": 1}},
+    "no bytes but an empty dictionary": {},
+    "no bytes but a list": [_EVENT],
+    "no bytes but a nested list": [[[[[[[[[[]]]]]]]]]],
+}
+
+ODD: dict[str, bytes] = {
+    "an empty object": b"{}",
+    "no event inside": b'{"eventMessageType": "McAfee Common Event"}',
+    "an event that is null": b'{"event": null}',
+    "an event that is an array": b'{"event": [1, 2]}',
+    "an event that is a string": b'{"event": "threat"}',
+    "every part of the wrong type": json.dumps(
+        {"event": dict.fromkeys(sample_threat_event()["event"], 5)}
+    ).encode(),
+    "every part null": json.dumps({"event": dict.fromkeys(sample_threat_event()["event"])}).encode(),
+    "every part a list": json.dumps({"event": {key: [] for key in sample_threat_event()["event"]}}).encode(),
+    "a byte order mark": b"\xef\xbb\xbf" + _EVENT,
+    "a trailing NUL": _EVENT + b"\0",
+    "NULs and line breaks behind": _EVENT + b"\r\n\0\n\0\0",
+    "white space before": b" \r\n\t" + _EVENT,
+    "the same key twice": b'{"event": 1, "event": {"threatName": "x"}}',
+    "an empty key": b'{"": {"": ""}}',
+    "a lone surrogate, escaped": b'{"event": {"threatName": "\\ud800"}}',
+    "surrogates the wrong way around": b'{"event": {"threatName": "\\udc00\\ud800"}}',
+    "an escaped NUL": b'{"event": {"threatName": "a\\u0000b"}}',
+    "every control character": json.dumps({"event": {"threatName": "".join(map(chr, range(32)))}}).encode(),
+    "characters beyond the basic plane": '{"event": {"threatName": "😀🦠"}}'.encode(),
+    "text from right to left": '{"event": {"threatName": "\u202eexe.txt"}}'.encode(),
+    "a large integer": b'{"event": {"id": 123456789012345678901234567890}}',
+    "the longest integer": b'{"event": {"id": ' + b"9" * 4300 + b"}}",
+    "a negative zero": b'{"event": {"id": -0.0}}',
+    "a tiny number": b'{"event": {"id": 1e-400}}',
+    "the largest float": b'{"event": {"id": 1.7976931348623157e308}}',
+    "a number as a string": b'{"event": {"id": "18052"}}',
+    "a thousand keys": json.dumps({"event": {"otherData": {f"key{n}": "" for n in range(1000)}}}).encode(),
+    "nested, but not too deeply": b'{"event": ' + b"[" * 100 + b"]" * 100 + b"}",
+    "almost a mebibyte": json.dumps({"event": {"threatName": "x" * (_LARGE - 100)}}).encode(),
+    "pipes, equal signs and backslashes": b'{"event": {"threatName": "a|b=c\\\\d\\ne"}}',
+}
