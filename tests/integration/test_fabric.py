@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
-from dxlclient.exceptions import DxlException
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
@@ -46,26 +45,6 @@ def test_it_speaks_tls_as_the_opendxl_broker_does(fabric: LocalFabric) -> None:
     ):
         assert tls.version() == "TLSv1.2"
         assert tls.cipher() == ("AES128-SHA256", "TLSv1.2", 128)
-
-
-def test_a_client_without_a_certificate_gets_nothing(fabric: LocalFabric) -> None:
-    context = ssl.create_default_context(cafile=fabric.client_config().broker_ca_bundle)
-    context.set_ciphers("AES128-SHA256")
-    with (
-        socket.create_connection(("127.0.0.1", fabric.port)) as connection,
-        pytest.raises((ssl.SSLError, ConnectionError)),
-    ):
-        context.wrap_socket(connection, server_hostname="127.0.0.1")
-
-
-def test_a_client_with_a_certificate_of_another_ca_gets_nothing(fabric: LocalFabric) -> None:
-    with LocalFabric() as other:
-        config = fabric.client_config()
-        config.cert_file = str(other.directory / "client.crt")
-        config.private_key = str(other.directory / "client.key")
-        config.connect_retries = 0
-        with DxlClient(config) as stranger, pytest.raises(DxlException):
-            stranger.connect()
 
 
 def test_only_the_owner_can_read_the_private_key(fabric: LocalFabric) -> None:
