@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=f"Try it without any set-up: {PROGRAM} demo",
     )
     parser.add_argument("--version", action="version", version=f"dxlthreateventclient {__version__}")
+    # Most subcommands run until Ctrl-C: it is how they end well.
+    parser.set_defaults(interrupted=0)
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (listen, publish, check, local):
         module.add_subcommands(subcommands)
@@ -33,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except KeyboardInterrupt:
-        return 0
+        status = options.interrupted
     except BrokenPipeError:
         # Who reads has what it wanted, as in "listen | head -1".
-        return 0
+        status = 0
     except CommandError as error:
         tell(f"{parser.prog}: {error}")
-        return error.status
+        status = error.status
     return status

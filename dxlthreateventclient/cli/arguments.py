@@ -106,8 +106,10 @@ def port(text: str) -> int:
 def topic_filter(text: str) -> str:
     """Return a topic to listen on, or have argparse report what is wrong."""
     try:
-        client._check_topic(text)
         text.encode()
+        client._check_topic(text)
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no topic: it is not UTF-8") from error
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text

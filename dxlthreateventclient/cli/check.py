@@ -17,6 +17,7 @@ from dxlthreateventclient.cli.errors import CommandError
 from dxlthreateventclient.cli.messages import one_line
 from dxlthreateventclient.cli.output import write
 from dxlthreateventclient.cli.probe import BrokerError, address, through_proxy, try_tcp, try_tls
+from dxlthreateventclient.cli.signals import INTERRUPTED
 from dxlthreateventclient.cli.text import painter
 
 _STYLES = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
@@ -38,7 +39,7 @@ def add_subcommands(subcommands: "argparse._SubParsersAction[argparse.ArgumentPa
         examples=("", "--config my/dxlclient.config"),
     )
     add_config(parser)
-    parser.set_defaults(run=run_check)
+    parser.set_defaults(run=run_check, interrupted=INTERRUPTED)
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -114,8 +115,9 @@ def _check_broker(report: "_Report", path: Path, config: DxlClientConfig, broker
 
 def _check_message(report: "_Report", config: DxlClientConfig) -> None:
     with report.step("message", status=1) as tell_detail, closing_client(config) as client:
+        echo = Echo(client)
         connect(client, retries=0)
-        seconds = Echo(client).wait()
+        seconds = echo.wait()
         tell_detail(f"sent on a topic of its own, and back after {1000 * seconds:.0f} ms")
 
 

@@ -17,7 +17,8 @@ from dxlthreateventclient.cli.probe import BrokerError, address, through_proxy, 
 from dxlthreateventclient.configuration import ConfigurationError, load_configuration
 
 _LONGEST_DELAY = 60
-_CLOSE_WITHIN = 0.5
+_CONNECT_WITHIN = 20.0
+_CLOSE_WITHIN = 0.2
 _LOOK_EVERY = 0.1
 
 
@@ -45,7 +46,8 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
     try:
         yield client
     finally:
-        # It takes dxlclient a second, and minutes where the broker is gone without a word.
+        # Unsubscribing takes moments, but the whole of it a second, and minutes where the broker is gone
+        # without a word. The end of the process does the rest.
         closing = threading.Thread(target=client.destroy, daemon=True)
         closing.start()
         closing.join(_CLOSE_WITHIN)
@@ -60,16 +62,30 @@ def connect(client: DxlClient, *, retries: int) -> None:
     config = client.config
     if through_proxy(config):
         config.connect_retries = retries
+        timeout = None
     else:
         _wait_for_broker(config, retries)
         config.connect_retries = 0
-    try:
-        client.connect()
-    except DxlException as error:
+        timeout = _CONNECT_WITHIN
+    failures = [f"no answer within {_CONNECT_WITHIN:.0f} seconds"]
+
+    def connect_client() -> None:
+        try:
+            client.connect()
+        except DxlException as error:
+            failures.append(str(error))
+        else:
+            failures.clear()
+
+    # A thread, since dxlclient waits without a limit for a broker that stops answering.
+    connecting = threading.Thread(target=connect_client, daemon=True)
+    connecting.start()
+    connecting.join(timeout)
+    if failures:
         brokers = ", ".join(map(address, config.brokers))
         raise CommandError(
-            f"cannot connect to {brokers}: {error}; the subcommand 'check' tells more", status=1
-        ) from error
+            f"cannot connect to {brokers}: {failures[-1]}; the subcommand 'check' tells more", status=1
+        )
 
 
 def _wait_for_broker(config: DxlClientConfig, retries: int) -> None:

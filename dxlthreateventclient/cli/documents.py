@@ -1,6 +1,7 @@
 """The threat events in files that are to be published."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from dxlthreateventclient.cli.errors import CommandError
 from dxlthreateventclient.payload import ThreatEventDecodeError, decode_threat_event
 
 STDIN = "-"
+# Where, in an array, the next item begins.
+_ITEM = re.compile(r"[^\s,\]]")
 
 
 def read_documents(file: str) -> list[dict[str, Any]]:
@@ -29,25 +32,37 @@ def read_documents(file: str) -> list[dict[str, Any]]:
         raise _error(name, content.count(b"\n", 0, error.start) + 1, "this is not UTF-8") from error
     documents = []
     for line, value in _values(name, text):
-        for document in value if isinstance(value, list) else [value]:
-            try:
-                # What a receiver would say of it.
-                documents.append(decode_threat_event(json.dumps(document).encode()))
-            except ThreatEventDecodeError as error:
-                raise _error(name, line, error.reason) from error
+        try:
+            # What a receiver would say of it.
+            documents.append(decode_threat_event(json.dumps(value).encode()))
+        except ThreatEventDecodeError as error:
+            raise _error(name, line, error.reason.replace("payload", "this", 1)) from error
     if not documents:
         raise CommandError(f"{name} holds no threat event", status=2)
     return documents
 
 
 def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
-    """Yield the JSON values in a text with the lines where they begin."""
+    """Yield the JSON values in a text, or in its array, with the lines where they begin."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if len(lines) > 1 and _is_json(lines[0][1]):
         for number, line in lines:
             yield number, _value(name, line, number)
     elif lines:
-        yield lines[0][0], _value(name, text, 1)
+        value = _value(name, text, 1)
+        if isinstance(value, list):
+            yield from _items(text)
+        else:
+            yield lines[0][0], value
+
+
+def _items(text: str) -> Iterator[tuple[int, Any]]:
+    """Yield the items of a valid JSON array with the lines where they begin."""
+    decoder = json.JSONDecoder()
+    position = text.index("[") + 1
+    while start := _ITEM.search(text, position):
+        item, position = decoder.raw_decode(text, start.start())
+        yield text.count("\n", 0, start.start()) + 1, item
 
 
 def _is_json(text: str) -> bool:

@@ -16,8 +16,7 @@ _LOOK_EVERY = 0.2
 class Echo(EventCallback):
     """Sends messages to itself, on a topic that nobody else knows.
 
-    :param client: a connected client
-    :raise DxlException: if the broker does not answer
+    :param client: the client, not yet connected: connecting then subscribes too, and has a time limit
     """
 
     def __init__(self, client: DxlClient) -> None:

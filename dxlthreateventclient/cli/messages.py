@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+import traceback
 
 from dxlthreateventclient.formats._values import harmless
 
@@ -36,8 +37,17 @@ def tell_instead_of_tracebacks() -> None:
     handler.addFilter(lambda record: not str(record.msg).startswith(_TOLD_OTHERWISE))
     for name in ("dxlclient", "dxlthreateventclient"):
         logging.getLogger(name).addHandler(handler)
-    threading.excepthook = lambda failed: tell(f"a thread ended: {_describe(failed.exc_value)}")
+    threading.excepthook = _tell_end_of_thread
     sys.unraisablehook = lambda failed: tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
+
+
+def _tell_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    *_, (frame, _) = traceback.walk_tb(ended.exc_traceback)
+    is_dxlclient = frame.f_globals.get("__name__", "").startswith(("dxlclient.", "pahoproxy."))
+    # Where a client is closed, or could not connect, its other threads find that its parts are gone. Nobody
+    # can do anything about that.
+    if not (is_dxlclient and isinstance(ended.exc_value, AttributeError)):
+        tell(f"a thread ended: {_describe(ended.exc_value)}")
 
 
 class _OneLine(logging.Formatter):

@@ -4,7 +4,6 @@ dxlclient itself only says that it could not connect, and over TLS 1.3 not even 
 client certificate arrives after the handshake.
 """
 
-import contextlib
 import socket
 import ssl
 from uuid import uuid4
@@ -84,13 +83,10 @@ def try_tls(config: DxlClientConfig, broker: Broker, connection: socket.socket) 
 
     Over WebSockets it ends with the TLS handshake.
     """
-    answers = False
     with _context(config).wrap_socket(
         connection, server_hostname=broker.host_name, do_handshake_on_connect=False
     ) as tls:
         try:
-            _wait_for_answer(tls)
-            answers = True
             tls.do_handshake()
             if not config.use_websockets:
                 _say_hello(broker, tls)
@@ -103,8 +99,8 @@ def try_tls(config: DxlClientConfig, broker: Broker, connection: socket.socket) 
                 is_final=True,
             ) from error
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError) as error:
-            if answers:
-                # It has seen the certificate: not every broker sends an alert before it closes.
+            if tls.cipher():
+                # It got as far as to look at the certificate, and not every broker sends an alert.
                 raise _refused(config, broker, "it closed the connection") from error
             raise BrokerError(
                 f"the broker {address(broker)} closed the connection when TLS began; is this the port of a"
@@ -125,20 +121,6 @@ def try_tls(config: DxlClientConfig, broker: Broker, connection: socket.socket) 
                 " is this the port of a DXL broker?",
                 is_final=False,
             ) from error
-
-
-def _wait_for_answer(tls: ssl.SSLSocket) -> None:
-    """Begin the handshake, and return when the broker answers.
-
-    :raise ConnectionResetError: if it closes the connection instead
-    """
-    tls.settimeout(0)
-    with contextlib.suppress(ssl.SSLWantReadError):
-        tls.do_handshake()
-    tls.settimeout(_TIMEOUT)
-    # Without TLS's own recv(), which has no such flag.
-    if not socket.socket.recv(tls, 1, socket.MSG_PEEK):
-        raise ConnectionResetError
 
 
 def _context(config: DxlClientConfig) -> ssl.SSLContext:

@@ -77,7 +77,7 @@ def add_subcommands(subcommands: "argparse._SubParsersAction[argparse.ArgumentPa
         default=EPO_THREAT_EVENT_RESPONSE_TOPIC,
         help="the topic to send on (default: %(default)s)",
     )
-    parser.set_defaults(run=run_publish)
+    parser.set_defaults(run=run_publish, interrupted=INTERRUPTED)
 
 
 def run_publish(options: argparse.Namespace) -> int:
@@ -89,12 +89,12 @@ def run_publish(options: argparse.Namespace) -> int:
     with dxl_client(options.config) as client:
         # A new connection would hide what was lost with the one before.
         client.config.reconnect_when_disconnected = False
+        echo = Echo(client)
         connect(client, retries=0)
         broker = address(client.current_broker or client.config.brokers[0])
         tell(f"Sending {_events(total)} to the broker {broker} on topic {options.topic}")
         sent = 0
         try:
-            echo = Echo(client)
             with _progress(total) as advance:
                 for threat_event in islice(threat_events, total):
                     if sent:
@@ -112,7 +112,8 @@ def run_publish(options: argparse.Namespace) -> int:
                 status=1,
             ) from error
         except KeyboardInterrupt:
-            raise CommandError(f"interrupted after {_events(sent)} of {total}", status=INTERRUPTED) from None
+            tell(f"Interrupted after {_events(sent)} of {total}")
+            raise
     return 0
 
 
