@@ -1,7 +1,8 @@
 """What the client promises about its arguments, and about a DxlClient that a test has mocked."""
 
+from functools import partial
 from typing import Any
-from unittest.mock import MagicMock, Mock
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 from dxlclient.callbacks import EventCallback, RequestCallback
@@ -23,6 +24,18 @@ async def handle_later(threat_event_dict: dict[str, Any], original_event: Event)
 
 class Callback(CommonThreatEventCallback):
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+        pass
+
+
+class CallableLater:
+    async def __call__(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+        pass
+
+
+class AsynchronousHook(Callback):
+    async def on_threat_event_error(  # type: ignore[override]
+        self, error: BaseException, original_event: Event
+    ) -> None:
         pass
 
 
@@ -64,10 +77,30 @@ def test_what_is_no_callback_raises_at_once_and_says_what_to_pass(no_callback: A
     dxl_client.add_event_callback.assert_not_called()
 
 
-@pytest.mark.parametrize("asynchronous", [handle_later, AsynchronousCallback(), AsynchronousCallback])
+@pytest.mark.parametrize(
+    "asynchronous",
+    [
+        handle_later,
+        partial(handle_later, {}),
+        CallableLater(),
+        AsyncMock(),
+        AsynchronousCallback(),
+        AsynchronousCallback,
+        AsynchronousHook(),
+    ],
+)
 def test_an_asynchronous_callback_is_refused_since_nothing_would_await_it(asynchronous: Any) -> None:
     with pytest.raises(TypeError, match="run_coroutine_threadsafe"):
         CommonThreatEventClient(Mock(spec=DxlClient)).add_threat_event_callback(asynchronous)
+
+
+@pytest.mark.parametrize("on_error", [handle_later, CallableLater(), 5, "print"])
+def test_on_error_has_to_be_a_function_that_is_not_asynchronous(on_error: Any) -> None:
+    client = CommonThreatEventClient(Mock(spec=DxlClient))
+    with pytest.raises(TypeError, match=r"is asynchronous|is no function"):
+        client.add_threat_event_callback(handle, on_error=on_error)
+    with pytest.raises(TypeError, match=r"is asynchronous|is no function"):
+        client.threat_events(on_error=on_error)
 
 
 def test_on_error_is_refused_for_a_callback_object_which_has_a_method_for_it() -> None:
@@ -75,12 +108,21 @@ def test_on_error_is_refused_for_a_callback_object_which_has_a_method_for_it() -
         CommonThreatEventClient(Mock(spec=DxlClient)).add_threat_event_callback(Callback(), on_error=print)
 
 
-@pytest.mark.parametrize("topic", ["", "/mcafee/+/threat", "/mcafee/#/threat", "/mcafee#", "##"])
+@pytest.mark.parametrize("topic", ["", "/mcafee/+/threat", "/mcafee/#/threat", "/mcafee#", "##", "/a\0"])
 def test_a_topic_on_which_dxlclient_would_deliver_nothing_is_refused(topic: str) -> None:
     client = CommonThreatEventClient(Mock(spec=DxlClient))
     with pytest.raises(ValueError, match="no topic"):
         client.add_threat_event_callback(handle, topic)
     with pytest.raises(ValueError, match="no topic"):
+        client.threat_events(topic)
+
+
+@pytest.mark.parametrize("topic", [None, b"/mcafee", 5, ["/mcafee"]])
+def test_a_topic_has_to_be_a_string(topic: Any) -> None:
+    client = CommonThreatEventClient(Mock(spec=DxlClient))
+    with pytest.raises(TypeError, match="pass a string"):
+        client.add_threat_event_callback(handle, topic)
+    with pytest.raises(TypeError, match="pass a string"):
         client.threat_events(topic)
 
 
@@ -111,4 +153,28 @@ def test_a_mocked_client_is_left_as_it_was_after_the_with_block() -> None:
     callback = Callback()
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(callback)
+    dxl_client.remove_event_callback.assert_called_once_with(EPO_THREAT_EVENT_RESPONSE_TOPIC, callback)
+
+
+def test_a_function_is_handed_over_in_a_callback_that_equals_it() -> None:
+    dxl_client = Mock(spec=DxlClient)
+    client = CommonThreatEventClient(dxl_client)
+    client.add_threat_event_callback(handle, on_error=print)
+    [(topic, callback)] = [call.args for call in dxl_client.add_event_callback.call_args_list]
+    assert topic == EPO_THREAT_EVENT_RESPONSE_TOPIC
+    assert callback == handle
+    assert isinstance(callback, CommonThreatEventCallback)
+    client.remove_threat_event_callback(handle)
+    dxl_client.remove_event_callback.assert_called_once_with(topic, callback)
+
+
+def test_leaving_removes_once_what_was_added_twice() -> None:
+    dxl_client = Mock(spec=DxlClient)
+    callback = Callback()
+    with CommonThreatEventClient(dxl_client) as client:
+        client.add_threat_event_callback(callback)
+        client.add_threat_event_callback(callback)
+        client.add_threat_event_callback(handle)
+        client.remove_threat_event_callback(handle)
+        dxl_client.remove_event_callback.reset_mock()
     dxl_client.remove_event_callback.assert_called_once_with(EPO_THREAT_EVENT_RESPONSE_TOPIC, callback)

@@ -1,7 +1,13 @@
 import json
 import pickle
+from typing import Any
 
 import pytest
+from corpus import MALFORMED
+from dxlclient.message import Event
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from receiving import Receiver
 
 from dxlthreateventclient.payload import ThreatEventDecodeError, decode_threat_event
 from dxlthreateventclient.testing import sample_threat_event
@@ -103,3 +109,61 @@ def test_what_json_can_say_is_kept_as_it_is() -> None:
         "lone": "\ud800",
         "": None,
     }
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+)
+JSON_OBJECTS = st.dictionaries(st.text(), JSON_VALUES)
+TRAILING = st.lists(st.sampled_from([b"\0", b" ", b"\n", b"\r", b"\t"])).map(b"".join)
+MESSAGE_PACK_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary(),
+    lambda values: st.lists(values) | st.dictionaries(st.binary(), values),
+)
+
+
+class TestProperties:
+    @given(st.binary() | st.text().map(str.encode))
+    @settings(deadline=None)
+    def test_any_bytes_are_a_dictionary_or_an_error_that_carries_them(self, payload: bytes) -> None:
+        try:
+            threat_event = decode_threat_event(payload)
+        except ThreatEventDecodeError as error:
+            assert error.payload is payload  # noqa: PT017 - both outcomes are right
+            assert f"payload of {len(payload)} bytes" in str(error)  # noqa: PT017
+        else:
+            assert type(threat_event) is dict
+
+    @given(JSON_OBJECTS, st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]), TRAILING)
+    @settings(deadline=None)
+    def test_any_json_object_is_decoded_to_what_was_encoded(
+        self, document: dict[str, Any], ensure_ascii: bool, byte_order_mark: bytes, trailing: bytes
+    ) -> None:
+        encoded = json.dumps(document, ensure_ascii=ensure_ascii).encode()
+        assert decode_threat_event(byte_order_mark + encoded + trailing) == document
+
+    @given(JSON_VALUES.filter(lambda value: not isinstance(value, dict)))
+    @settings(deadline=None)
+    def test_any_other_json_value_is_an_error(self, value: Any) -> None:
+        with pytest.raises(ThreatEventDecodeError, match="not a JSON object"):
+            decode_threat_event(json.dumps(value).encode())
+
+    @given(JSON_OBJECTS.map(json.dumps), st.floats(0, 1, exclude_max=True))
+    @settings(deadline=None)
+    def test_an_event_that_is_cut_off_anywhere_is_an_error(self, document: str, part: float) -> None:
+        with pytest.raises(ThreatEventDecodeError):
+            decode_threat_event(document[: int(len(document) * part)].encode())
+
+    @given(MESSAGE_PACK_VALUES)
+    @settings(deadline=None)
+    @example(MALFORMED["arrays in arrays"])
+    @example(MALFORMED["a mebibyte of digits"])
+    def test_whatever_arrives_is_handed_over_once_and_nothing_is_raised(self, payload: Any) -> None:
+        receiver, event = Receiver(), Event("/topic")
+        event.payload = payload
+        receiver.on_event(event)
+        assert len(receiver.handled) + len(receiver.errors) == 1
+        for error, original_event in receiver.errors:
+            assert isinstance(error, ThreatEventDecodeError)
+            assert original_event is event
