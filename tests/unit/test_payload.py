@@ -114,12 +114,14 @@ def test_what_json_can_say_is_kept_as_it_is() -> None:
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    max_leaves=15,
 )
-JSON_OBJECTS = st.dictionaries(st.text(), JSON_VALUES)
+JSON_OBJECTS = st.dictionaries(st.text(), JSON_VALUES, max_size=5)
 TRAILING = st.lists(st.sampled_from([b"\0", b" ", b"\n", b"\r", b"\t"])).map(b"".join)
 MESSAGE_PACK_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary(),
     lambda values: st.lists(values) | st.dictionaries(st.binary(), values),
+    max_leaves=15,
 )
 
 
