@@ -1,6 +1,7 @@
 """The command line, ``python -m dxlthreateventclient``: one module for each group of subcommands."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from dxlthreateventclient._version import __version__
@@ -15,8 +16,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     :param arguments: the command line without the name of the program; the default is ``sys.argv``'s
-    :return: the exit status: 0, 1 if something went wrong on the fabric, 2 for wrong usage or configuration
+    :return: the exit status: 0, 1 if something went wrong on the fabric, 2 for wrong usage or configuration,
+        130 if it was interrupted before it was done
     """
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if sys.stdout is None:
+        parser.error("stdout is closed: what is printed would be lost")
+    interrupt_on_signals()
+    tell_instead_of_tracebacks()
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        status = options.interrupted
+    except BrokenPipeError:
+        # Who reads has what it wanted, as in "listen | head -1".
+        status = 0
+    except CommandError as error:
+        tell(f"{PROGRAM}: {error}")
+        status = error.status
+    return status
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Work with ePO threat events on a DXL fabric.",
@@ -28,18 +51,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (listen, publish, check, local):
         module.add_subcommands(subcommands)
-
-    options = parser.parse_args(arguments)
-    interrupt_on_signals()
-    tell_instead_of_tracebacks()
-    try:
-        status: int = options.run(options)
-    except KeyboardInterrupt:
-        status = options.interrupted
-    except BrokenPipeError:
-        # Who reads has what it wanted, as in "listen | head -1".
-        status = 0
-    except CommandError as error:
-        tell(f"{parser.prog}: {error}")
-        status = error.status
-    return status
+    return parser

@@ -16,6 +16,8 @@ from dxlthreateventclient.cli.messages import tell
 from dxlthreateventclient.cli.probe import BrokerError, address, through_proxy, try_broker
 from dxlthreateventclient.configuration import ConfigurationError, load_configuration
 
+# In seconds, all of them.
+_KEEP_ALIVE = 120
 _LONGEST_DELAY = 60
 _CONNECT_WITHIN = 20.0
 _CLOSE_WITHIN = 0.2
@@ -32,6 +34,9 @@ def dxl_client(config_file: Path) -> Iterator[DxlClient]:
         config = load_configuration(config_file)
     except ConfigurationError as error:
         raise CommandError(str(error), status=2) from error
+    # dxlclient would ask for a sign of life every half an hour, and not notice before then that a firewall
+    # forgot the connection. No configuration file can change that.
+    config.keep_alive_interval = _KEEP_ALIVE
     with closing_client(config) as client:
         yield client
 

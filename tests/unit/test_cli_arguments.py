@@ -1,10 +1,13 @@
 """What the command line says about wrong usage, and in its help."""
 
+import argparse
 import os
+import re
+from pathlib import Path
 
 import pytest
 
-from dxlthreateventclient.cli import main
+from dxlthreateventclient.cli import main, make_parser
 from dxlthreateventclient.cli.arguments import PROGRAM
 
 
@@ -53,3 +56,15 @@ def test_the_help_of_each_subcommand_has_examples(
         main([subcommand, "--help"])
     assert ended.value.code == 0
     assert f"\n  {PROGRAM} {subcommand}" in capsys.readouterr().out.partition("examples:")[2]
+
+
+def test_the_page_about_the_command_line_names_every_option_of_each_subcommand() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commandline.rst").read_text(encoding="utf-8")
+    [subcommands] = [
+        action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)
+    ]
+    for name, parser in subcommands.choices.items():
+        section = page.partition(f".. _command-{name}:")[2].partition("\n.. _command-")[0]
+        named = set(re.findall(r"``(--?[a-z-]+)", section)) - {"--help", "--version"}
+        options = {option for action in parser._actions for option in action.option_strings}
+        assert options - {"-h", "--help"} <= named, name
