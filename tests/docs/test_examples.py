@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,19 @@ def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
         thread.join()
 
 
+def prepare(directory: Path, fabric: LocalFabric) -> None:
+    """Make a directory one in which somebody can try the examples."""
+    for place in (directory, directory / "my-fabric"):
+        shutil.copytree(fabric.directory, place, dirs_exist_ok=True)
+    (directory / "sample").symlink_to(ROOT / "sample")
+
+
 @pytest.fixture
 def reader(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The directory in which somebody tries the examples."""
-    for directory in (tmp_path, tmp_path / "my-fabric"):
-        shutil.copytree(fabric.directory, directory, dirs_exist_ok=True)
-    (tmp_path / "sample").symlink_to(ROOT / "sample")
-    monkeypatch.setenv("DXLCLIENT_CONFIG", "dxlclient.config")
+    """The directory in which somebody tries the examples, which is the current one."""
+    prepare(tmp_path, fabric)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     handler = signal.getsignal(signal.SIGTERM)
@@ -206,27 +211,24 @@ def test_the_doctests_of_a_module_pass(page: Path) -> None:
         assert not results.failed
 
 
-def command_lines() -> dict[str, Block]:
-    """Return the lines that start this package or a sample, each with the block where it stands first."""
-    commands: dict[str, Block] = {}
-    for page in PAGES:
-        for block in blocks(page, "sh"):
-            for line in block.content.splitlines():
-                if not block.not_run and re.match(
-                    r"(\w+=\S+ )?python (-m dxlthreateventclient|sample/basic/)", line
-                ):
-                    commands.setdefault(line, block)
-    return commands
+def command_lines() -> set[str]:
+    """Return the lines on the pages that start this package or the basic sample."""
+    start = re.compile(r"python (-m dxlthreateventclient|sample/basic/)")
+    runnable = (block for page in PAGES for block in blocks(page, "sh") if not block.not_run)
+    return {line for block in runnable for line in block.content.splitlines() if start.match(line)}
 
 
-@pytest.mark.parametrize("command", command_lines())
-def test_a_command_line_that_the_docs_name_works_and_ends_with_0(command: str, reader: Path) -> None:
+def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str | None:
+    """Run a command line, until Ctrl-C if it goes on; return what is wrong, if anything is."""
+    prepare(directory, fabric)
     if " fabric " in command:
         # It makes its directory, and replaces nobody's files.
-        shutil.rmtree(reader / "my-fabric")
+        shutil.rmtree(directory / "my-fabric")
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     process = subprocess.Popen(
-        ["bash", "-c", f"exec env {command}"],
-        env=os.environ | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))},
+        ["bash", "-c", f"exec {command}"],
+        cwd=directory,
+        env=os.environ | {"PATH": path, "DXLCLIENT_CONFIG": "dxlclient.config"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -240,9 +242,21 @@ def test_a_command_line_that_the_docs_name_works_and_ends_with_0(command: str, r
     finally:
         process.kill()
         process.communicate()
-    assert process.returncode == 0, output + rest + errors
-    assert output or errors
-    assert "Traceback" not in errors
+    said = output + rest + errors
+    if process.returncode or "Traceback" in said or not said:
+        return f"{command} ended with {process.returncode} and said {said!r}"
+    return None
+
+
+def test_every_command_line_that_the_docs_name_works_and_ends_with_0(
+    fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path
+) -> None:
+    commands = sorted(command_lines())
+    assert len(commands) > 5
+    directories = [tmp_path / str(number) for number in range(len(commands))]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        complaints = pool.map(complaint_about, commands, directories, itertools.repeat(fabric))
+        assert [complaint for complaint in complaints if complaint] == []
 
 
 def test_each_make_target_that_a_page_names_is_in_the_makefile() -> None:
