@@ -3,7 +3,6 @@
 import argparse
 import errno
 import logging
-import os
 import socket
 import sys
 from contextlib import closing
@@ -31,6 +30,7 @@ class Collector(SysLogHandler):
     """Python's handler, which here raises its errors instead of printing them."""
 
     append_nul = False
+    socket = socket.socket()  # in Python 3.10 one that cannot connect has none, and fails to close it at exit
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Raise the error that is being handled."""
@@ -46,7 +46,7 @@ def send(address: tuple[str, int], tcp: bool, message: str) -> None:
     """Send a message with the header of RFC 5424. With TCP it has a connection, and a line, of its own."""
     socket_type, end = (socket.SOCK_STREAM, "\n") if tcp else (socket.SOCK_DGRAM, "")
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    line = f"1 {now} {socket.gethostname()} dxlthreateventclient {os.getpid()} threat-event - {message}{end}"
+    line = f"1 {now} {socket.gethostname()} dxlthreateventclient - threat-event - {message}{end}"
     with closing(Collector(address, SysLogHandler.LOG_LOCAL0, socket_type)) as collector:
         collector.handle(logging.makeLogRecord({"msg": line, "levelname": "WARNING"}))
 

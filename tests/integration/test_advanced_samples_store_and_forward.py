@@ -92,7 +92,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric, receiver: Receiver) -> Callable[[], Sample]:
     """A function that starts the sample as its page says, with the receiver's address."""
-    page, url = "storeandforwardexample.rst", "http://127.0.0.1:8080/threat-events"
+    page, url = "storeandforwardexample.rst", "http://127.0.0.1:18080/threat-events"
     *command, _ = documented_command(page, f"store_and_forward_example.py {url}")
     return lambda: Sample(tmp_path, fabric, [*command, receiver.url])
 

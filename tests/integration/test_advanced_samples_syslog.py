@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import textwrap
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from advanced_sample import WAITING, Sample, documented_command
+from advanced_sample import ROOT, WAITING, Sample, documented_command
 from dxlclient.client import DxlClient
 from waiting import until
 
@@ -161,7 +162,7 @@ def test_each_event_arrives_as_one_well_formed_message(
             "version": "1",
             "host": socket.gethostname(),
             "application": "dxlthreateventclient",
-            "process": str(sample.process.pid),
+            "process": "-",
             "kind": "threat-event",
             "data": "-",
         }
@@ -207,3 +208,20 @@ def test_an_event_too_large_for_udp_is_named_and_those_behind_it_are_sent(
         assert len(collector.until_written(1)) == 1
     assert f"Message {large.message_id} was not sent" in sample.errors
     assert "Message too long" in sample.errors
+
+
+def test_the_collector_of_the_page_writes_what_the_sample_sends(
+    tmp_path: Path, dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
+) -> None:
+    page = (ROOT / "docs" / "syslogcefexample.rst").read_text(encoding="utf-8")
+    block = page.partition(":caption: rsyslog.conf\n")[2].partition("\n.. ")[0]
+    configuration = textwrap.dedent(block).replace("5514", str(collector.port))
+    written = tmp_path / "threat-events.log"
+    (tmp_path / "rsyslog.conf").write_text(configuration.replace("/tmp/threat-events.log", str(written)))
+    collector.start()
+    threat_event = sample_threat_event()
+    with start(TCP) as sample:
+        sample.until_printed(WAITING)
+        publish_threat_event(dxl_client, threat_event)
+        until(lambda: written.exists() and written.read_text().endswith("\n"), "the message is written")
+    assert f" threat-event - {to_cef(threat_event)}\n" in written.read_text()
