@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"payload"},
     "other_data": set(),
     "payload": set(),
-    "stream": {"errors", "payload"},
+    "stream": {"errors", "payload", "subscriptions"},
     "subscriptions": set(),
     "threat_event": set(),
     "formats": {"constants", "formats", "other_data"},
