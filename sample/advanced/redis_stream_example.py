@@ -32,15 +32,19 @@ def append(server: redis.Redis, message_id: str, payload: bytes) -> None:
 def main() -> None:
     """Append what arrives, as it came: the workers decode it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--redis", metavar="URL", type=redis.Redis.from_url, default="redis://127.0.0.1:6379")
+    parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     options = parser.parse_args()
+    try:
+        server = redis.Redis.from_url(options.redis)
+    except ValueError as error:
+        parser.error(f"{options.redis!r}: {error}")
 
     with DxlClient(client_config()) as dxl_client:
         dxl_client.connect()
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
             print("Waiting for threat events...", flush=True)
             for _, original_event in events:
-                append(options.redis, str(original_event.message_id), original_event.payload)
+                append(server, str(original_event.message_id), original_event.payload)
                 print(f"Appended {original_event.message_id!r}", flush=True)
 
 

@@ -60,12 +60,16 @@ def work(server: Any, take_over_after: int, seconds: int) -> None:
 def main() -> None:
     """Work until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--redis", metavar="URL", type=redis.Redis.from_url, default="redis://127.0.0.1:6379")
+    parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     waiting = "after how long the event of a worker that died is taken over (default: %(default)s)"
     parser.add_argument("--take-over-after", metavar="SECONDS", type=positive, default=60, help=waiting)
     parser.add_argument("--work", metavar="SECONDS", type=positive, default=0, help="pretend to work so long")
     options = parser.parse_args()
-    work(options.redis, options.take_over_after, options.work)
+    try:
+        server = redis.Redis.from_url(options.redis)
+    except ValueError as error:
+        parser.error(f"{options.redis!r}: {error}")
+    work(server, options.take_over_after, options.work)
 
 
 if __name__ == "__main__":
