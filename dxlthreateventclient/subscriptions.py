@@ -103,8 +103,13 @@ class Subscriptions:
             topics |= self._state.unsettled
             if self._state.at is not None:
                 topics.add(self._state.at)
-        for topic in topics:
-            self._settle(topic)
+        while topics:
+            topic = topics.pop()
+            try:
+                self._settle(topic)
+            except BaseException:
+                self._settle_soon(topics)
+                raise
 
     def is_waiting_for_broker(self) -> bool:
         """Return whether the broker's answer is overdue. It may wait behind a worker that waits for room."""

@@ -613,14 +613,18 @@ class TestWithoutAConnection:
         assert freed() is None
 
 
+def keep_answers_back(dxl_client: DxlClient, patches: pytest.MonkeyPatch) -> None:
+    patches.setattr(DxlClient, "_MAX_PACKET_ACK_WAIT", 0.05)
+    patches.setattr(dxl_client, "_on_packet_ack", lambda _: None)
+
+
 class TestABrokerThatNeverAnswers:
     """The real broker always answers, so here its answers are kept back."""
 
     @pytest.fixture
     def silence(self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         """Undoes the silence."""
-        monkeypatch.setattr(DxlClient, "_MAX_PACKET_ACK_WAIT", 0.05)
-        monkeypatch.setattr(dxl_client, "_on_packet_ack", lambda _: None)
+        keep_answers_back(dxl_client, monkeypatch)
         return monkeypatch.undo
 
     def test_a_callback_is_not_added_then_and_can_be_added_again(
@@ -668,8 +672,7 @@ class TestABrokerThatNeverAnswers:
         client = CommonThreatEventClient(dxl_client)
         client.add_threat_event_callback(receiver)
         with monkeypatch.context() as patches:
-            patches.setattr(DxlClient, "_MAX_PACKET_ACK_WAIT", 0.05)
-            patches.setattr(dxl_client, "_on_packet_ack", lambda _: None)
+            keep_answers_back(dxl_client, patches)
             with pytest.raises(WaitTimeoutException):
                 client.remove_threat_event_callback(receiver)
         with client:
@@ -678,12 +681,24 @@ class TestABrokerThatNeverAnswers:
             other.until_received(1)
         assert receiver.numbers == []
 
+    def test_the_other_topics_are_unsubscribed_all_the_same(
+        self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        topics = {f"{OTHER_TOPIC}/{number}" for number in range(5)}
+        client = CommonThreatEventClient(dxl_client)
+        for topic in topics:
+            client.add_threat_event_callback(Receiver(), topic)
+        with monkeypatch.context() as patches:
+            keep_answers_back(dxl_client, patches)
+            with pytest.raises(WaitTimeoutException):
+                client.__exit__(None, None, None)
+        until(lambda: not topics & set(dxl_client.subscriptions), "all topics are unsubscribed")
+
     def test_an_error_while_settling_for_a_callback_is_logged(
         self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def one_shot(threat_event_dict: dict[str, Any], original_event: Event) -> None:
-            patches.setattr(DxlClient, "_MAX_PACKET_ACK_WAIT", 0.05)
-            patches.setattr(dxl_client, "_on_packet_ack", lambda _: None)
+            keep_answers_back(dxl_client, patches)
             client.remove_threat_event_callback(one_shot)
 
         client = CommonThreatEventClient(dxl_client)
