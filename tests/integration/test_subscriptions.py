@@ -411,7 +411,7 @@ class TestThreads:
         assert stays.numbers == list(range(number))
         assert number >= 10 * seconds
         assert len(counts) == 8
-        assert min(counts) > 10
+        assert min(counts) > 0
 
     def test_the_subscription_fits_the_callbacks_after_8_threads_added_and_removed_the_same_one(
         self, connect: Connect, dxl_client: DxlClient
