@@ -45,7 +45,7 @@ def work(server: Any, take_over_after: int, seconds: int) -> None:
         left = server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=take_over_after * 1000, count=1)[1]
         new = [] if left else server.xreadgroup(GROUP, WORKER, {STREAM: ">"}, count=1, block=1000)
         for entry_id, fields in new[0][1] if new else left:
-            message_id = repr(fields.get(b"message_id", b"").decode())
+            message_id = repr(fields.get(b"message_id", b"").decode(errors="replace"))
             print(f"Took {message_id}", flush=True)
             with server.pipeline() as transaction:
                 try:
