@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 from dxlclient.client import DxlClient
+from waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
 
@@ -24,6 +25,14 @@ def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
     with DxlClient(fabric.client_config()) as connected_client:
         connected_client.connect()
         yield connected_client
+
+
+@pytest.fixture
+def nothing_is_left_behind(dxl_client: DxlClient) -> Iterator[None]:
+    """The test ends with the subscriptions with which it began."""
+    before = dxl_client.subscriptions
+    yield
+    until(lambda: dxl_client.subscriptions == before, "the subscriptions are as before")
 
 
 @pytest.fixture

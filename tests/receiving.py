@@ -12,6 +12,8 @@ from waiting import until
 from dxlthreateventclient import CommonThreatEventCallback
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
+OTHER_TOPIC = "/mcafee/event/other"
+
 
 class Receiver(CommonThreatEventCallback):
     """Notes what it is handed, and can be waited for."""
@@ -48,6 +50,10 @@ class Raiser(Receiver):
 
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
         raise self._error
+
+
+def subscribed(dxl_client: DxlClient, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> bool:
+    return topic in dxl_client.subscriptions
 
 
 def numbered(number: int) -> dict[str, Any]:

@@ -10,14 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 from dxlclient.client import DxlClient
-from receiving import Receiver, publish_numbers, publish_payload
+from receiving import OTHER_TOPIC, Receiver, publish_numbers, publish_payload
 from waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError, ThreatEventStream
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 from dxlthreateventclient.testing import LocalFabric
-
-OTHER_TOPIC = "/mcafee/event/other"
 
 PROGRAM = """
 import signal, sys, time
