@@ -90,7 +90,9 @@ class Command:
 
 
 def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("DXLCLIENT_CONFIG", "NO_COLOR")}
+    """Return the environment without what the tests are about."""
+    changed = ("DXLCLIENT_CONFIG", "NO_COLOR", "PYTHONUNBUFFERED")
+    return {name: value for name, value in os.environ.items() if name not in changed}
 
 
 def run(

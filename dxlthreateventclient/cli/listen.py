@@ -25,7 +25,7 @@ from dxlthreateventclient.cli.connection import connect, connection_told, dxl_cl
 from dxlthreateventclient.cli.messages import tell
 from dxlthreateventclient.cli.output import FORMATS, write
 from dxlthreateventclient.cli.rejects import OnReject, rejects
-from dxlthreateventclient.cli.signals import end_at_once_on_signals, on_signals
+from dxlthreateventclient.cli.signals import on_signals
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC, CommonThreatEventClient
 from dxlthreateventclient.formats._values import integer
 from dxlthreateventclient.payload import ThreatEventDecodeError
@@ -33,7 +33,7 @@ from dxlthreateventclient.stream import ThreatEventStream
 
 # How many seconds after a signal writing has to stop, and the process has to end.
 _WRITE_WITHIN = 0.5
-_END_WITHIN = 0.8
+_END_WITHIN = 0.7
 
 
 def add_subcommands(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -151,7 +151,6 @@ class _Ending:
         return time.monotonic() > self._deadline
 
     def begin(self, *_: object) -> None:
-        end_at_once_on_signals(0)
         self._deadline = time.monotonic() + _WRITE_WITHIN
         self._stream.close()
         # Where nobody reads the pipe, or the broker does not answer, nothing else would end this.

@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
 
 from dxlthreateventclient.cli.arguments import PROGRAM, add_format, add_subcommand, port, positive
+from dxlthreateventclient.cli.connection import closing_client
 from dxlthreateventclient.cli.errors import CommandError
 from dxlthreateventclient.cli.messages import tell
 from dxlthreateventclient.cli.output import FORMATS, write
@@ -80,8 +81,8 @@ def run_demo(options: argparse.Namespace) -> int:
     make_text = FORMATS[options.format]()
     with (
         _local_fabric() as fabric,
-        DxlClient(fabric.client_config()) as client,
-        DxlClient(fabric.client_config()) as epo,
+        closing_client(_config(fabric)) as client,
+        closing_client(_config(fabric)) as epo,
         CommonThreatEventClient(client).threat_events() as stream,
     ):
         client.connect()
@@ -99,6 +100,13 @@ def run_demo(options: argparse.Namespace) -> int:
                 ) from error
             write(make_text(threat_event, event.destination_topic))
     return 0
+
+
+def _config(fabric: "LocalFabric") -> DxlClientConfig:
+    config = fabric.client_config()
+    # The fabric is gone before the clients are through with closing: they are not to look for it.
+    config.reconnect_when_disconnected = False
+    return config
 
 
 @contextmanager

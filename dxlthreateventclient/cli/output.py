@@ -38,8 +38,11 @@ def write(text: str) -> None:
     :raise CommandError: if it cannot be written
     """
     encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
+    left = f"{text}\n".encode(encoding, errors="backslashreplace")
     try:
-        sys.stdout.buffer.write(f"{text}\n".encode(encoding, errors="backslashreplace"))
+        # With PYTHONUNBUFFERED there is no buffer, and a signal can cut a write short.
+        while left:
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
     except OSError as error:
         # What is left in the buffer would fail once more, with a traceback, when Python exits.

@@ -107,8 +107,8 @@ def run_publish(options: argparse.Namespace) -> int:
                     advance()
         except DxlException as error:
             raise CommandError(
-                f"{error}; of {_events(total)} {sent} were sent, and the last {min(sent, _BATCH)} of"
-                " these may be lost",
+                f"{error}; {sent} of {_events(total)} had been sent, and the last {min(sent, _BATCH)}"
+                " of these may be lost",
                 status=1,
             ) from error
         except KeyboardInterrupt:

@@ -16,15 +16,10 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def interrupt_on_signals() -> None:
-    """Have the first signal raise KeyboardInterrupt, and another one end the process at once."""
+    """Have the first signal raise KeyboardInterrupt, and another one end the process, without a traceback."""
 
     def interrupt(*_: object) -> None:
-        end_at_once_on_signals(INTERRUPTED)
+        on_signals(lambda *_: os._exit(INTERRUPTED))
         raise KeyboardInterrupt
 
     on_signals(interrupt)
-
-
-def end_at_once_on_signals(status: int) -> None:
-    """Have the next signal end the process with a status: without cleaning up, and without a traceback."""
-    on_signals(lambda *_: os._exit(status))

@@ -13,6 +13,7 @@ from command_line import TIMEOUT, copy_of_configuration, make_foreign_certificat
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
+from mosquitto import Mosquitto
 
 from dxlthreateventclient.testing import LocalFabric
 
@@ -224,3 +225,25 @@ def test_without_the_extra_it_says_what_to_install(fabric: LocalFabric) -> None:
     assert completed.returncode == 2
     assert "pip install 'dxlthreateventclient[cli]'" in completed.stderr
     assert completed.stderr.count("\n") == 1
+
+
+@pytest.mark.servers
+def test_mosquitto_accepts_the_client_and_refuses_a_stranger_over_tls_1_3(tmp_path: Path) -> None:
+    make_foreign_certificates(tmp_path)
+    with Mosquitto() as broker:
+        assert set(steps(run("check", "-c", broker.config_file)).values()) == {"ok"}
+        foreign = tmp_path / "foreign.config"
+        foreign.write_text(
+            broker.config_file.read_text()
+            .replace("ca.crt", str(broker.directory / "ca.crt"))
+            .replace("CertFile = client.pem", "CertFile = foreign.crt")
+            .replace("PrivateKey = client.pem", "PrivateKey = foreign.key")
+        )
+        completed = run("check", "-c", foreign)
+        assert completed.returncode == 1
+        assert steps(completed)[f"{broker.port}, TLS"] == "failed"
+        for arguments in (["check"], ["publish"], ["listen"]):
+            completed = run(*arguments, "-c", foreign)
+            assert completed.returncode == 1
+            assert "refuses the client certificate" in completed.stdout + completed.stderr
+            assert "Traceback" not in completed.stderr

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pty
+import queue
 import re
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from command_line import (
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
+from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 from dxlthreateventclient.formats import to_cef, to_ecs
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
@@ -214,6 +216,46 @@ def test_a_signal_ends_it_within_a_second_with_0_after_writing_what_was_received
         output, errors = listen.output.all(), listen.errors.all()
     assert all(json.loads(line) for line in output.splitlines())
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}])
+def test_what_is_buffered_when_a_signal_comes_is_written(
+    fabric: LocalFabric, epo: DxlClient, environment: dict[str, Any]
+) -> None:
+    reader, writer = os.pipe()
+    received: queue.SimpleQueue[object] = queue.SimpleQueue()
+    with (
+        Command(
+            "listen", "-c", fabric.config_file, "--format", "jsonl", stdout=writer, **environment
+        ) as listen,
+        CommonThreatEventClient(epo) as client,
+    ):
+        os.close(writer)
+        listen.errors.wait_for(WAITING)
+        client.add_epo_threat_event_response_callback(lambda threat_event, _: received.put(threat_event))
+        for number in range(300):
+            publish_threat_event(epo, sample_threat_event(id=number))
+        for _ in range(300):
+            received.get(timeout=TIMEOUT)
+        # Nobody has read so far, and a pipe holds about 40 of them.
+        listen.process.send_signal(signal.SIGTERM)
+        with os.fdopen(reader, encoding="utf-8") as pipe:
+            numbers = [json.loads(line)["event"]["id"] for line in pipe]
+        assert listen.process.wait(TIMEOUT) == 0
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > 100
+
+
+def test_it_ends_within_a_second_when_the_broker_does_not_answer(tmp_path: Path) -> None:
+    with Command("fabric", "--directory", tmp_path / "fabric") as fabric:
+        fabric.output.wait_for("publish")
+        with Command("listen", "-c", tmp_path / "fabric" / "dxlclient.config") as listen:
+            listen.errors.wait_for(WAITING)
+            fabric.process.send_signal(signal.SIGSTOP)
+            started = time.monotonic()
+            assert listen.end() == 0
+            assert time.monotonic() - started < 1
+            assert listen.errors.all().count("\n") == 1
 
 
 def test_it_ends_within_a_second_when_nobody_reads_what_it_writes(

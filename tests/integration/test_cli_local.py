@@ -84,6 +84,14 @@ def test_demo_prints_in_the_format_that_is_asked_for_and_ctrl_c_ends_it_with_0()
         assert demo.errors.all() == "Waiting for threat events...\n"
 
 
+def test_a_second_signal_ends_demo_at_once_and_without_a_traceback() -> None:
+    with Command("demo", "--count", 100) as demo:
+        demo.output.wait_for("\n")
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.end(signal.SIGTERM) == 130
+        assert demo.errors.all() == "Waiting for threat events...\n"
+
+
 def test_demo_into_a_closed_pipe_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
