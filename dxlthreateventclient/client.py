@@ -33,7 +33,8 @@ class CommonThreatEventClient:
 
     Leaving the ``with`` block removes what was added through this client, and through no other client of the
     same ``DxlClient``. All methods may be called from any thread, inside a callback too: there they take
-    effect for the next event, and do not wait for the broker.
+    effect for the next event, and do not wait for the broker. To replace the last callback on a topic without
+    a gap, add the new one before you remove the old one.
 
     :param dxl_client: the DXL client to receive with. It stays the caller's, who connects and destroys it;
         callbacks may be added before it connects.

@@ -307,12 +307,14 @@ class TestInsideACallback:
             publish_numbers(dxl_client, [1])
             assert done.wait(10)
 
-    def test_one_that_hands_over_to_another_loses_nothing(self, dxl_client: DxlClient) -> None:
+    def test_one_that_adds_another_before_it_removes_itself_loses_nothing(
+        self, dxl_client: DxlClient
+    ) -> None:
         class HandsOver(Receiver):
             def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
                 super().on_threat_event(threat_event_dict, original_event)
-                client.remove_threat_event_callback(self)
                 client.add_threat_event_callback(successor)
+                client.remove_threat_event_callback(self)
 
         first, successor = HandsOver(), Receiver()
         with CommonThreatEventClient(dxl_client) as client:
