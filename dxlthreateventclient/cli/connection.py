@@ -9,7 +9,6 @@ from pathlib import Path
 
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
-from dxlclient.exceptions import DxlException
 
 from dxlthreateventclient.cli.errors import CommandError
 from dxlthreateventclient.cli.messages import tell
@@ -77,7 +76,7 @@ def connect(client: DxlClient, *, retries: int) -> None:
     def connect_client() -> None:
         try:
             client.connect()
-        except DxlException as error:
+        except Exception as error:  # noqa: BLE001 - dxlclient's own threads take its parts away meanwhile
             failures.append(str(error))
         else:
             failures.clear()

@@ -5,15 +5,20 @@ import os
 import pty
 import queue
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from command_line import PROGRAM, TIMEOUT, Command, clean_environment, copy_of_configuration, run, without
 from dxlclient.client import DxlClient
+from misbehaving import server, tls_server
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
@@ -170,3 +175,33 @@ def test_a_terminal_shows_progress_if_it_takes_more_than_a_second(
         assert process.wait(TIMEOUT) == 0
     assert ("%" in shown.decode()) is has_rich
     received(3)
+
+
+def test_a_broker_that_refuses_over_tls_1_3_when_dxlclient_comes_is_told_in_one_line(tmp_path: Path) -> None:
+    # The certificate is accepted when the broker is tried, and no longer a moment later. Threads of dxlclient
+    # then end with a traceback.
+    ca, other_ca = trustme.CA(key_type=trustme.KeyType.RSA), trustme.CA(key_type=trustme.KeyType.RSA)
+    version = ssl.TLSVersion.TLSv1_3
+    servers = chain([tls_server(ca, version)], repeat(tls_server(ca, version, clients_of=other_ca)))
+
+    def serve(connection: socket.socket) -> None:
+        next(servers)(connection)
+
+    client = ca.issue_cert("client", key_type=trustme.KeyType.RSA)
+    client.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
+    impatient = (
+        "import sys; from dxlclient.client import DxlClient; DxlClient._DEFAULT_CONNECT_WAIT = 1;"
+        " from dxlthreateventclient.cli import main; sys.exit(main())"
+    )
+    with server(serve) as port:
+        (tmp_path / "dxlclient.config").write_text(
+            "[Certs]\nBrokerCertChain = ca.crt\nCertFile = client.pem\nPrivateKey = client.pem\n"
+            f"[Brokers]\nbroker = broker;{port};127.0.0.1\n[BrokersWebSockets]\n"
+        )
+        completed = run(
+            "publish", "-c", tmp_path / "dxlclient.config", program=[sys.executable, "-c", impatient]
+        )
+    assert completed.returncode == 1
+    assert "cannot connect to 127.0.0.1" in completed.stderr
+    assert completed.stderr.count("\n") == 1, completed.stderr

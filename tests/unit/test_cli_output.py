@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dxlthreateventclient.cli.messages import one_line
 from dxlthreateventclient.cli.output import FORMATS, write
 from dxlthreateventclient.testing import sample_threat_event
 
@@ -108,10 +107,6 @@ def test_unresolved_placeholders_are_left_out_of_every_format_but_json_and_jsonl
 def test_jsonl_is_the_event_as_it_came() -> None:
     event = sample_threat_event(threatName=HOSTILE)
     assert json.loads(made("jsonl", event)) == event
-
-
-def test_one_line_is_one_line() -> None:
-    assert one_line(" a\r\n\tb\x1b[2J ") == "a b\ufffd[2J"
 
 
 def test_text_reaches_a_terminal_that_cannot_show_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,64 +2,17 @@
 
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
 from command_line import make_foreign_certificates
 from dxlclient.client_config import DxlClientConfig
+from misbehaving import server, tls_server
 
 from dxlthreateventclient.cli import probe
 from dxlthreateventclient.testing import LocalFabric
-
-
-@contextmanager
-def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """A server on this machine that does something with each connection. Gives its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    serve(connection)
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-def tls_server(
-    ca: trustme.CA, version: ssl.TLSVersion, answer: bytes = b"\x20\x02\0\0"
-) -> Callable[[socket.socket], object]:
-    """What serves MQTT's hello over one version of TLS, to clients of its CA."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = context.maximum_version = version
-    context.set_ciphers("AES128-SHA256")
-    context.verify_mode = ssl.CERT_REQUIRED
-    ca.configure_trust(context)
-    ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(context)
-
-    def serve(connection: socket.socket) -> None:
-        try:
-            with context.wrap_socket(connection, server_side=True) as tls:
-                tls.recv(100)
-                tls.sendall(answer)
-                tls.recv(100)
-        except OSError:
-            pass
-
-    return serve
 
 
 @pytest.fixture
