@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from queue import Queue
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -178,25 +179,29 @@ class Subscriptions:
         """Settle topics on another thread: one at the most for each DxlClient."""
         with self._state.lock:
             self._state.unsettled |= topics
-            if self._state.unsettled and not self._state.settling:
-                threading.Thread(
-                    target=self._settle_all, name="DxlThreatEventSubscriptions", daemon=True
-                ).start()
-                self._state.settling = True
+            if not self._state.unsettled or self._state.settling:
+                return
+            # When dxlclient disconnects, it goes through its subscriptions, and fails if they change meanwhile.
+            # Before, it waits for its tasks, so this counts as one.
+            tasks = getattr(getattr(self._dxl_client, "_thread_pool", None), "_tasks", None) or Queue()
+            thread = threading.Thread(
+                target=self._settle_all, args=[tasks], name="DxlThreatEventSubscriptions", daemon=True
+            )
+            thread.start()
+            with tasks.all_tasks_done:
+                tasks.unfinished_tasks += 1
+            self._state.settling = True
 
-    def _settle_all(self) -> None:
-        # dxlclient, when it is destroyed, goes through its subscriptions and fails if they change meanwhile.
-        # So it waits until this is done: its user cannot know what a callback left to do.
-        destroy_lock = getattr(self._dxl_client, "_destroy_lock", None) or threading.Lock()
+    def _settle_all(self, tasks: "Queue[Any]") -> None:
         while True:
             with self._state.lock:
                 if not self._state.unsettled:
                     self._state.settling = False
+                    tasks.task_done()
                     return
                 topic = self._state.at = self._state.unsettled.pop()
             try:
-                with destroy_lock:
-                    self._settle(topic)
+                self._settle(topic)
             except Exception:
                 logger.exception("Cannot bring the subscription to %s in step with its callbacks", topic)
             with self._state.lock:

@@ -1,6 +1,7 @@
 """Adding and removing callbacks, over a fabric: who leaves does not take the events from who stays."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -291,7 +292,10 @@ class TestInsideACallback:
             assert done.wait(10)
         assert not set(topics) & set(dxl_client.subscriptions)
 
-    def test_a_dxl_client_can_be_left_at_once_after_a_one_shot(self, connect: Connect) -> None:
+    @pytest.mark.parametrize("leave", [DxlClient.disconnect, DxlClient.destroy])
+    def test_a_dxl_client_can_be_disconnected_at_once_after_a_one_shot(
+        self, connect: Connect, leave: Callable[[DxlClient], None]
+    ) -> None:
         # dxlclient raises if its subscriptions change while it takes them back.
         def one_shot(threat_event_dict: dict[str, Any], original_event: Event) -> None:
             for topic in topics:
@@ -300,12 +304,14 @@ class TestInsideACallback:
 
         done = threading.Event()
         topics = [TOPIC, *(f"{OTHER_TOPIC}/{number}" for number in range(20))]
-        with connect() as dxl_client:
-            client = CommonThreatEventClient(dxl_client)
-            for topic in topics:
-                client.add_threat_event_callback(one_shot, topic)
-            publish_numbers(dxl_client, [1])
-            assert done.wait(10)
+        dxl_client = connect()
+        client = CommonThreatEventClient(dxl_client)
+        for topic in topics:
+            client.add_threat_event_callback(one_shot, topic)
+        publish_numbers(dxl_client, [1])
+        assert done.wait(10)
+        leave(dxl_client)
+        assert not set(topics) & set(dxl_client.subscriptions)
 
     def test_one_that_adds_another_before_it_removes_itself_loses_nothing(
         self, dxl_client: DxlClient
