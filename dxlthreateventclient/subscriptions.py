@@ -181,8 +181,8 @@ class Subscriptions:
             self._state.unsettled |= topics
             if not self._state.unsettled or self._state.settling:
                 return
-            # When dxlclient disconnects, it goes through its subscriptions, and fails if they change meanwhile.
-            # Before, it waits for its tasks, so this counts as one.
+            # dxlclient, when it disconnects, fails if its subscriptions change while it goes through them.
+            # Before that it waits for its tasks, so this counts as one.
             tasks = getattr(getattr(self._dxl_client, "_thread_pool", None), "_tasks", None) or Queue()
             thread = threading.Thread(
                 target=self._settle_all, args=[tasks], name="DxlThreatEventSubscriptions", daemon=True
