@@ -118,7 +118,7 @@ def test_ctrl_c_says_how_many_were_sent(fabric: LocalFabric, received: Received)
 def test_a_broker_that_restarts_meanwhile_is_an_error_since_events_may_be_lost() -> None:
     with (
         LocalFabric() as fabric,
-        Command("publish", "-c", fabric.config_file, "--interval", 2.5, "--count", 2) as publish,
+        Command("publish", "-c", fabric.config_file, "--interval", 1.6, "--count", 2) as publish,
     ):
         publish.errors.wait_for("Sending 2 events")
         fabric.stop()
@@ -191,7 +191,7 @@ def test_a_broker_that_refuses_over_tls_1_3_when_dxlclient_comes_is_told_in_one_
     client.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
     ca.cert_pem.write_to_path(tmp_path / "ca.crt")
     impatient = (
-        "import sys; from dxlclient.client import DxlClient; DxlClient._DEFAULT_CONNECT_WAIT = 1;"
+        "import sys; from dxlclient.client import DxlClient; DxlClient._DEFAULT_CONNECT_WAIT = 0.3;"
         " from dxlthreateventclient.cli import main; sys.exit(main())"
     )
     with server(serve) as port:
