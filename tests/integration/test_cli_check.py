@@ -162,6 +162,35 @@ def test_a_certificate_that_is_not_valid_now_or_not_for_long_is_told(
     assert completed.returncode == (0 if result == "ok" else 2)
 
 
+def test_a_file_that_holds_no_certificate_is_told(fabric: LocalFabric, tmp_path: Path) -> None:
+    config_file = copy_of_configuration(fabric, tmp_path)
+    (tmp_path / "client.crt").write_text("-----BEGIN CERTIFICATE-----\njunk\n")
+    completed = run("check", "-c", config_file)
+    assert completed.returncode == 2
+    assert steps(completed)["client certificate"] == "failed"
+    assert "client.crt holds no certificate in PEM format" in completed.stdout
+
+
+def test_ca_certificates_are_fine_as_long_as_one_of_them_is_valid(
+    fabric: LocalFabric, tmp_path: Path
+) -> None:
+    config_file = copy_of_configuration(fabric, tmp_path)
+    expired = trustme.CA(key_type=RSA).issue_cert(
+        "expired", key_type=RSA, not_after=datetime(2020, 1, 1, tzinfo=timezone.utc)
+    )
+    bundle = tmp_path / "ca-bundle.crt"
+    with bundle.open("ab") as file:
+        file.write(expired.cert_chain_pems[0].bytes())
+    completed = run("check", "-c", config_file)
+    assert completed.returncode == 0
+    assert "1 of 2 CA certificates valid" in completed.stdout
+    bundle.write_bytes(expired.cert_chain_pems[0].bytes())
+    completed = run("check", "-c", config_file)
+    assert completed.returncode == 2
+    assert steps(completed)["CA certificates"] == "failed"
+    assert "2020-01-01 00:00 UTC, and the clock of this machine says" in completed.stdout
+
+
 def test_a_key_with_a_password_is_told_instead_of_asked_for(fabric: LocalFabric, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 

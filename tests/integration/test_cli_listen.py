@@ -182,6 +182,24 @@ def test_payloads_that_are_no_threat_events_are_kept_in_the_reject_file(
     assert documents[2]["reason"] == "payload is of type list, not bytes"
 
 
+def test_an_event_that_is_nested_too_deeply_to_be_written_is_rejected_and_ends_nothing(
+    fabric: LocalFabric, epo: DxlClient, tmp_path: Path
+) -> None:
+    rejects = tmp_path / "rejects.jsonl"
+    # From Python 3.12 on the decoder takes more than the encoder, which gives up at about 1000.
+    depths = (300, 1500, 2500, 10_000)
+    with Command("listen", "-c", fabric.config_file, "--format", "json", "--reject-file", rejects) as listen:
+        listen.errors.wait_for(WAITING)
+        for depth in depths:
+            send_payload(epo, b'{"a":' * depth + b'"deepest"' + b"}" * depth)
+        publish_threat_event(epo, sample_threat_event(threatName="LAST"))
+        written = listen.output.wait_for("LAST").count("deepest")
+        assert listen.end() == 0
+    reasons = [json.loads(line)["reason"] for line in rejects.read_text().splitlines()]
+    assert written + len(reasons) == len(depths)
+    assert set(reasons) <= {"payload is nested too deeply"}
+
+
 def test_without_a_reject_file_such_payloads_are_reported(fabric: LocalFabric, epo: DxlClient) -> None:
     with Command("listen", "-c", fabric.config_file) as listen:
         listen.errors.wait_for(WAITING)

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from dxlthreateventclient.configuration import ConfigurationError, load_configuration
 from dxlthreateventclient.testing import LocalFabric
@@ -47,6 +48,15 @@ def use_the_key_of_another_fabric(config_file: Path) -> None:
         (other.directory / "client.key").replace(config_file.with_name("client.key"))
 
 
+def put_a_password_on_the_key(config_file: Path) -> None:
+    file = config_file.with_name("client.key")
+    key = serialization.load_pem_private_key(file.read_bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    )
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
@@ -63,6 +73,7 @@ def use_the_key_of_another_fabric(config_file: Path) -> None:
         pytest.param(write("client.crt", "junk"), "no certificate and its key", id="a junk certificate"),
         pytest.param(write("ca-bundle.crt", "junk"), "holds no CA certificates", id="a junk CA"),
         pytest.param(use_the_key_of_another_fabric, "no certificate and its key", id="another key"),
+        pytest.param(put_a_password_on_the_key, "without a password", id="a key with a password"),
         pytest.param(lambda file: file.write_bytes(b"\xff\0\xfe"), "no valid configuration", id="no text"),
     ],
 )
