@@ -1,5 +1,6 @@
 """What all tests share: a local fabric, and clients connected to it."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -22,9 +23,15 @@ def fabric() -> Iterator[LocalFabric]:
 @pytest.fixture(scope="module")
 def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
     """One connected client for each test module: dxlclient takes a second to disconnect."""
-    with DxlClient(fabric.client_config()) as connected_client:
-        connected_client.connect()
-        yield connected_client
+    connected_client = DxlClient(fabric.client_config())
+    connected_client.connect()
+    yield connected_client
+    # A test that ended dxlclient's worker would keep destroy() waiting for ever, and pytest's timeout is over
+    # once a test has failed.
+    destroying = threading.Thread(target=connected_client.destroy, daemon=True)
+    destroying.start()
+    destroying.join(30)
+    assert not destroying.is_alive(), "dxlclient waits for a worker that has died"
 
 
 @pytest.fixture
