@@ -3,6 +3,9 @@
 import argparse
 import math
 import os
+import queue
+import select
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +100,7 @@ def run_listen(options: argparse.Namespace) -> int:
                 write(text)
                 if number == options.count or ending.is_overdue():
                     break
+        ending.is_written = True
     return 0
 
 
@@ -145,15 +149,28 @@ class _Ending:
     def __init__(self, stream: ThreatEventStream) -> None:
         self._stream = stream
         self._deadline = math.inf
+        self.is_written = False
+        # A signal handler can do no more than this: starting a thread or setting an Event takes a lock, which
+        # the code that it interrupts may hold.
+        self._begun: queue.SimpleQueue[None] = queue.SimpleQueue()
+        threading.Thread(target=self._end_in_time, daemon=True).start()
 
     def is_overdue(self) -> bool:
         """Tell whether writing has to stop. The stream logs how many events it then leaves."""
         return time.monotonic() > self._deadline
 
     def begin(self, *_: object) -> None:
+        """Begin to end. Called by signals."""
         self._deadline = time.monotonic() + _WRITE_WITHIN
         self._stream.close()
-        # Where nobody reads the pipe, or the broker does not answer, nothing else would end this.
-        last = threading.Timer(_END_WITHIN, os._exit, [0])
-        last.daemon = True
-        last.start()
+        self._begun.put(None)
+
+    def _end_in_time(self) -> None:
+        self._begun.get()
+        time.sleep(_END_WITHIN)
+        # Nobody reads the pipe, or the broker does not answer: nothing else would end this.
+        try:
+            if not self.is_written and select.select([], [sys.stderr], [], 0)[1]:
+                tell("Ended while nobody took what was written: events that had arrived are lost")
+        finally:
+            os._exit(0)
