@@ -23,6 +23,8 @@ def read_documents(file: str) -> list[dict[str, Any]]:
     :raise CommandError: if any of it is no threat event that a client could receive
     """
     name = "stdin" if file == STDIN else file
+    if file == STDIN and sys.stdin is None:
+        raise CommandError("cannot read stdin: it is closed", status=2)
     try:
         content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
         text = content.decode("utf-8-sig")
@@ -37,6 +39,8 @@ def read_documents(file: str) -> list[dict[str, Any]]:
             documents.append(decode_threat_event(json.dumps(value).encode()))
         except ThreatEventDecodeError as error:
             raise _error(name, line, error.reason.replace("payload", "this", 1)) from error
+        except RecursionError as error:
+            raise _error(name, line, "this is nested too deeply") from error
     if not documents:
         raise CommandError(f"{name} holds no threat event", status=2)
     return documents

@@ -1,5 +1,6 @@
 """The files that ``publish`` takes."""
 
+import contextlib
 import io
 import sys
 from pathlib import Path
@@ -76,3 +77,18 @@ def test_a_file_without_a_document_is_an_error(tmp_path: Path, content: bytes) -
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"cannot read .*: Is a directory"):
         read_documents(str(tmp_path))
+
+
+def test_closed_stdin_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(CommandError, match="cannot read stdin: it is closed"):
+        read_documents("-")
+
+
+def test_a_document_of_any_depth_is_read_or_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "events.json"
+    # Somewhere here the decoder gives up, or the encoder.
+    for depth in (*range(900, 1100, 5), *range(1100, 5000, 100)):
+        file.write_bytes(b'{"a":' * depth + b"1" + b"}" * depth)
+        with contextlib.suppress(CommandError):
+            assert len(read_documents(str(file))) == 1
