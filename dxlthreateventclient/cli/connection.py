@@ -1,7 +1,6 @@
 """A DXL client that connects or says what to do, tells when it is cut off, and is closed in time."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -13,6 +12,7 @@ from dxlclient.client_config import DxlClientConfig
 from dxlthreateventclient.cli.errors import CommandError
 from dxlthreateventclient.cli.messages import tell
 from dxlthreateventclient.cli.probe import BrokerError, address, through_proxy, try_broker
+from dxlthreateventclient.cli.signals import pause
 from dxlthreateventclient.configuration import ConfigurationError, load_configuration
 
 # In seconds, all of them.
@@ -110,7 +110,7 @@ def _wait_for_broker(config: DxlClientConfig, retries: int) -> None:
         if final or attempt == retries:
             raise CommandError(message, status=1)
         tell(f"{message} Trying again in {delay} s.")
-        time.sleep(delay)
+        pause(delay)
         delay = min(2 * delay, _LONGEST_DELAY)
 
 

@@ -2,10 +2,8 @@
 
 import argparse
 import shlex
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from dxlthreateventclient.cli.connection import closing_client
 from dxlthreateventclient.cli.errors import CommandError
 from dxlthreateventclient.cli.messages import tell
 from dxlthreateventclient.cli.output import FORMATS, write
+from dxlthreateventclient.cli.signals import pause
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.testing.events import publish_threat_event, varied_threat_events
 
@@ -73,7 +72,7 @@ def run_fabric(options: argparse.Namespace) -> int:
             f"  {PROGRAM} publish --config {config_file}"
         )
         while True:
-            time.sleep(1)
+            pause(1)
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -88,10 +87,11 @@ def run_demo(options: argparse.Namespace) -> int:
         client.connect()
         epo.connect()
         tell("Waiting for threat events...")
-        for number, published in enumerate(islice(varied_threat_events(), options.count)):
+        threat_events = varied_threat_events()
+        for number in range(options.count):
             if number:
-                time.sleep(1)
-            publish_threat_event(epo, published)
+                pause(1)
+            publish_threat_event(epo, next(threat_events))
             try:
                 threat_event, event = stream.get(timeout=_ARRIVAL_TIMEOUT)
             except TimeoutError as error:

@@ -38,7 +38,13 @@ def tell_instead_of_tracebacks() -> None:
     for name in ("dxlclient", "dxlthreateventclient"):
         logging.getLogger(name).addHandler(handler)
     threading.excepthook = _tell_end_of_thread
-    sys.unraisablehook = lambda failed: tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
+    sys.unraisablehook = _tell_unraisable
+
+
+def _tell_unraisable(failed: "sys.UnraisableHookArgs") -> None:
+    # A signal that came while a destructor ran is not lost: see pause().
+    if not isinstance(failed.exc_value, KeyboardInterrupt):
+        tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
 
 
 def _tell_end_of_thread(ended: threading.ExceptHookArgs) -> None:

@@ -17,7 +17,7 @@ from dxlthreateventclient.cli.echo import Echo
 from dxlthreateventclient.cli.errors import CommandError
 from dxlthreateventclient.cli.messages import tell
 from dxlthreateventclient.cli.probe import address
-from dxlthreateventclient.cli.signals import INTERRUPTED
+from dxlthreateventclient.cli.signals import INTERRUPTED, pause
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing.events import publish_threat_event, sample_threat_event
 
@@ -98,7 +98,7 @@ def run_publish(options: argparse.Namespace) -> int:
             with _progress(total) as advance:
                 for threat_event in islice(threat_events, total):
                     if sent:
-                        time.sleep(options.interval)
+                        pause(options.interval)
                     publish_threat_event(client, threat_event, options.topic)
                     sent += 1
                     # dxlclient only queues it, and drops its queue with the connection.
