@@ -41,14 +41,14 @@ def units(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests that need Python alone, with the newest versions of all dependencies."""
     session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--numprocesses", "auto", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """Run them with the oldest versions of all dependencies that the metadata allows."""
     session.install("-e", ".[dev]", *_lowest_versions())
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "--numprocesses", "auto", *session.posargs)
 
 
 @nox.session(python=OLDEST_AND_NEWEST)
