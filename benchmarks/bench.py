@@ -2,7 +2,8 @@
 
 All figures of a table come from one run: the ways to receive take turns in rounds, in random order, in one
 receiving process. Ratios are taken within a round, and printed as their median with a 95 % confidence
-interval (bootstrap). Against a mosquitto process, or a LocalFabric where there is no mosquitto.
+interval (bootstrap). A burst waits in the broker until all of it is published, so that the publisher takes no
+time from the receiver. Against a mosquitto process, or a LocalFabric where there is no mosquitto.
 """
 
 import argparse
@@ -23,12 +24,14 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
 
+from dxlthreateventclient.cli.echo import Echo
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric, sample_threat_event
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
 from mosquitto import Mosquitto  # noqa: E402
+from receiver import GATE_TOPIC  # noqa: E402
 
 BASE = "bare callback, json.loads"
 # (variant, what it is compared with, goal for the CPU ratio at most, goal for the events per second at least)
@@ -80,6 +83,7 @@ class Receiver:
         )
         self._publisher = DxlClient(DxlClientConfig.create_dxl_config_from_file(str(config_file)))
         self._publisher.connect()
+        self._echo = Echo(self._publisher)
         self._payloads = {size: payload_of(size) for size in BURSTS}
 
     def close(self) -> None:
@@ -90,17 +94,26 @@ class Receiver:
 
     def measure(self, **order: Any) -> dict[str, Any]:
         """Have one measurement made. Return it, and under ``sent`` when each message was published."""
-        assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
+        self._tell(json.dumps(order))
         sent: dict[str, float] = {}
         for line in self._process.stdout:
             said = json.loads(line)
             if "result" in said:
                 return {**said["result"], "sent": sent}
-            sent = self._publish(**said)
+            if "rate" in said:
+                sent = self._publish(**said)
+            else:
+                self._publisher.send_event(Event(GATE_TOPIC))
+                self._publish(**said)
+                self._echo.wait()  # the broker has it all
+                self._tell("published")
         raise RuntimeError("the receiving process ended")
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
 
     def _publish(self, size: int, count: int, rate: float | None = None) -> dict[str, float]:
         sent = {}

@@ -19,6 +19,9 @@ from dxlclient.message import Event
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 
+GATE_TOPIC = "/dxlthreateventclient/bench/gate"
+"""An event on this topic holds up dxlclient's worker until the whole burst has been published."""
+
 # A way to receive: within its context, done() is called for each event.
 Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
 
@@ -51,15 +54,27 @@ def bare_json(callbacks: int) -> Variant:
 
 
 @contextmanager
-def added(dxl_client: DxlClient, callbacks: list[EventCallback]) -> Iterator[None]:
+def added(dxl_client: DxlClient, callbacks: list[EventCallback], topic: str = TOPIC) -> Iterator[None]:
     """Add bare callbacks for as long as the context lasts."""
     for callback in callbacks:
-        dxl_client.add_event_callback(TOPIC, callback)
+        dxl_client.add_event_callback(topic, callback)
     try:
         yield
     finally:
         for callback in callbacks:
-            dxl_client.remove_event_callback(TOPIC, callback)
+            dxl_client.remove_event_callback(topic, callback)
+
+
+class Gate(EventCallback):
+    """Holds up dxlclient's worker until it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = threading.Event()
+
+    def on_event(self, event: Event) -> None:
+        """Wait."""
+        self.is_open.wait()
 
 
 def ours(callbacks: int) -> Variant:
@@ -123,9 +138,14 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
         if not missing:
             finished.set()
 
-    with variant(dxl_client, done):
-        cpu, wall = time.process_time(), time.perf_counter()
+    gate = Gate()
+    with added(dxl_client, [gate], GATE_TOPIC), variant(dxl_client, done):
+        cpu = time.process_time()
         request({"size": size, "count": count})
+        sys.stdin.readline()
+        # The publisher is through, and takes no time of a processor from what is measured.
+        wall = time.perf_counter()
+        gate.is_open.set()
         if not finished.wait(120):
             raise TimeoutError(
                 f"{name}: {missing} of {count * callbacks} calls are missing after 120 seconds"
