@@ -3,7 +3,6 @@
 import json
 import threading
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 from dxlclient.callbacks import EventCallback
@@ -51,12 +50,7 @@ class Publisher:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
