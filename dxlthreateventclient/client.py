@@ -13,7 +13,7 @@ from dxlthreateventclient import other_data
 from dxlthreateventclient.callbacks import ErrorFunction, FunctionCallback, ThreatEventFunction
 from dxlthreateventclient.payload import ThreatEventDecodeError
 from dxlthreateventclient.stream import ThreatEventStream
-from dxlthreateventclient.subscriptions import DxlCallback, Subscriptions
+from dxlthreateventclient.subscriptions import DxlCallback, Subscriptions, check_topic
 
 EPO_THREAT_EVENT_RESPONSE_TOPIC = "/mcafee/event/epo/threat/response"
 """The topic on which ePO's automatic response *Send DXL Threat Event* publishes."""
@@ -104,7 +104,7 @@ class CommonThreatEventClient:
             the callback is not added, then
         """
         callback = _callback(threat_event_callback, on_error)
-        _check_topic(topic)
+        check_topic(topic)
         self._subscriptions.add(topic, callback)
 
     def remove_threat_event_callback(
@@ -147,7 +147,7 @@ class CommonThreatEventClient:
         :raise TypeError: if ``on_error`` is no function, or is asynchronous
         :raise ValueError: if no event could arrive under this topic, or nothing could be buffered
         """
-        _check_topic(topic)
+        check_topic(topic)
         _check_function(on_error)
         return ThreatEventStream(self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error)
 
@@ -187,21 +187,4 @@ def _check_function(function: Callable[..., object] | None) -> None:
         raise TypeError(
             f"{function!r} is asynchronous, and nothing would await it: pass a function that hands the event"
             " to the event loop, with asyncio.run_coroutine_threadsafe()"
-        )
-
-
-def _check_topic(topic: str) -> None:
-    if not isinstance(topic, str):
-        raise TypeError(f"{topic!r} is no topic: pass a string")
-    levels = topic.split("/")
-    if (
-        not topic
-        or "+" in topic
-        or "\0" in topic
-        or "#" in topic.removesuffix("#")
-        or (topic[-1] == "#" and levels[-1] != "#")
-    ):
-        raise ValueError(
-            f"{topic!r} is no topic that dxlclient can receive on: pass an exact topic, or a filter that ends"
-            " in '/#'"
         )

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from dxlclient.client_config import DxlClientConfig
 
+# The rest are the steps that the subcommand "check" reports on one by one.
+__all__ = ["ConfigurationError", "load_configuration"]
+
 # A required setting without a value, or any whose value is still a placeholder such as <path-to-key>.
 _UNFILLED = re.compile(
     r"^[ \t]*(?:(BrokerCertChain|CertFile|PrivateKey)[ \t]*=[ \t]*$"
@@ -28,16 +31,16 @@ def load_configuration(config_file: str | PathLike[str]) -> DxlClientConfig:
         missing, malformed or still a placeholder
     """
     path = Path(config_file)
-    config = _read(path)
-    for setting, file in _files(config).items():
-        _check_readable(path, setting, file)
-    _check_ca(path, config)
-    _check_key(path, config)
+    config = read_settings(path)
+    for setting, file in certificate_files(config).items():
+        check_readable(path, setting, file)
+    check_ca(path, config)
+    check_key(path, config)
     return config
 
 
-def _read(path: Path) -> DxlClientConfig:
-    """Return a configuration that is complete, whatever its files hold."""
+def read_settings(path: Path) -> DxlClientConfig:
+    """Return a configuration in which nothing is missing, whatever is in the files that it names."""
     try:
         settings = _UNFILLED.finditer(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
@@ -56,8 +59,8 @@ def _read(path: Path) -> DxlClientConfig:
     return config
 
 
-def _files(config: DxlClientConfig) -> dict[str, str]:
-    """Return the files of a configuration by the settings that name them."""
+def certificate_files(config: DxlClientConfig) -> dict[str, str]:
+    """Return the files that a configuration names, by their settings."""
     return {
         "BrokerCertChain": config.broker_ca_bundle,
         "CertFile": config.cert_file,
@@ -65,7 +68,8 @@ def _files(config: DxlClientConfig) -> dict[str, str]:
     }
 
 
-def _check_readable(path: Path, setting: str, file: str) -> None:
+def check_readable(path: Path, setting: str, file: str) -> None:
+    """Check that the file of a setting can be read."""
     try:
         Path(file).read_bytes()
     except OSError as error:
@@ -74,7 +78,8 @@ def _check_readable(path: Path, setting: str, file: str) -> None:
         ) from error
 
 
-def _check_ca(path: Path, config: DxlClientConfig) -> None:
+def check_ca(path: Path, config: DxlClientConfig) -> None:
+    """Check that the file of BrokerCertChain holds CA certificates."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(config.broker_ca_bundle)
     except ssl.SSLError as error:
@@ -84,7 +89,8 @@ def _check_ca(path: Path, config: DxlClientConfig) -> None:
         ) from error
 
 
-def _check_key(path: Path, config: DxlClientConfig) -> None:
+def check_key(path: Path, config: DxlClientConfig) -> None:
+    """Check that the key belongs to the client certificate."""
     try:
         # OpenSSL would ask for the password of a key on the terminal, and dxlclient takes none.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(

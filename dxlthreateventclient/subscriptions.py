@@ -28,6 +28,28 @@ _WORKER_PREFIX = "DxlMessagePool-"
 _PATIENCE = 0.1
 
 
+def check_topic(topic: str) -> None:
+    """Check that dxlclient can receive on a topic.
+
+    :raise TypeError: if it is no string
+    :raise ValueError: if no event could arrive under it
+    """
+    if not isinstance(topic, str):
+        raise TypeError(f"{topic!r} is no topic: pass a string")
+    levels = topic.split("/")
+    if (
+        not topic
+        or "+" in topic
+        or "\0" in topic
+        or "#" in topic.removesuffix("#")
+        or (topic[-1] == "#" and levels[-1] != "#")
+    ):
+        raise ValueError(
+            f"{topic!r} is no topic that dxlclient can receive on: pass an exact topic, or a filter that ends"
+            " in '/#'"
+        )
+
+
 class _State:
     """What all instances of Subscriptions for one DxlClient share."""
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dxlthreateventclient import client
 from dxlthreateventclient.cli.output import FORMATS
+from dxlthreateventclient.subscriptions import check_topic
 
 PROGRAM = (
     "python -m dxlthreateventclient" if Path(sys.argv[0]).name == "__main__.py" else "dxlthreateventclient"
@@ -107,7 +107,7 @@ def topic_filter(text: str) -> str:
     """Return a topic to listen on, or have argparse report what is wrong."""
     try:
         text.encode()
-        client._check_topic(text)
+        check_topic(text)
     except UnicodeEncodeError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no topic: it is not UTF-8") from error
     except ValueError as error:

@@ -47,7 +47,7 @@ def run_check(options: argparse.Namespace) -> int:
     report = _Report()
     config = None
     with report.step("configuration", status=2) as tell_detail:
-        config = configuration._read(options.config)
+        config = configuration.read_settings(options.config)
         tell_detail(f"{options.config} is complete")
     if config is None:
         return report.status
@@ -68,18 +68,18 @@ def _check_files(report: "_Report", path: Path, config: DxlClientConfig) -> None
         from dxlthreateventclient.cli import certificates  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:
         raise CommandError(str(error), status=2) from error
-    ca_bundle, cert_file, key_file = configuration._files(config).items()
+    ca_bundle, cert_file, key_file = configuration.certificate_files(config).items()
     with report.step("CA certificates", status=2) as tell_detail:
-        configuration._check_readable(path, *ca_bundle)
-        configuration._check_ca(path, config)
+        configuration.check_readable(path, *ca_bundle)
+        configuration.check_ca(path, config)
         tell_detail(certificates.describe_ca_certificates(config.broker_ca_bundle))
     with report.step("client certificate", status=2) as tell_detail:
-        configuration._check_readable(path, *cert_file)
+        configuration.check_readable(path, *cert_file)
         tell_detail(certificates.describe_client_certificate(config.cert_file))
     with report.step("private key", status=2) as tell_detail:
-        configuration._check_readable(path, *key_file)
-        configuration._check_readable(path, *cert_file)
-        configuration._check_key(path, config)
+        configuration.check_readable(path, *key_file)
+        configuration.check_readable(path, *cert_file)
+        configuration.check_key(path, config)
         tell_detail(f"{config.private_key} belongs to the certificate")
 
 

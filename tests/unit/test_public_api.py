@@ -24,6 +24,8 @@ def described(owner: griffe.Module | griffe.Class) -> Iterator[str]:
     for name, member in owner.members.items():
         if name in INTERNAL or (name.startswith("_") and name != "__init__") or member.is_imported:
             continue
+        if owner.exports is not None and name not in owner.exports and not member.is_module:
+            continue
         if isinstance(member, griffe.Module | griffe.Class):
             if isinstance(member, griffe.Class):
                 yield f"class {member.path}({', '.join(str(base) for base in member.bases)})"
