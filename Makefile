@@ -34,18 +34,21 @@ demo: $(BIN)/demo-installed
 	$(BIN)/python -m dxlthreateventclient demo
 
 # They wait for processes and sockets more than they compute: with a process for each core they take half the time.
+# A file stays in one process where its tests share what takes long to make.
+PARALLEL := --numprocesses auto
+
 test: $(BIN)/dev-installed
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-servers: $(BIN)/dev-installed
-	$(BIN)/python -m pytest -m "servers and not slow"
+	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m "servers and not slow"
 
 test-slow: $(BIN)/dev-installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m slow
 
 coverage: $(BIN)/dev-installed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses auto
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -18,6 +18,8 @@ def _runs(version: str) -> bool:
 PYTHONS = [version for version in SUPPORTED if _runs(version)]
 OLDEST_AND_NEWEST = list(dict.fromkeys([PYTHONS[0], PYTHONS[-1]]))
 
+PARALLEL = ["--numprocesses", "auto"]
+
 nox.options.sessions = ["units", "tests", "lowest", "check", "docs", "build", "bench_smoke"]
 nox.options.error_on_missing_interpreters = True
 
@@ -41,28 +43,38 @@ def units(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests that need Python alone, with the newest versions of all dependencies."""
     session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
-    session.run("pytest", "--numprocesses", "auto", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python=OLDEST_AND_NEWEST)
+def coverage(session: nox.Session) -> None:
+    """Run the same tests, and fail if they cover too little of the library."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
+    session.env["COVERAGE_FILE"] = f"{session.create_tmp()}/coverage"
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """Run them with the oldest versions of all dependencies that the metadata allows."""
     session.install("-e", ".[dev]", *_lowest_versions())
-    session.run("pytest", "--numprocesses", "auto", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(python=OLDEST_AND_NEWEST)
 def servers(session: nox.Session) -> None:
     """Run the tests that need mosquitto, redis-server and rsyslogd."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "-m", "servers and not slow", *session.posargs)
+    session.run("pytest", *PARALLEL, "--dist", "loadfile", "-m", "servers and not slow", *session.posargs)
 
 
 @nox.session(python=OLDEST_AND_NEWEST)
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes; they need mosquitto."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "-m", "slow", *session.posargs)
+    session.run("pytest", *PARALLEL, "--dist", "loadfile", "-m", "slow", *session.posargs)
 
 
 @nox.session(python=OLDEST_AND_NEWEST)
