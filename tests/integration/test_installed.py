@@ -1,6 +1,5 @@
 """The wheel and the sdist, each installed in an empty environment, away from this checkout."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from sample_process import printed_threat_event
 
 import dxlthreateventclient
 
@@ -29,7 +29,7 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     [distribution] = directory.glob(request.param)
     [sdist] = directory.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        archive.extractall(directory)
+        archive.extractall(directory, filter="data")
     next(directory.glob("*/PKG-INFO")).parent.rename(directory / "sdist")
     venv.create(directory / "env", with_pip=True)
     subprocess.run(
@@ -106,10 +106,9 @@ def test_the_sample_of_the_sdist_prints_an_event(installed: Path) -> None:
         assert sample.stdout.readline() == "Waiting for threat events...\n"
         publish = ("-m", "dxlthreateventclient", "publish", "--config", "fabric/dxlclient.config")
         assert run(installed, *publish).returncode == 0
-        assert sample.stdout.readline().startswith("Threat event on topic: ")
+        assert printed_threat_event(sample)["eventMessageType"] == "McAfee Common Event"
         sample.send_signal(signal.SIGINT)
-        document, _ = sample.communicate(timeout=20)
-        assert json.loads(document)["eventMessageType"] == "McAfee Common Event"
+        assert sample.wait(timeout=20) == 0
     finally:
         for process in (sample, fabric):
             process.kill()
