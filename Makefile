@@ -90,4 +90,5 @@ release: dist
 	@echo "  $(BIN)/twine upload dist/*"
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	    .coverage* benchmarks/results.json

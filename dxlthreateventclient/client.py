@@ -42,7 +42,7 @@ class CommonThreatEventClient:
     """
 
     def __init__(self, dxl_client: DxlClient) -> None:
-        if not hasattr(dxl_client, "add_event_callback"):
+        if isinstance(dxl_client, type) or not hasattr(dxl_client, "add_event_callback"):
             raise TypeError(
                 f"{dxl_client!r} is no DXL client: pass an instance of dxlclient.client.DxlClient"
             )

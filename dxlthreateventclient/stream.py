@@ -42,8 +42,10 @@ class ThreatEventStream(EventCallback):
         on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
     ) -> None:
         super().__init__()
-        if max_buffered < 1:
-            raise ValueError(f"max_buffered is {max_buffered}: a stream has to hold at least 1 event")
+        if not isinstance(max_buffered, int) or max_buffered < 1:
+            raise ValueError(
+                f"max_buffered is {max_buffered!r}: it has to be a whole number of events, at least 1"
+            )
         self._subscriptions = subscriptions
         self._topic = topic
         self._max_buffered = max_buffered

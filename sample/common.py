@@ -26,8 +26,8 @@ def client_config() -> DxlClientConfig:
 
 def positive(text: str) -> int:
     """Return a whole number above 0, or have argparse report what is wrong."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    if not text.isdecimal() or not 0 < int(text) <= sys.maxsize:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {sys.maxsize}")
     return int(text)
 
 

@@ -111,11 +111,12 @@ def without(*modules: str) -> list[str]:
 
 
 def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: str) -> Path:
-    """Copy the configuration and the files of a fabric, and replace ``ca``, ``cert``, ``key`` or ``port``."""
+    """Copy the configuration and the files of a fabric, and replace some of its parts."""
     for file in fabric.directory.iterdir():
         (directory / file.name).write_bytes(file.read_bytes())
     config_file = directory / "dxlclient.config"
     names = {"ca": "ca-bundle.crt", "cert": "client.crt", "key": "client.key", "port": f";{fabric.port};"}
+    names["section"] = "[Brokers]"
     text = config_file.read_text()
     for name, replacement in replacements.items():
         assert names[name] in text

@@ -10,6 +10,9 @@ from pathlib import Path
 from dxlthreateventclient.cli.output import FORMATS
 from dxlthreateventclient.subscriptions import check_topic
 
+# Python converts no more than 4300 digits, and there is no use for more than these.
+_DIGITS = 18
+
 PROGRAM = (
     "python -m dxlthreateventclient" if Path(sys.argv[0]).name == "__main__.py" else "dxlthreateventclient"
 )
@@ -67,7 +70,7 @@ def add_format(parser: argparse.ArgumentParser, *, default: str) -> None:
 def positive(text: str) -> int:
     """Return a whole number above 0, or have argparse report what is wrong."""
     if not _is_number(text) or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {10**_DIGITS - 1}")
     return int(text)
 
 
@@ -123,5 +126,4 @@ def topic(text: str) -> str:
 
 
 def _is_number(text: str) -> bool:
-    # Python converts no more than 4300 digits, and there is no use for more than these.
-    return text.isdecimal() and len(text) <= 18
+    return text.isdecimal() and len(text) <= _DIGITS

@@ -27,7 +27,7 @@ def read_documents(file: str) -> list[dict[str, Any]]:
         raise CommandError("cannot read stdin: it is closed", status=2)
     try:
         content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").rstrip("\0 \t\n\r\v\f")
     except OSError as error:
         raise CommandError(f"cannot read {name}: {error.strerror}", status=2) from error
     except UnicodeDecodeError as error:

@@ -119,8 +119,10 @@ def _local_fabric(*, port: int = 0, directory: Path | None = None) -> "Iterator[
     try:
         fabric.start()
     except OSError as error:
-        file = f": {error.filename}" if error.filename else ""
-        raise CommandError(f"{error.strerror}{file}", status=2) from error
+        what = str(error.strerror)
+        if error.filename:  # else the fabric says it all: about its port, or a file of another fabric
+            what = f"cannot write to {fabric.directory}: {what}; choose a directory whose parent exists"
+        raise CommandError(what, status=2) from error
     try:
         yield fabric
     finally:

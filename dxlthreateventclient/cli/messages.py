@@ -1,14 +1,17 @@
 """What the command line says on stderr: one line for each message, whatever stands in it."""
 
 import logging
+import os
 import sys
 import threading
 import traceback
 
 from dxlthreateventclient.formats._values import harmless
 
-# What dxlclient logs while a broker is away, and what connection.py tells instead.
+# What dxlclient logs of a configuration without brokers and while a broker is away, and what is told instead.
 _TOLD_OTHERWISE = (
+    "Broker list is empty",
+    "%s not defined in config file",
     "Error during connect",
     "Failed to connect to broker",
     "Socket could not be created",
@@ -23,8 +26,14 @@ def one_line(text: str) -> str:
 
 
 def tell(message: str) -> None:
-    """Print a message for the user on stderr."""
-    print(one_line(message), file=sys.stderr, flush=True)
+    """Print a message for the user on stderr. Where nobody can read it, nothing happens."""
+    if sys.stderr is None:  # started with it closed: print() would take stdout instead
+        return
+    try:
+        print(one_line(message), file=sys.stderr, flush=True)
+    except OSError:
+        # What is left in the buffer would fail once more when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def tell_instead_of_tracebacks() -> None:

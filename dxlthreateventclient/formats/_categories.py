@@ -8,8 +8,8 @@ from dxlthreateventclient.formats._values import port, text
 _MALWARE = re.compile(r"malware|virus|trojan|ransom|spyware|unwanted program|\bav\.", re.IGNORECASE)
 _INTRUSION = re.compile(r"intrusion|exploit|overflow|firewall|\bhip\.|\bips\b", re.IGNORECASE)
 
-_ALLOWED = re.compile("allow|permit|would|not block", re.IGNORECASE)
-_DENIED = re.compile("block|deny|denied", re.IGNORECASE)
+_ALLOWED = re.compile("(?<!not )(?<!dis)(?:allow|permit)|would|not block|unblock", re.IGNORECASE)
+_DENIED = re.compile("block|deny|denied|(?:not |dis)(?:allow|permit)", re.IGNORECASE)
 _DELETED = re.compile("delete|_DEL$", re.IGNORECASE)
 
 

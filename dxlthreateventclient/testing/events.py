@@ -26,15 +26,16 @@ def sample_threat_event(**overrides: Any) -> dict[str, Any]:
     ('EICAR test file', 'LAB-7', 'IEXPLORE.EXE')
     """
     threat_event = _buffer_overflow(datetime.now(timezone.utc))
+    levels = (threat_event, threat_event["event"])
     for key, value in overrides.items():
-        for level in (threat_event, threat_event["event"]):
+        for level in levels:
             if key in level:
                 _merge(level, {key: value})
                 break
         else:
             raise TypeError(
-                f"a threat event has no key {key!r}: use one of the top level ({', '.join(threat_event)})"
-                f" or of its event ({', '.join(threat_event['event'])})"
+                f"a threat event has no key {key!r}: use one of the top level ({', '.join(levels[0])})"
+                f" or of its event ({', '.join(levels[1])})"
             )
     return threat_event
 

@@ -65,6 +65,7 @@ class LocalFabric:
     :param port: the TCP port to listen on; 0 takes a free one
     :param directory: where to write ``dxlclient.config`` and the certificates; made if missing. The default
         is a temporary directory. Whatever is written is removed by :meth:`stop`.
+    :raise ValueError: if there is no such port
     """
 
     port: int
@@ -74,6 +75,8 @@ class LocalFabric:
     """Where the files are."""
 
     def __init__(self, *, port: int = 0, directory: str | PathLike[str] | None = None) -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"{port} is no port: it goes from 0 (any free one) to 65535")
         self.port = port
         self.directory = Path(
             directory or Path(tempfile.gettempdir(), f"dxl-fabric-{uuid4().hex}")

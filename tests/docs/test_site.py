@@ -57,6 +57,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
     return {path: Page(path) for path in directory.rglob("*.html")}
 
 
+def test_every_page_can_be_searched_and_every_code_block_copied(site: dict[Path, Page]) -> None:
+    directory = next(iter(site)).parent
+    while not (directory / "searchindex.js").exists():
+        directory = directory.parent
+    index = (directory / "searchindex.js").read_text(encoding="utf-8")
+    for page in DOCS.glob("*.rst"):
+        assert f'"{page.name}"' in index
+    for path, html in site.items():
+        if 'class="highlight"' in path.read_text(encoding="utf-8"):
+            assert any("copybutton" in file for file in html.loaded), path
+
+
 def test_every_internal_link_leads_somewhere(site: dict[Path, Page]) -> None:
     dead = []
     for path, page in site.items():

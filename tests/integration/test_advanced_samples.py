@@ -111,7 +111,8 @@ def rejected_in(reject_file: Path) -> list[dict[str, Any]]:
     ("arguments", "complaint"),
     [
         ("stream_example.py --severity 8", "invalid choice: 8"),
-        ("stream_example.py --count 0", "'0' is no whole number above 0"),
+        ("stream_example.py --count 0", "'0' is no whole number from 1 to"),
+        (f"stream_example.py --count {10**20}", "is no whole number from 1 to"),
         ("error_handling_example.py --replay missing", "No such file"),
         ("error_handling_example.py --replay no-json", "cannot replay no-json: JSONDecodeError"),
         ("error_handling_example.py --replay no-event", "cannot replay no-event: KeyError('topic')"),
@@ -123,7 +124,7 @@ def rejected_in(reject_file: Path) -> list[dict[str, Any]]:
         ),
         ("redis_stream_example.py --redis nonsense", "'nonsense': Redis URL must specify"),
         ("redis_worker_example.py --redis nonsense", "'nonsense': Redis URL must specify"),
-        ("redis_worker_example.py --take-over-after -1", "'-1' is no whole number above 0"),
+        ("redis_worker_example.py --take-over-after -1", "'-1' is no whole number from 1 to"),
         ("syslog_cef_example.py 127.0.0.1", "required: port"),
         ("syslog_cef_example.py 127.0.0.1 65536", "65536 is no port"),
     ],

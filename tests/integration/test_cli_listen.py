@@ -425,6 +425,7 @@ def test_it_waits_for_a_broker_that_is_late(tmp_path: Path) -> None:
         pytest.param({"cert": "gone.crt"}, 2, "gone.crt: No such file or directory", id="a missing file"),
         pytest.param({"key": "foreign.key"}, 2, "no certificate and its key", id="another key"),
         pytest.param({"cert": "<path>"}, 2, "is not filled in: give a value to CertFile", id="unfilled"),
+        pytest.param({"section": "[Broker]"}, 2, "names no broker", id="no section of brokers"),
     ],
 )
 def test_what_keeps_it_from_connecting_is_told_in_one_line(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import TIMEOUT, Command, run, without
+from command_line import PROGRAM, TIMEOUT, Command, run, without
 
 import dxlthreateventclient
 from dxlthreateventclient.testing import LocalFabric
@@ -99,6 +99,29 @@ def test_demo_into_a_closed_pipe_is_no_error() -> None:
         os.close(writer)
         assert demo.process.wait(TIMEOUT) == 0
         assert demo.errors.all() == "Waiting for threat events...\n"
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_messages_that_nobody_can_read_end_nothing_and_do_not_mix_with_events(redirection: str) -> None:
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *PROGRAM]
+    completed = run("demo", "--count", 1, "--format", "jsonl", program=shell)
+    assert completed.returncode == 0
+    assert json.loads(completed.stdout)["eventMessageType"] == "McAfee Common Event"
+
+
+def test_messages_into_a_closed_pipe_end_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    completed = subprocess.run(
+        [*PROGRAM, "demo", "--count", "1", "--format", "jsonl"],
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    os.close(writer)
+    assert completed.returncode == 0
+    assert json.loads(completed.stdout)["eventMessageType"] == "McAfee Common Event"
 
 
 @pytest.mark.parametrize("subcommand", ["fabric", "demo"])

@@ -143,6 +143,12 @@ def test_a_port_in_use_gives_an_error_that_names_it(fabric: LocalFabric) -> None
     assert not other.directory.exists()
 
 
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_cannot_be_is_named(port: int) -> None:
+    with pytest.raises(ValueError, match=f"{port} is no port"):
+        LocalFabric(port=port)
+
+
 def test_starting_twice_and_using_it_stopped_are_errors_and_stopping_twice_is_none() -> None:
     fabric = LocalFabric()
     with pytest.raises(RuntimeError, match="not running"):

@@ -20,6 +20,7 @@ from dxlthreateventclient.cli.errors import CommandError
         pytest.param(b' [\n{"a": 1},\n {"a": "[,"}\n]\n', [{"a": 1}, {"a": "[,"}], id="an array over lines"),
         pytest.param(b'{"a": 1}\r\n\r\n{"a": 2}\r\n', [{"a": 1}, {"a": 2}], id="JSON lines"),
         pytest.param(b'{"a": 1}\n', [{"a": 1}], id="one JSON line"),
+        pytest.param(b'{"a": 1}\n\0\0', [{"a": 1}], id="trailing NULs, as publishers send them"),
         pytest.param(b'\xef\xbb\xbf{"a": 1}', [{"a": 1}], id="a byte order mark"),
         pytest.param(
             '{"a": "\u2028\x85"}\n{"a": 2}'.encode(), [{"a": "\u2028\x85"}, {"a": 2}], id="separators"

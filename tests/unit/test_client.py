@@ -133,12 +133,13 @@ def test_exact_topics_and_filters_at_the_end_are_taken(topic: str) -> None:
     dxl_client.add_event_callback.assert_called_once_with(topic, Callback)
 
 
-def test_a_stream_has_to_hold_something() -> None:
-    with pytest.raises(ValueError, match="max_buffered is 0"):
-        CommonThreatEventClient(Mock(spec=DxlClient)).threat_events(max_buffered=0)
+@pytest.mark.parametrize("max_buffered", [0, -1, "5", None, 1.5])
+def test_a_stream_has_to_hold_something(max_buffered: Any) -> None:
+    with pytest.raises(ValueError, match=f"max_buffered is {max_buffered!r}"):
+        CommonThreatEventClient(Mock(spec=DxlClient)).threat_events(max_buffered=max_buffered)
 
 
-@pytest.mark.parametrize("no_client", [None, "client", {}])
+@pytest.mark.parametrize("no_client", [None, "client", {}, DxlClient])
 def test_what_is_no_dxl_client_is_refused(no_client: Any) -> None:
     with pytest.raises(TypeError, match="pass an instance of dxlclient"):
         CommonThreatEventClient(no_client)

@@ -26,11 +26,11 @@ ALLOWED: dict[str, set[str]] = {
     "stream": {"errors", "payload", "subscriptions"},
     "subscriptions": set(),
     "threat_event": set(),
-    "formats": {"constants", "formats", "other_data"},
+    "formats": {"formats"},
     # On top: they may use everything.
     "__main__": {"cli"},
     "testing": CORE | {"testing"},
-    "cli": CORE | {"cli", "configuration", "constants", "formats", "testing"},
+    "cli": CORE | {"cli", "configuration", "formats", "testing"},
 }
 
 

@@ -41,6 +41,11 @@ def test_a_key_that_no_threat_event_has_is_refused_by_name() -> None:
         sample_threat_event(threatname="misspelt")
 
 
+def test_the_order_of_the_overrides_does_not_matter() -> None:
+    assert sample_threat_event(event=None, id=3)["event"] is None
+    assert sample_threat_event(id=3, event=None)["event"] is None
+
+
 def test_publishing_with_a_client_that_is_not_connected_raises() -> None:
     dxl_client = Mock(spec=DxlClient, connected=False)
     with pytest.raises(DxlException, match="not connected"):
