@@ -57,11 +57,14 @@ def _tell_unraisable(failed: "sys.UnraisableHookArgs") -> None:
 
 
 def _tell_end_of_thread(ended: threading.ExceptHookArgs) -> None:
-    *_, (frame, _) = traceback.walk_tb(ended.exc_traceback)
-    is_dxlclient = frame.f_globals.get("__name__", "").startswith(("dxlclient.", "pahoproxy."))
-    # Where a client is closed, or could not connect, its other threads find that its parts are gone. Nobody
-    # can do anything about that.
-    if not (is_dxlclient and isinstance(ended.exc_value, AttributeError)):
+    packages = {
+        str(frame.f_globals.get("__name__")).partition(".")[0]
+        for frame, _ in traceback.walk_tb(ended.exc_traceback)
+    }
+    is_dxlclient = packages & {"dxlclient", "pahoproxy"} and "dxlthreateventclient" not in packages
+    # Where a client is closed, or could not connect, its other threads find that its parts are gone, or not
+    # there yet. Nobody can do anything about that.
+    if not (is_dxlclient and isinstance(ended.exc_value, (AttributeError, RuntimeError))):
         tell(f"a thread ended: {_describe(ended.exc_value)}")
 
 

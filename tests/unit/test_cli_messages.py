@@ -76,3 +76,16 @@ late.start()
 late.join()
 """
     assert told(program, fabric.config_file) == ""
+
+
+def test_that_dxlclient_waits_for_a_thread_that_has_not_begun_is_nothing_to_tell(fabric: LocalFabric) -> None:
+    program = """
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+client = DxlClient(DxlClientConfig.create_dxl_config_from_file(sys.argv[1]))
+client._client._thread = threading.Thread()
+late = threading.Thread(target=client._disconnect)
+late.start()
+late.join()
+"""
+    assert told(program, fabric.config_file) == ""
