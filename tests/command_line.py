@@ -104,6 +104,18 @@ def run(
     )
 
 
+def shown_on(terminal: int) -> str:
+    """Read what a terminal shows until its other end is closed, and close it."""
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # how a terminal says that its other end is closed
+        pass
+    os.close(terminal)
+    return shown.decode()
+
+
 def without(*modules: str) -> list[str]:
     """A program that runs the command line as if modules were not installed."""
     missing = f"import sys; sys.modules |= dict.fromkeys({modules})"

@@ -52,8 +52,9 @@ def run_check(options: argparse.Namespace) -> int:
     if config is None:
         return report.status
     _check_files(report, options.config, config)
+    can_connect = _can_be_loaded(options.config)
     # All are tried, not only those before the first that works.
-    usable = [broker for broker in config.brokers if _check_broker(report, options.config, config, broker)]
+    usable = [broker for broker in config.brokers if _check_broker(report, config, broker, can_connect)]
     if usable:
         _check_message(report, config)
     else:
@@ -83,7 +84,16 @@ def _check_files(report: "_Report", path: Path, config: DxlClientConfig) -> None
         tell_detail(f"{config.private_key} belongs to the certificate")
 
 
-def _check_broker(report: "_Report", path: Path, config: DxlClientConfig, broker: Broker) -> bool:
+def _can_be_loaded(path: Path) -> bool:
+    """Return whether a client can be made, if perhaps with a certificate that is not valid now."""
+    try:
+        configuration.load_configuration(path)
+    except configuration.ConfigurationError:
+        return False
+    return True
+
+
+def _check_broker(report: "_Report", config: DxlClientConfig, broker: Broker, can_connect: bool) -> bool:
     """Return whether a client can use a broker, as far as that can be told."""
     name = f"broker {address(broker)}"
     if through_proxy(config):
@@ -95,9 +105,7 @@ def _check_broker(report: "_Report", path: Path, config: DxlClientConfig, broker
         tell_detail("reachable")
     if connection is None:
         return False
-    try:
-        configuration.load_configuration(path)
-    except configuration.ConfigurationError:
+    if not can_connect:
         connection.close()
         report.skip(f"{name}, TLS", "it takes the certificates and the key")
         return False

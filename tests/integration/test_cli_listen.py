@@ -22,6 +22,7 @@ from command_line import (
     copy_of_configuration,
     make_foreign_certificates,
     run,
+    shown_on,
     without,
 )
 from dxlclient.client import DxlClient
@@ -350,15 +351,9 @@ def on_a_terminal(fabric: LocalFabric, epo: DxlClient, program: list[str], **env
         assert process.stderr
         assert process.stderr.readline().startswith(WAITING.encode())
         publish_threat_event(epo, sample_threat_event(threatName="[red]Trojan[/red] :smile: " + 100 * "x"))
-        shown = b""
-        try:
-            while part := os.read(terminal, 4096):
-                shown += part
-        except OSError:  # how a terminal says that its other end is closed
-            pass
-        os.close(terminal)
+        shown = shown_on(terminal)
         assert process.wait(TIMEOUT) == 0
-    return shown.decode()
+    return shown
 
 
 def test_a_terminal_gets_colours_and_the_event_stays_as_it_is(fabric: LocalFabric, epo: DxlClient) -> None:

@@ -16,7 +16,16 @@ from typing import Any
 
 import pytest
 import trustme
-from command_line import PROGRAM, TIMEOUT, Command, clean_environment, copy_of_configuration, run, without
+from command_line import (
+    PROGRAM,
+    TIMEOUT,
+    Command,
+    clean_environment,
+    copy_of_configuration,
+    run,
+    shown_on,
+    without,
+)
 from dxlclient.client import DxlClient
 from misbehaving import server, tls_server
 
@@ -165,15 +174,9 @@ def test_a_terminal_shows_progress_if_it_takes_more_than_a_second(
         stderr=end,
     ) as process:
         os.close(end)
-        shown = b""
-        try:
-            while part := os.read(terminal, 4096):
-                shown += part
-        except OSError:  # how a terminal says that its other end is closed
-            pass
-        os.close(terminal)
+        shown = shown_on(terminal)
         assert process.wait(TIMEOUT) == 0
-    assert ("%" in shown.decode()) is has_rich
+    assert ("%" in shown) is has_rich
     received(3)
 
 
