@@ -53,7 +53,7 @@ coverage: $(BIN)/dev-installed
 	$(BIN)/coverage report
 
 fuzz: $(BIN)/dev-installed
-	$(BIN)/python tests/fuzz/fuzz_payload.py
+	$(BIN)/python tests/slow/fuzz_payload.py
 
 bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py

@@ -36,7 +36,7 @@ def _lowest_versions() -> list[str]:
 def units(session: nox.Session) -> None:
     """Run the unit tests."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "tests/unit", *session.posargs)
+    session.run("pytest", "tests/core", "tests/formats", *session.posargs)
 
 
 @nox.session(python=OLDEST_AND_NEWEST)

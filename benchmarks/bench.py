@@ -24,13 +24,13 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
 
-from dxlthreateventclient.cli.echo import Echo
+from dxlthreateventclient._cli.echo import Echo
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric, sample_threat_event
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
-from mosquitto import Mosquitto  # noqa: E402
+from helpers.mosquitto import Mosquitto  # noqa: E402
 from receiver import GATE_TOPIC  # noqa: E402
 
 BASE = "bare callback, json.loads"

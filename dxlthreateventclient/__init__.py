@@ -5,16 +5,19 @@ import logging
 from dxlthreateventclient._version import __version__
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
-from dxlthreateventclient.payload import ThreatEventDecodeError
+from dxlthreateventclient.configuration import load_configuration
+from dxlthreateventclient.exceptions import ConfigurationError, ThreatEventDecodeError
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
+    "ConfigurationError",
     "ThreatEventDecodeError",
     "ThreatEventStream",
     "__version__",
     "get_version",
+    "load_configuration",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

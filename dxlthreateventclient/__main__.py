@@ -2,6 +2,6 @@
 
 import sys
 
-from dxlthreateventclient.cli import main
+from dxlthreateventclient._cli import main
 
 sys.exit(main())

@@ -10,10 +10,10 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
+from dxlthreateventclient._subscriptions import DxlCallback, Subscriptions, check_topic
 from dxlthreateventclient.callbacks import ErrorFunction, FunctionCallback, ThreatEventFunction
-from dxlthreateventclient.payload import ThreatEventDecodeError
+from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.stream import ThreatEventStream
-from dxlthreateventclient.subscriptions import DxlCallback, Subscriptions, check_topic
 
 EPO_THREAT_EVENT_RESPONSE_TOPIC = "/mcafee/event/epo/threat/response"
 """The topic on which ePO's automatic response *Send DXL Threat Event* publishes."""

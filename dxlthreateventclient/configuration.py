@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dxlclient.client_config import DxlClientConfig
 
+from dxlthreateventclient.exceptions import ConfigurationError
+
 # The rest are the steps that the subcommand "check" reports on one by one.
 __all__ = ["ConfigurationError", "load_configuration"]
 
@@ -16,10 +18,6 @@ _UNFILLED = re.compile(
     r"|([^#;=\s][^=\n]*?)[ \t]*=[^#\n]*<[^<>\n]+>)",
     re.MULTILINE,
 )
-
-
-class ConfigurationError(ValueError):
-    """Raised when a DXL client cannot be made from a configuration file. Its message says what to mend."""
 
 
 def load_configuration(config_file: str | PathLike[str]) -> DxlClientConfig:

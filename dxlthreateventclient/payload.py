@@ -5,33 +5,13 @@ import math
 import reprlib
 from typing import Any, NoReturn
 
+from dxlthreateventclient.exceptions import ThreatEventDecodeError
+
+# ThreatEventDecodeError has moved to exceptions; this import path goes on working.
+__all__ = ["ThreatEventDecodeError", "decode_threat_event"]
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TRAILING = b"\0 \t\n\r\v\f"
-_SHOWN = 40
-
-
-class ThreatEventDecodeError(ValueError):
-    """Raised when a payload is no threat event: it is not a JSON object in UTF-8.
-
-    Its message names the reason, the size of the payload in bytes, and its first bytes.
-    """
-
-    reason: str
-    """What is wrong with the payload."""
-
-    payload: Any
-    """The payload as it came: normally ``bytes``, but a DXL message can carry any MessagePack value."""
-
-    def __init__(self, reason: str, payload: Any) -> None:
-        super().__init__(reason, payload)
-        self.reason = reason
-        self.payload = payload
-
-    def __str__(self) -> str:
-        if not isinstance(self.payload, bytes):
-            return f"{self.reason}: {reprlib.repr(self.payload)}"
-        ellipsis = "..." if len(self.payload) > _SHOWN else ""
-        return f"{self.reason} (payload of {len(self.payload)} bytes: {self.payload[:_SHOWN]!r}{ellipsis})"
 
 
 def _reject_constant(name: str) -> NoReturn:

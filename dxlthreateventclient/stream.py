@@ -12,9 +12,10 @@ from typing import Any
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
-from dxlthreateventclient.errors import log_error
-from dxlthreateventclient.payload import ThreatEventDecodeError, decode_threat_event
-from dxlthreateventclient.subscriptions import Subscriptions
+from dxlthreateventclient._subscriptions import Subscriptions
+from dxlthreateventclient.callbacks import log_error
+from dxlthreateventclient.exceptions import ThreatEventDecodeError
+from dxlthreateventclient.payload import decode_threat_event
 
 logger = logging.getLogger(__name__)
 

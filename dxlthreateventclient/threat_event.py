@@ -81,7 +81,7 @@ class Target(TypedDict, total=False):
     userName: str | None
 
 
-class Event(TypedDict, total=False):
+class EpoEvent(TypedDict, total=False):
     """The ``event`` object."""
 
     analyzer: Analyzer
@@ -105,7 +105,7 @@ class Event(TypedDict, total=False):
 class ThreatEvent(TypedDict, total=False):
     """The whole message."""
 
-    event: Event
+    event: EpoEvent
     eventMessageType: str | None
     eventMessageVersion: str | None
     _receivedUTC: str | None

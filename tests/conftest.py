@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 from dxlclient.client import DxlClient
-from waiting import until
+from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
 

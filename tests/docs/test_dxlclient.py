@@ -7,7 +7,7 @@ from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import DxlException
 from dxlclient.message import Event, Request
-from receiving import Receiver, publish_numbers
+from helpers.receiving import Receiver, publish_numbers
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC

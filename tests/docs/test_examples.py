@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
-from pages import MODULES, PAGES, ROOT, Block, blocks
+from helpers.pages import MODULES, PAGES, ROOT, Block, blocks
 
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration

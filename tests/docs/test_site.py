@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from pages import DOCS, PAGES, ROOT
+from helpers.pages import DOCS, PAGES, ROOT
 
 TESTS = {
     name
@@ -104,7 +104,7 @@ def test_every_page_can_be_reached_from_the_landing_page(site: dict[Path, Page])
 
 def test_every_public_name_is_in_the_reference(site: dict[Path, Page]) -> None:
     [anchors] = (page.anchors for path, page in site.items() if path.name == "reference.html")
-    public_api = (ROOT / "tests/unit/public_api.txt").read_text(encoding="utf-8")
+    public_api = (ROOT / "tests/core/public_api.txt").read_text(encoding="utf-8")
     names = re.findall(r"^(?:class |def )?([\w.]+)", public_api, re.MULTILINE)
     # What a class is made with stands beside its name.
     public = {name for name in names if not name.endswith(".__init__")}

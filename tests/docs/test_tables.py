@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from pages import DOCS, blocks, table
+from helpers.pages import DOCS, blocks, table
 
 from dxlthreateventclient import constants
 from dxlthreateventclient.formats import to_cef, to_ecs

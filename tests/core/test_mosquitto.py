@@ -1,0 +1,59 @@
+"""Another broker than LocalFabric: Debian's mosquitto, from whose code the OpenDXL broker grew."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from dxlclient.client import DxlClient
+from helpers.mosquitto import Mosquitto
+from helpers.numbered import number_of
+from helpers.sample_process import printed_threat_event, running_sample
+from helpers.waiting import until
+
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def mosquitto() -> Iterator[Mosquitto]:
+    with Mosquitto() as broker:
+        yield broker
+
+
+@pytest.fixture
+def epo(mosquitto: Mosquitto) -> Iterator[DxlClient]:
+    with DxlClient(mosquitto.client_config()) as dxl_client:
+        dxl_client.connect()
+        yield dxl_client
+
+
+def test_the_basic_sample_prints_what_arrives(mosquitto: Mosquitto, epo: DxlClient) -> None:
+    with running_sample(mosquitto.config_file) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "Waiting for threat events...\n"
+        for threat_name in ("ExP:Heap", "Ünïcode"):
+            threat_event = sample_threat_event(threatName=threat_name)
+            publish_threat_event(epo, threat_event)
+            assert printed_threat_event(process) == threat_event
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_a_callback_and_a_stream_receive_all_events_in_order(mosquitto: Mosquitto, epo: DxlClient) -> None:
+    sent = [sample_threat_event(id=number) for number in range(100)]
+    called: list[int] = []
+    with DxlClient(mosquitto.client_config()) as dxl_client:
+        dxl_client.connect()
+        with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
+            client.add_epo_threat_event_response_callback(
+                lambda threat_event, _: called.append(number_of(threat_event))
+            )
+            for threat_event in sent:
+                publish_threat_event(epo, threat_event)
+            assert [events.get(timeout=10)[0] for _ in sent] == sent
+            until(lambda: len(called) >= len(sent), "the callback was called for each event")
+    assert called == [number_of(threat_event) for threat_event in sent]

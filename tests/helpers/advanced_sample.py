@@ -1,0 +1,88 @@
+"""The advanced samples as processes, started with the command lines that their pages in docs/ name."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.waiting import until
+
+from dxlthreateventclient.testing import LocalFabric
+
+ROOT = Path(__file__).parents[2]
+WAITING = "Waiting for threat events..."
+
+
+def documented_command(page: str, arguments: str) -> list[str]:
+    """Return the command line on a page of docs/ that ends with a sample and these arguments."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
+    assert line, f"{page} does not say how to run {arguments}"
+    return shlex.split(line[1])
+
+
+class Sample:
+    """A sample that runs in a directory where ``my-fabric`` is that of a running fabric.
+
+    Its output goes to files: they are never full, and what was written stays after a SIGKILL.
+    """
+
+    def __init__(self, directory: Path, fabric: LocalFabric, command: list[str]) -> None:
+        for name, target in (("sample", ROOT / "sample"), ("my-fabric", fabric.directory)):
+            if not (directory / name).exists():
+                (directory / name).symlink_to(target)
+        number = len(list(directory.glob("*.out")))
+        self._output = directory / f"{number}.out"
+        self._errors = directory / f"{number}.err"
+        with self._output.open("w") as stdout, self._errors.open("w") as stderr:
+            self.process = subprocess.Popen(
+                ["env", *(sys.executable if word == "python" else word for word in command)],
+                cwd=directory,
+                env={name: value for name, value in os.environ.items() if name != "DXLCLIENT_CONFIG"},
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    def lines(self, start: str) -> list[str]:
+        """Return what stands behind this start in the complete lines that have it."""
+        return re.findall(rf"^{re.escape(start)}(.*)\n", self.output, re.MULTILINE)
+
+    def until_printed(self, start: str, count: int = 1, timeout: float = 30.0) -> list[str]:
+        """Return what :meth:`lines` does, when there are as many."""
+        until(
+            lambda: len(self.lines(start)) >= count or self.process.poll() is not None,
+            f"{count} lines {start!r} in {self.output!r}; stderr: {self.errors!r}",
+            timeout,
+        )
+        lines = self.lines(start)
+        assert len(lines) >= count, f"it ended: {self.output}{self.errors}"
+        return lines
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C, and see it end as promised."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(timeout=30) == 0, self.errors
+        assert self.errors.endswith("Stopped.\n")
+        assert "Traceback" not in self.errors
+
+    def __enter__(self) -> "Sample":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()

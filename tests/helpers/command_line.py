@@ -1,0 +1,146 @@
+"""The command line as a process, as a user runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import trustme
+
+from dxlthreateventclient.testing import LocalFabric
+
+TIMEOUT = 30.0
+PROGRAM = [sys.executable, "-m", "dxlthreateventclient"]
+
+
+class Lines:
+    """What a process writes into a pipe, line by line as it comes."""
+
+    def __init__(self, pipe: "IO[str]") -> None:
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, args=[pipe], daemon=True)
+        self._thread.start()
+
+    def _read(self, pipe: "IO[str]") -> None:
+        with pipe:
+            for line in pipe:
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify_all()
+
+    def wait_for(self, text: str, *, times: int = 1) -> str:
+        """Wait until a text has come so often. Return all that has come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: "".join(self._lines).count(text) >= times, TIMEOUT), (
+                f"{text!r} is not in {self._lines}"
+            )
+            return "".join(self._lines)
+
+    def all(self) -> str:
+        """Return everything, after the process has ended."""
+        self._thread.join(TIMEOUT)
+        return "".join(self._lines)
+
+
+class Command:
+    """A running subcommand, killed at the end of the ``with`` block."""
+
+    def __init__(
+        self,
+        *arguments: object,
+        program: Sequence[str] = PROGRAM,
+        stdout: int = subprocess.PIPE,
+        **environment: str,
+    ) -> None:
+        self.process = subprocess.Popen(
+            [*program, *map(str, arguments)],
+            env=clean_environment() | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert self.process.stderr
+        self.errors = Lines(self.process.stderr)
+        if self.process.stdout:
+            self.output = Lines(self.process.stdout)
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and return the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(TIMEOUT)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what the tests are about."""
+    changed = ("DXLCLIENT_CONFIG", "NO_COLOR", "PYTHONUNBUFFERED")
+    return {name: value for name, value in os.environ.items() if name not in changed}
+
+
+def run(
+    *arguments: object, program: Sequence[str] = PROGRAM, stdin: str = "", **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a subcommand to its end."""
+    return subprocess.run(
+        [*program, *map(str, arguments)],
+        env=clean_environment() | environment,
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def shown_on(terminal: int) -> str:
+    """Read what a terminal shows until its other end is closed, and close it."""
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # how a terminal says that its other end is closed
+        pass
+    os.close(terminal)
+    return shown.decode()
+
+
+def without(*modules: str) -> list[str]:
+    """A program that runs the command line as if modules were not installed."""
+    missing = f"import sys; sys.modules |= dict.fromkeys({modules})"
+    return [sys.executable, "-c", f"{missing}; from dxlthreateventclient._cli import main; sys.exit(main())"]
+
+
+def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: str) -> Path:
+    """Copy the configuration and the files of a fabric, and replace some of its parts."""
+    for file in fabric.directory.iterdir():
+        (directory / file.name).write_bytes(file.read_bytes())
+    config_file = directory / "dxlclient.config"
+    names = {"ca": "ca-bundle.crt", "cert": "client.crt", "key": "client.key", "port": f";{fabric.port};"}
+    names["section"] = "[Brokers]"
+    text = config_file.read_text()
+    for name, replacement in replacements.items():
+        assert names[name] in text
+        text = text.replace(names[name], replacement)
+    config_file.write_text(text)
+    return config_file
+
+
+def make_foreign_certificates(directory: Path) -> None:
+    """Write ``foreign-ca.crt``, ``foreign.crt`` and ``foreign.key``, of which no fabric knows."""
+    ca = trustme.CA(key_type=trustme.KeyType.RSA)
+    certificate = ca.issue_cert("stranger", key_type=trustme.KeyType.RSA)
+    ca.cert_pem.write_to_path(directory / "foreign-ca.crt")
+    certificate.cert_chain_pems[0].write_to_path(directory / "foreign.crt")
+    certificate.private_key_pem.write_to_path(directory / "foreign.key")

@@ -1,0 +1,69 @@
+"""What stands on the pages: the blocks of code and the tables of README.md, docs/ and the docstrings."""
+
+import csv
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst"))]
+MODULES = sorted((ROOT / "dxlthreateventclient").rglob("*.py"))
+
+_DIRECTIVE = re.compile(
+    r"^(?P<indent> *)\.\. (?P<kind>code-block|csv-table):: *(?P<argument>.*)\n"
+    r"(?P<options>(?:(?P=indent) +:.+\n)*)"
+    r"(?P<content>(?:(?P=indent) +.*\n|[ ]*\n)+)",
+    re.MULTILINE,
+)
+_FENCE = re.compile(
+    r"^(?P<indent>)```(?P<kind>)(?P<argument>\w+)(?P<options>)\n(?P<content>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+# A comment before a block says why nobody can run it.
+_NOT_RUN = re.compile(r"(?:\.\. |<!-- )not run: (.+?)(?: -->)?\n\s*\Z")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code, or a table."""
+
+    page: Path
+    line: int
+    kind: str
+    argument: str
+    options: dict[str, str]
+    content: str
+    not_run: str | None
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def table(page: str, name: str) -> list[list[str]]:
+    """Return the rows of the table of that name: the text of each cell, without markup."""
+    [found] = (block for block in blocks(DOCS / page) if block.options.get("name") == name)
+    rows = csv.reader(found.content.splitlines(), skipinitialspace=True)
+    return [[cell.replace("``", "") for cell in row] for row in rows]
+
+
+def blocks(page: Path, *arguments: str) -> list[Block]:
+    """Return the blocks of code of a page in these languages, or all blocks, in their order."""
+    return [block for block in _blocks(page) if not arguments or block.argument in arguments]
+
+
+def _blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for match in (_FENCE if page.suffix == ".md" else _DIRECTIVE).finditer(text):
+        reason = _NOT_RUN.search(text[: match.start()])
+        yield Block(
+            page=page,
+            line=text[: match.start()].count("\n") + 1,
+            kind=match["kind"],
+            argument=match["argument"].strip(),
+            options=dict(re.findall(r":([\w-]+): *(.*)", match["options"])),
+            content=textwrap.dedent(match["content"]).strip("\n") + "\n",
+            not_run=reason[1] if reason else None,
+        )

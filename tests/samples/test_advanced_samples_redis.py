@@ -1,0 +1,174 @@
+"""The Redis Stream samples, with a redis-server, and workers that are killed."""
+
+import shutil
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from dxlclient.client import DxlClient
+from helpers.advanced_sample import WAITING, Sample, documented_command
+from helpers.receiving import publish_payload
+from helpers.waiting import until
+
+from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
+
+pytestmark = pytest.mark.servers
+
+PAGE = "redisstreamexample.rst"
+
+
+class RedisServer:
+    """Runs redis-server on a free port; what it holds survives that it is killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.client = redis.Redis.from_url(self.url)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        executable = shutil.which("redis-server")
+        if executable is None:
+            pytest.fail("redis-server is not installed: apt-get install redis-server")
+        options = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        with (self._directory / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [executable, *arguments], cwd=self._directory, stdout=log, stderr=log
+            )
+        until(self._answers, "redis-server answers")
+
+    def _answers(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, (self._directory / "redis.log").read_text()
+        try:
+            return bool(self.client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def assert_that_nothing_is_left(self) -> None:
+        """Check that no event is in the stream, or counts as being worked on."""
+        assert self.client.xlen("threat-events") == 0
+        groups: Any = self.client.xinfo_groups("threat-events")
+        assert [(group["name"], group["pending"]) for group in groups] == [(b"workers", 0)]
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> "RedisServer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.kill()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def start(tmp_path: Path, fabric: LocalFabric, redis_server: RedisServer) -> Iterator[Callable[..., Sample]]:
+    """A function that starts one of the samples as its page says, on the server of the test."""
+    with ExitStack() as samples:
+
+        def started_sample(script: str, *options: str) -> Sample:
+            command = [*documented_command(PAGE, script), "--redis", redis_server.url, *options]
+            return samples.enter_context(Sample(tmp_path, fabric, command))
+
+        yield started_sample
+
+
+def publish(dxl_client: DxlClient, count: int) -> list[str]:
+    """Publish events; return their ids as the samples print them."""
+    return [repr(publish_threat_event(dxl_client, sample_threat_event()).message_id) for _ in range(count)]
+
+
+def finished(workers: list[Sample]) -> Counter[str]:
+    return Counter(message_id for worker in workers for message_id in worker.lines("Finished "))
+
+
+def test_three_workers_share_the_work_and_each_event_is_handled_once(
+    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+) -> None:
+    receiver = start("redis_stream_example.py")
+    workers = [start("redis_worker_example.py", "--work", "1") for _ in range(3)]
+    receiver.until_printed(WAITING)
+    published = publish(dxl_client, 9)
+    until(lambda: finished(workers).total() >= 9, "as many events as were published are handled")
+    for sample in (receiver, *workers):
+        sample.interrupt()
+    assert finished(workers) == Counter(published)
+    assert all(worker.lines("Finished ") for worker in workers)
+    redis_server.assert_that_nothing_is_left()
+
+
+def test_a_worker_that_is_killed_has_its_event_taken_over(
+    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+) -> None:
+    receiver = start("redis_stream_example.py")
+    workers = [start("redis_worker_example.py", "--work", "2", "--take-over-after", "5") for _ in range(3)]
+    victim, *others = workers
+    receiver.until_printed(WAITING)
+    published = publish(dxl_client, 9)
+    in_the_middle = victim.until_printed("Took ", 2)[1]
+    victim.kill()
+    until(lambda: finished(workers).keys() == set(published), "each event is handled")
+    assert finished([victim])[in_the_middle] == 0
+    assert finished(others)[in_the_middle] == 1
+    for sample in (receiver, *others):
+        sample.interrupt()
+    redis_server.assert_that_nothing_is_left()
+
+
+def test_what_a_worker_cannot_handle_goes_to_a_stream_of_its_own_as_it_came(
+    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+) -> None:
+    receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
+    receiver.until_printed(WAITING)
+    payload = b'{"event": 1} \0'
+    message_id = publish_payload(dxl_client, payload).message_id
+    published = publish(dxl_client, 1)
+    worker.until_printed(f"Finished {published[0]}")
+    failed: Any = redis_server.client.xrange("threat-events-failed")
+    assert [fields for _, fields in failed] == [{b"message_id": message_id.encode(), b"payload": payload}]
+    assert f"{message_id!r} failed" in worker.errors
+
+
+def test_while_redis_is_away_the_receiver_and_the_workers_wait_and_no_event_is_lost(
+    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+) -> None:
+    receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
+    receiver.until_printed(WAITING)
+    before = publish(dxl_client, 5)
+    until(lambda: finished([worker]).keys() == set(before), "the first events are handled")
+    redis_server.kill()
+    meanwhile = publish(dxl_client, 5)
+    for sample in (receiver, worker):
+        until(lambda: "Retrying" in sample.errors, "it says that it tries again")  # noqa: B023
+    redis_server.start()
+    until(lambda: finished([worker]).keys() == {*before, *meanwhile}, "each event is handled")
+    for sample in (receiver, worker):
+        sample.interrupt()
