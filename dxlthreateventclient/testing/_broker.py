@@ -38,11 +38,13 @@ class BrokerThread:
         self._connections: set[asyncio.StreamWriter] = set()
         self._thaw: threading.Event | None = None
         started: Future[None] = Future()
+        serving = self._serve(listener, tls, started)
 
         def run() -> None:
             try:
-                asyncio.run(self._serve(listener, tls, started))
+                asyncio.run(serving)
             except BaseException as error:
+                serving.close()  # asyncio may have failed before it began
                 if started.done():
                     raise
                 started.set_exception(error)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from dxlclient.client import DxlClient
+from helpers.fabric_socket import PONG, connected_socket, ping
 from helpers.receiving import Receiver, publish_numbers
 from helpers.waiting import until
 
@@ -24,30 +25,9 @@ def fabric() -> Iterator[LocalFabric]:
         yield local_fabric
 
 
-@contextlib.contextmanager
-def bare_connection(fabric: LocalFabric) -> Iterator[ssl.SSLSocket]:
-    """A connection of a client that has said hello in MQTT and heard the answer."""
-    config = fabric.client_config()
-    context = ssl.create_default_context(cafile=config.broker_ca_bundle)
-    context.load_cert_chain(config.cert_file, config.private_key)
-    context.set_ciphers("AES128-SHA256")
-    with (
-        socket.create_connection(("127.0.0.1", fabric.port), timeout=10) as connection,
-        context.wrap_socket(connection, server_hostname="127.0.0.1") as tls,
-    ):
-        tls.sendall(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")
-        assert tls.recv(4) == b"\x20\x02\0\0"
-        yield tls
-
-
-def ping(tls: ssl.SSLSocket) -> bytes:
-    tls.sendall(b"\xc0\0")
-    return tls.recv(2)
-
-
 class TestDropConnections:
     def test_a_client_sees_a_reset(self, fabric: LocalFabric) -> None:
-        with bare_connection(fabric) as tls:
+        with connected_socket(fabric) as tls:
             fabric.drop_connections()
             with pytest.raises(ConnectionResetError):
                 socket.socket.recv(tls, 1)  # below TLS, which shows a reset as an end
@@ -81,14 +61,14 @@ def received_again(dxl_client: DxlClient, receiver: Receiver) -> bool:
 
 class TestFreeze:
     def test_who_is_connected_gets_an_answer_only_after_the_thaw(self, fabric: LocalFabric) -> None:
-        with bare_connection(fabric) as tls:
+        with connected_socket(fabric) as tls:
             fabric.freeze()
             tls.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 ping(tls)
             fabric.thaw()
             tls.settimeout(10)
-            assert tls.recv(2) == b"\xd0\0"
+            assert tls.recv(2) == PONG
 
     def test_who_connects_is_accepted_and_hears_nothing(self, fabric: LocalFabric) -> None:
         fabric.freeze()
@@ -97,8 +77,8 @@ class TestFreeze:
             with pytest.raises(TimeoutError):
                 ssl.create_default_context().wrap_socket(connection, server_hostname="127.0.0.1")
         fabric.thaw()
-        with bare_connection(fabric) as tls:
-            assert ping(tls) == b"\xd0\0"
+        with connected_socket(fabric) as tls:
+            assert ping(tls) == PONG
 
     def test_freezing_and_thawing_twice_is_once(self, fabric: LocalFabric) -> None:
         fabric.thaw()
@@ -106,11 +86,11 @@ class TestFreeze:
         fabric.freeze()
         fabric.thaw()
         fabric.thaw()
-        with bare_connection(fabric) as tls:
-            assert ping(tls) == b"\xd0\0"
+        with connected_socket(fabric) as tls:
+            assert ping(tls) == PONG
 
     def test_leaving_a_frozen_fabric_ends(self) -> None:
-        with LocalFabric() as fabric, bare_connection(fabric) as tls:
+        with LocalFabric() as fabric, connected_socket(fabric) as tls:
             fabric.freeze()
             fabric.stop()
             assert tls.recv(1) == b""
