@@ -111,12 +111,14 @@ class BrokerThread:
         await broker.shutdown()
 
     async def _reset_all(self) -> None:
-        transports = [writer.transport for writer in self._connections]
-        sockets = [transport.get_extra_info("socket") for transport in transports]
-        for transport, connection in zip(transports, sockets, strict=True):
-            with contextlib.suppress(OSError):  # closed by its client meanwhile
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-            transport.abort()
+        sockets = []
+        for writer in self._connections:
+            connection = writer.get_extra_info("socket")
+            if connection is not None:  # else it is closed already
+                sockets.append(connection)
+                with contextlib.suppress(OSError):  # closed by its client meanwhile
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+            writer.transport.abort()
         # abort() closes the socket in a later round of the event loop, and says nothing.
         while any(connection.fileno() != -1 for connection in sockets):  # noqa: ASYNC110
             await asyncio.sleep(0)
