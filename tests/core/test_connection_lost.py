@@ -189,7 +189,7 @@ class TestABrokerThatDoesNotAnswer:
         assert any(topic in record.getMessage() for record in caplog.records if record.levelname == "ERROR")
 
 
-def test_a_restart_of_the_broker_costs_a_stream_nothing_that_arrived(
+def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     fabric: LocalFabric, connect: Connect, topic: str
 ) -> None:
     dxl_client, epo = connect(), connect()

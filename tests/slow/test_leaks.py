@@ -45,7 +45,7 @@ def receive_one(receiver: DxlClient, sender: DxlClient, topic: str, number: int)
         callback.until_received(number)
 
 
-def test_clients_and_streams_on_a_connected_dxl_client_leave_nothing(connect: Connect, topic: str) -> None:
+def test_closed_clients_and_streams_leave_nothing(connect: Connect, topic: str) -> None:
     receiver, sender = connect(), connect()
     subscriptions = set(receiver.subscriptions)
     receive_one(receiver, sender, topic, 0)
@@ -56,7 +56,7 @@ def test_clients_and_streams_on_a_connected_dxl_client_leave_nothing(connect: Co
     assert set(receiver.subscriptions) == subscriptions
 
 
-def test_restarts_of_fabrics_and_dxl_clients_leave_nothing(topic: str) -> None:
+def test_stopped_fabrics_and_dxl_clients_leave_nothing(topic: str) -> None:
     at_once = 8
     fabrics = [LocalFabric() for _ in range(at_once)]
 

@@ -45,7 +45,7 @@ with DxlClient(DxlClientConfig.create_dxl_config_from_file(config_file)) as dxl_
 """
 
 
-def test_a_burst_arrives_complete_and_in_order_in_bounded_memory(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_burst_arrives_in_order_in_bounded_memory(capsys: pytest.CaptureFixture[str]) -> None:
     other_data = {f"sc_evtField{number}": f"{{sc_evtField{number}}}" for number in range(100)}
     with (
         Mosquitto() as mosquitto,
