@@ -1,26 +1,25 @@
 """Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
 
-import logging
-
 from dxlthreateventclient._version import __version__
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
 from dxlthreateventclient.exceptions import ConfigurationError, ThreatEventDecodeError
+from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
     "ConfigurationError",
+    "FeedStatus",
+    "Gap",
     "ThreatEventDecodeError",
     "ThreatEventStream",
     "__version__",
     "get_version",
     "load_configuration",
 ]
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def get_version() -> str:
