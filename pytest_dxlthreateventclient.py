@@ -18,16 +18,24 @@ if TYPE_CHECKING:
     from dxlthreateventclient.testing._clients import FixtureClients
 
 _TOPIC = "/mcafee/event/epo/threat/response"
+_FILTERS = (
+    "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning:pahoproxy",
+    r"ignore:notifyAll\(\) is deprecated:DeprecationWarning:dxlclient",
+    r"ignore:currentThread\(\) is deprecated:DeprecationWarning:dxlclient",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore the warnings about dxlclient's code, of which ``filterwarnings = error`` would make errors."""
-    for line in (
-        "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning:pahoproxy",
-        r"ignore:notifyAll\(\) is deprecated:DeprecationWarning:dxlclient",
-        r"ignore:currentThread\(\) is deprecated:DeprecationWarning:dxlclient",
-    ):
+    for line in _FILTERS:
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Ignore them, too, if it is ``pytest -W error``, which goes before the filters of the configuration."""
+    if "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ()):
+        for line in _FILTERS:
+            item.add_marker(pytest.mark.filterwarnings(line))
 
 
 @pytest.fixture(scope="session")
