@@ -13,6 +13,9 @@ from dxlthreateventclient.exceptions import ConfigurationError
 
 _LARGEST_FILE = 1_000_000  # bytes
 
+STRONG = "with an RSA key of 2,048 bits or more and SHA-256"
+"""How to have a certificate issued."""
+
 UTF_16 = rb"\xff\xfe|\xfe\xff|.\0"
 """How a text in UTF-16 begins."""
 
@@ -167,7 +170,7 @@ def check_certificate(config: DxlClientConfig) -> str:
         if error.reason in _WEAK:
             raise _Problem("CertFile", file)(
                 f"has a weak key or signature, which this OpenSSL refuses ({error.reason}): have it issued"
-                " anew, with an RSA key of 2,048 bits or more and SHA-256"
+                f" anew, {STRONG}"
             ) from error
     return f"{file} is a certificate"
 
