@@ -290,8 +290,8 @@ class Probe:
         if level > 2 or version > ssl.TLSVersion.TLSv1_2:
             return (
                 f"{self.name} does not take TLS 1.3 ({reason}), and the crypto policy of this machine forbids"
-                f" the rest (security level {level}, {version.name} or newer): {offer}; allow it in the policy"
-                " (level 2, TLS 1.2), or TLS 1.3 on the broker"
+                f" the rest (security level {level}, {version.name} or newer): {offer}; allow level 2 and TLS"
+                " 1.2 there, or TLS 1.3 on the broker"
             )
         other = self._context()
         other.set_ciphers("DEFAULT")
