@@ -115,8 +115,8 @@ def _local_fabric(*, port: int = 0, directory: Path | None = None) -> "Iterator[
         from dxlthreateventclient.testing import LocalFabric  # noqa: PLC0415 - needs the extra
     except ModuleNotFoundError as error:
         raise CommandError(str(error), status=2) from error
-    fabric = LocalFabric(port=port, directory=directory)
     try:
+        fabric = LocalFabric(port=port, directory=directory)
         fabric.start()
     except OSError as error:
         what = str(error.strerror)
