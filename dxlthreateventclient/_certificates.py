@@ -13,9 +13,6 @@ from dxlthreateventclient.exceptions import ConfigurationError
 
 _LARGEST_FILE = 1_000_000  # bytes
 
-STRONG = "with an RSA key of 2,048 bits or more and SHA-256"
-"""How to have a certificate issued."""
-
 UTF_16 = rb"\xff\xfe|\xfe\xff|.\0"
 """How a text in UTF-16 begins."""
 
@@ -51,8 +48,12 @@ _LABELS = (
     ("CERTIFICATE", "a certificate: that is for CertFile or BrokerCertChain"),
     ("", "something else"),
 )
-# OpenSSL's codes for a signature or key that its security level forbids.
-_WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL")
+# OpenSSL's codes for a signature or key that its security level forbids: of a client, and of a broker.
+_WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL", 66, 67, 68)
+_STRONG = "with an RSA key of 2,048 bits or more and SHA-256"
+# Its codes for the dates of a broker's certificate.
+_NOT_YET_VALID = 9
+_EXPIRED = 10
 
 
 def regular_file(file: Path) -> bytes:
@@ -175,7 +176,7 @@ def check_certificate(config: DxlClientConfig) -> str:
         if error.reason in _WEAK:
             raise _Problem("CertFile", file)(
                 f"has a weak key or signature, which this OpenSSL refuses ({error.reason}): have it issued"
-                f" anew, {STRONG}"
+                f" anew, {_STRONG}"
             ) from error
     return f"{file} is a certificate"
 
@@ -202,3 +203,31 @@ def check_key(config: DxlClientConfig) -> str:
     if os.name == "posix" and Path(file).stat().st_mode & 0o077:
         detail += "; others can read it: 'chmod 600' keeps it private"
     return detail
+
+
+def why_untrusted(
+    error: ssl.SSLCertVerificationError, context: ssl.SSLContext, broker: str, bundle: str
+) -> str:
+    """Say what is wrong with the certificate of a broker, or with what it is compared to."""
+    certificate, chain = f"the certificate of {broker}", f"BrokerCertChain ({bundle})"
+    remedy = "'python -m dxlclient updateconfig' gets the present CA certificates"
+    now = datetime.now(timezone.utc)
+    ends = [_time(str(ca["notAfter"])) for ca in context.get_ca_certs()]
+    if error.verify_code == _NOT_YET_VALID:
+        clock = f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
+        return f"{certificate} is not valid yet, and {clock}: set the clock"
+    if error.verify_code == _EXPIRED:
+        if min(ends, default=now) < now:
+            return f"{certificate} has expired, or a CA certificate in {chain} has: {remedy}"
+        return f"{certificate} has expired: have it renewed on the broker"
+    if error.verify_code in _WEAK:
+        return (
+            f"{certificate}, or that of its CA, is weak, and OpenSSL on this machine refuses it"
+            f" ({error.verify_message}): have it issued anew, {_STRONG}"
+        )
+    if not ends:
+        return f"{chain} holds no CA certificate, and not {certificate}: {remedy}"
+    return (
+        f"{certificate} is not signed by a CA in {chain} ({error.verify_message}): {remedy}; or is it not that"
+        " of a DXL broker?"
+    )

@@ -19,7 +19,7 @@ from dxlclient.client_config import DxlClientConfig
 from dxlthreateventclient import _probe
 from dxlthreateventclient.exceptions import BrokerConnectionError
 
-__all__ = ["BrokerConnectionError", "address", "broker_certificate", "connect", "try_broker"]
+__all__ = ["address", "broker_certificate", "connect", "try_broker"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,10 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, timeout: float = _TIMEOU
 
     .. code-block:: python
 
-        with DxlClient(load_configuration()) as dxl_client:
+        from dxlclient.client import DxlClient
+        from dxlthreateventclient import connect
+
+        with DxlClient(config) as dxl_client:
             connect(dxl_client)
 
     :param dxl_client: the client to connect

@@ -142,8 +142,8 @@ OFFER = (
 )
 POLICY = (
     "{broker} does not take TLS 1.3 (protocol version), and the crypto policy of this machine forbids the"
-    " rest (security level 2, TLSv1_3 or newer): dxlclient 5.7 offers TLS 1.3, and AES128-SHA256 with RSA keys over"
-    " TLS 1.2; allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
+    " rest (security level 2, TLSv1_3 or newer): dxlclient 5.7 offers TLS 1.3, and AES128-SHA256 with RSA"
+    " keys over TLS 1.2; allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
 )
 WEAK = "have it issued anew, with an RSA key of 2,048 bits or more and SHA-256"
 

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
@@ -257,6 +258,20 @@ class TestTryBroker:
     def test_uses_the_address_if_the_name_fails(self, fabric: LocalFabric) -> None:
         broker = Broker("no-such-host.invalid", ip_address="127.0.0.1", port=fabric.port)
         assert try_broker(fabric.client_config(), broker) == "TLSv1.2"
+
+    def test_ends_in_time_if_a_firewall_drops_all_packets(self, fabric: LocalFabric) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            # The kernel answers no more packets once the queue of connections is full.
+            with ExitStack() as queue:
+                for _ in range(3):
+                    waiting = queue.enter_context(socket.socket())
+                    waiting.setblocking(False)
+                    waiting.connect_ex(("127.0.0.1", port))
+                broker = Broker("127.0.0.1", port=port)
+                with pytest.raises(BrokerConnectionError) as raised:
+                    try_broker(fabric.client_config(), broker, timeout=0.6)
+        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: no answer within 0.2 s; {REACH}"
 
     def test_goes_through_the_proxy(self, config_file: Path) -> None:
         kind = KINDS["a web server"]
