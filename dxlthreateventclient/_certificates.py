@@ -228,6 +228,6 @@ def why_untrusted(
     if not ends:
         return f"{chain} holds no CA certificate, and not {certificate}: {remedy}"
     return (
-        f"{certificate} is not signed by a CA in {chain} ({error.verify_message}): {remedy}; or is it not that"
-        " of a DXL broker?"
+        f"{certificate} is not signed by a CA in {chain} ({error.verify_message}): {remedy}; or is it not"
+        " that of a DXL broker?"
     )
