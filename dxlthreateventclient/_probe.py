@@ -164,8 +164,8 @@ class Probe:
         config = self._config
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        context.set_ciphers(_CIPHER)
         try:
+            context.set_ciphers(_CIPHER)
             context.load_verify_locations(config.broker_ca_bundle)
             context.load_cert_chain(config.cert_file, config.private_key, password="")
         except OSError as error:
