@@ -286,7 +286,7 @@ class TestTryBroker:
         assert str(raised.value) == kind.message.format(broker=name)
 
 
-def test_the_certificate_of_a_broker_is_fetched_although_it_has_expired(config_file: Path) -> None:
+def test_an_expired_certificate_of_a_broker_can_be_fetched(config_file: Path) -> None:
     with server(KINDS["an expired certificate"].serve) as port:
         config_file.write_text(config_file.read_text().replace("{port}", str(port)))
         config = load_configuration(config_file)

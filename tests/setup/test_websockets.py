@@ -57,7 +57,7 @@ def test_a_client_connects_through_a_proxy(config_file: Path) -> None:
         assert try_broker(config, config.brokers[0]) == "TLSv1.3"
 
 
-def test_a_client_certificate_that_is_refused_over_tls_1_3_is_named(
+def test_a_refusal_of_the_client_over_tls_1_3_is_named(
     config_file: Path, tmp_path: Path
 ) -> None:
     stranger = issue("stranger", foreign_ca())
