@@ -1,13 +1,12 @@
 """Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
 
-import logging
-
 from dxlthreateventclient._version import __version__
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
 from dxlthreateventclient.connection import connect
 from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError, ThreatEventDecodeError
+from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
@@ -15,6 +14,8 @@ __all__ = [
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
     "ConfigurationError",
+    "FeedStatus",
+    "Gap",
     "ThreatEventDecodeError",
     "ThreatEventStream",
     "__version__",
@@ -22,8 +23,6 @@ __all__ = [
     "get_version",
     "load_configuration",
 ]
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def get_version() -> str:

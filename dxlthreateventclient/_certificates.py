@@ -4,6 +4,7 @@ import os
 import re
 import ssl
 import stat
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -209,6 +210,25 @@ def check_key(config: DxlClientConfig) -> str:
     if os.name == "posix" and Path(path).stat().st_mode & 0o077:
         detail += "; others can read it: 'chmod 600' keeps it private"
     return detail
+
+
+CHECKS: dict[str, Callable[[DxlClientConfig], str]] = {
+    "CA certificates": check_ca,
+    "client certificate": check_certificate,
+    "private key": check_key,
+}
+"""What to check of the files that a configuration names. Each returns what it found, or raises."""
+
+
+def why_unusable(config: DxlClientConfig) -> str:
+    """Say what is wrong with the files that a configuration names."""
+    wrong = []
+    for check in CHECKS.values():
+        try:
+            check(config)
+        except ConfigurationError as error:
+            wrong.append(str(error))
+    return "; ".join(wrong)
 
 
 def why_untrusted(

@@ -18,8 +18,7 @@ import socks
 from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 
-from dxlthreateventclient._certificates import why_untrusted
-from dxlthreateventclient.configuration import file_steps
+from dxlthreateventclient._certificates import why_untrusted, why_unusable
 from dxlthreateventclient.exceptions import BrokerConnectionError
 
 _CIPHER = "AES128-SHA256"  # all that dxlclient offers for TLS 1.2
@@ -169,8 +168,7 @@ class Probe:
             context.load_verify_locations(config.broker_ca_bundle)
             context.load_cert_chain(config.cert_file, config.private_key, password="")
         except OSError as error:
-            wrong = [str(step.error) for step in file_steps(config) if step.error]
-            raise _final("; ".join(wrong) or self._reason(error)) from error
+            raise _final(why_unusable(config) or self._reason(error)) from error
         return context
 
     @contextlib.contextmanager

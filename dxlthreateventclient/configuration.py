@@ -11,10 +11,10 @@ from pathlib import Path
 from configobj import ConfigObj, ConfigObjError, DuplicateError, InterpolationError, NestingError
 from dxlclient.client_config import DxlClientConfig
 
-from dxlthreateventclient._certificates import UTF_16, check_ca, check_certificate, check_key, regular_file
+from dxlthreateventclient._certificates import CHECKS, UTF_16, regular_file
 from dxlthreateventclient.exceptions import ConfigurationError
 
-__all__ = ["ConfigurationError", "Step", "file_steps", "load_configuration", "steps"]
+__all__ = ["ConfigurationError", "Step", "load_configuration", "steps"]
 
 _KEEP_ALIVE = 60  # seconds
 
@@ -89,22 +89,11 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
         return
     detail = f"{path} is complete; brokers in [{_section(config)}]: {len(config.brokers)}"
     yield Step("configuration", detail, config=config)
-    for step in file_steps(config):
-        wrong = step.error and ConfigurationError(f"{path}: {step.error}")
-        yield Step(step.name, step.detail, wrong, config)
-
-
-def file_steps(config: DxlClientConfig) -> Iterator[Step]:
-    """Check the certificates and the key that a configuration names, one by one."""
-    for name, check in (
-        ("CA certificates", check_ca),
-        ("client certificate", check_certificate),
-        ("private key", check_key),
-    ):
+    for name, check in CHECKS.items():
         try:
             yield Step(name, check(config), config=config)
         except ConfigurationError as error:
-            yield Step(name, error=error, config=config)
+            yield Step(name, error=ConfigurationError(f"{path}: {error}"), config=config)
 
 
 def _read(path: Path, broker: str | None) -> DxlClientConfig:

@@ -19,15 +19,18 @@ ALLOWED = {
         for line in """\
 __init__: _version async_stream callbacks client configuration connection exceptions redundancy status stream
 __main__: _cli
+_buffer:
 _certificates: exceptions
 _dxlclient:
 _feed: _dxlclient status
+_helper: _dxlclient _feed
 _probe: _certificates configuration exceptions
-_subscriptions: _dxlclient _feed exceptions
+_registration: _dxlclient _feed
+_subscriptions: _dxlclient _feed _helper _registration status
 _version:
-async_stream: _feed _subscriptions callbacks exceptions payload status stream
+async_stream: _buffer _registration _subscriptions callbacks exceptions payload
 callbacks: exceptions payload
-client: _feed _subscriptions async_stream callbacks exceptions other_data status stream
+client: __init__ _registration _subscriptions async_stream callbacks exceptions other_data status stream
 configuration: _certificates exceptions
 connection: _dxlclient _probe configuration exceptions
 constants:
@@ -37,7 +40,7 @@ other_data:
 payload: exceptions
 redundancy: client status stream
 status:
-stream: _feed _subscriptions callbacks exceptions payload status
+stream: _buffer _registration _subscriptions callbacks exceptions payload
 testing.: client testing.
 threat_event:
 """.splitlines()

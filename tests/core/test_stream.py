@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 from dxlclient.client import DxlClient
+from dxlclient.exceptions import WaitTimeoutException
 from dxlclient.message import Event
 from helpers.clients import clients, queue_is_full
 from helpers.program import running, until_printed
@@ -81,6 +82,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
         for record in caplog.records
         if record.levelname == "WARNING" and record.name.startswith("dxlthreateventclient")
     ]
+
+
+def full(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [message for message in warnings(caplog) if "buffer is full" in message]
 
 
 class TestTheLoop:
@@ -287,22 +292,34 @@ class TestTheBuffer:
         with worker.stream(max_buffered=3) as events:
             for episode in (1, 2):
                 thread = worker.start(*range(6))
-                until(lambda: len(warnings(caplog)) == episode, "it warns")  # noqa: B023
+                until(lambda: len(full(caplog)) == episode, "it warns")  # noqa: B023
                 for number in range(6):
                     expected = 6 * episode - 6 + min(6, number + 3)
                     until(lambda: len(worker.delivered) == expected, "it is full again")  # noqa: B023
                     assert events.get(timeout=30)[0] == numbered(number)
                 thread.join()
-        assert len(warnings(caplog)) == 2
-        assert all("full" in message and "3 events" in message for message in warnings(caplog))
+            until(lambda: "has caught up. At most 3" in warnings(caplog)[-1], "it says that it has recovered")
+        assert len(full(caplog)) == 2
+        assert all("3 events" in message for message in full(caplog))
+
+    def test_warns_when_it_is_half_full(self, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+        with worker.stream(max_buffered=10) as events:
+            worker.number(*range(4))
+            assert warnings(caplog) == []
+            worker.number(*range(4, 9))
+            [half] = warnings(caplog)
+            assert "half full: 5 events" in half
+            events.close()
+            assert len(taken(events)) == 9
+        assert "At most 9" in warnings(caplog)[-1]
 
     def test_says_nothing_as_long_as_there_is_room(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
         with worker.stream(max_buffered=3) as events:
-            worker.number(0, 1, 2)
+            worker.number(0)
             events.close()
-            assert taken(events) == [0, 1, 2]
+            assert taken(events) == [0]
         assert warnings(caplog) == []
 
     def test_takes_all_that_arrives_while_it_is_opened(self, worker: Worker) -> None:
@@ -311,6 +328,14 @@ class TestTheBuffer:
         with worker.stream(max_buffered=1) as events:
             events.close()
             assert taken(events) == list(range(5))
+
+    def test_makes_no_worker_wait_if_it_could_not_be_opened(self, worker: Worker) -> None:
+        """Events may arrive until dxlclient has given up waiting for the broker and the stream is removed."""
+        worker.dxl_client.add_event_callback.side_effect = WaitTimeoutException("no answer")
+        with pytest.raises(WaitTimeoutException), worker.stream(max_buffered=1):
+            pass
+        worker.number(*range(5))
+        worker.dxl_client.remove_event_callback.assert_called_once()
 
 
 class TestLeaving:
@@ -355,7 +380,7 @@ class TestLeaving:
             publish_numbers(dxl_client, range(5, 8), topic)
             last.until_received(7)
         [message] = warnings(caplog)
-        assert "7 " in message
+        assert "1 events handed over, 4 unread, 3 passed over" in message
 
     def test_says_nothing_if_all_were_taken(self, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
         with worker.stream() as events:

@@ -225,7 +225,7 @@ class TestConnect:
     def test_refuses_a_destroyed_client(self, fabric: LocalFabric) -> None:
         dxl_client = DxlClient(fabric.client_config())
         dxl_client.destroy()
-        with pytest.raises(RuntimeError, match="destroyed"):
+        with pytest.raises(RuntimeError, match="cannot connect: the DxlClient was destroyed"):
             connect(dxl_client)
 
     @pytest.mark.parametrize("double", [Mock(), MagicMock(spec=DxlClient)])

@@ -57,9 +57,7 @@ def test_a_client_connects_through_a_proxy(config_file: Path) -> None:
         assert try_broker(config, config.brokers[0]) == "TLSv1.3"
 
 
-def test_a_refusal_of_the_client_over_tls_1_3_is_named(
-    config_file: Path, tmp_path: Path
-) -> None:
+def test_a_refusal_of_the_client_over_tls_1_3_is_named(config_file: Path, tmp_path: Path) -> None:
     stranger = issue("stranger", foreign_ca())
     (tmp_path / "client.crt").write_text(stranger.pem)
     (tmp_path / "client.key").write_text(stranger.key_pem)
