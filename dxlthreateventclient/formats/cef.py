@@ -23,28 +23,12 @@ from dxlthreateventclient.formats._vocabulary import TRANSPORTS
 # How many characters ArcSight's dictionary allows in what may be cut.
 _HEADER_LENGTHS = {"product": 63, "version": 31, "name": 512}
 _LENGTHS = {
+    **dict.fromkeys(("app", "proto"), 31),
     "act": 63,
-    "app": 31,
-    "cat": 1023,
-    "cs1": 4000,
-    "cs2": 4000,
-    "cs3": 4000,
-    "cs4": 4000,
-    "cs5": 4000,
-    "cs6": 4000,
-    "dhost": 1023,
-    "dproc": 1023,
-    "duser": 1023,
     "dvchost": 100,
-    "filePath": 1023,
-    "flexString1": 1023,
-    "fname": 1023,
-    "msg": 1023,
-    "proto": 31,
-    "request": 1023,
-    "shost": 1023,
-    "sproc": 1023,
-    "suser": 1023,
+    **dict.fromkeys(("cat", "msg", "request", "filePath", "fname", "flexString1"), 1023),
+    **dict.fromkeys(("shost", "suser", "sproc", "dhost", "duser", "dproc"), 1023),
+    **dict.fromkeys(("cs1", "cs2", "cs3", "cs4", "cs5", "cs6"), 4000),
 }
 _LONGEST = 4000
 # An id is of no use without its end: a longer one is left out.
