@@ -167,6 +167,8 @@ _HARMFUL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 def is_harmless(text: str) -> bool:
     """Say whether no character of the text ends a line, steers a terminal, or changes its direction."""
+    if text.isprintable():
+        return True
     categories = {unicodedata.category(character) for character in text}
     return not categories & {"Cc", "Cs", "Zl", "Zp"} and not _HARMFUL.search(text)
 
