@@ -17,7 +17,6 @@ from dxlthreateventclient.formats._values import (
     utc,
 )
 from dxlthreateventclient.formats._vocabulary import (
-    AGGREGATED,
     FILE_DIGESTS,
     PROCESS_DIGESTS,
     SEVERITIES,
@@ -26,6 +25,7 @@ from dxlthreateventclient.formats._vocabulary import (
     Kind,
     Severity,
     action_of,
+    aggregate_of,
     kind_of,
 )
 
@@ -152,16 +152,10 @@ class Message:
     def aggregates(self) -> Iterator[tuple[str, str, str]]:
         """Yield the values of aggregates: ``ip``, ``hosts`` or ``user``, the path below the event, value."""
         for key, values in self.other.items():
-            if key.startswith(("setOf", "listOf")):
-                lower = key.lower()
-                kind = next((kind for ending, kind in AGGREGATED.items() if lower.endswith(ending)), None)
-                for value in map(text, _items(values)) if kind else ():
-                    if kind == "ip":
-                        value = ip_address(value)  # noqa: PLW2901
-                    elif kind == "user":
-                        value = account(value)[1]  # noqa: PLW2901
-                    if kind and value:
-                        yield kind, f"otherData.{key}", value
+            kind = aggregate_of(key)
+            if kind:
+                for value in filter(None, map(_RELATED[kind], _items(values))):
+                    yield kind, f"otherData.{key}", value
 
     def _files(self) -> list[Fields]:
         files = self.event.get("files")
@@ -170,6 +164,14 @@ class Message:
     def _other_digests(self, keys: Mapping[str, str]) -> list[tuple[str, str, str]]:
         found = ((key, name, digest(name, self.other.get(key))) for key, name in keys.items())
         return [(key, name, value) for key, name, value in found if value]
+
+
+def user_name(value: Any) -> str | None:
+    """Return the name of an account, without its domain."""
+    return account(text(value))[1]
+
+
+_RELATED = {"ip": ip_address, "hosts": text, "user": user_name}
 
 
 def _object(fields: Fields, key: str) -> Fields:

@@ -69,7 +69,6 @@ _ACTION_CODES = {
 _ACTION_WORDS = (
     ("would", _WOULD),
     ("fail", UNKNOWN_ACTION),
-    ("unable", UNKNOWN_ACTION),
     ("not block", _ALLOWED),
     ("unblock", _ALLOWED),
     ("not allow", _BLOCKED),
@@ -211,5 +210,12 @@ FILE_DIGESTS = {"sc_evtFileMd5": "md5", "sc_evtFileSha1": "sha1", "sc_evtFileSha
 PROCESS_DIGESTS = {"sc_evtProcessMd5": "md5", "sc_evtProcessSha1": "sha1", "sc_evtProcessSha256": "sha256"}
 """The same for the process that did it."""
 
-AGGREGATED = {"ipv4": "ip", "ipv6": "ip", "hostname": "hosts", "username": "user"}
-"""How the names of aggregates (``setOf…``, ``listOf…``) end, and what ECS calls what is related."""
+_AGGREGATED = {"ipv4": "ip", "ipv6": "ip", "hostname": "hosts", "username": "user"}
+
+
+def aggregate_of(key: str) -> str | None:
+    """Return what ECS calls the values of an aggregate: ``ip``, ``hosts``, ``user`` or nothing."""
+    if not key.startswith(("setOf", "listOf")):
+        return None
+    lower = key.lower()
+    return next((kind for ending, kind in _AGGREGATED.items() if lower.endswith(ending)), None)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dxlthreateventclient.formats._message import VENDOR, Fields, Message, take, take_addresses
+from dxlthreateventclient.formats._message import VENDOR, Fields, Message, take, take_addresses, user_name
 from dxlthreateventclient.formats._names import RegistryPath, account, extension, process, split_path
 from dxlthreateventclient.formats._values import (
     action_word,
@@ -157,7 +157,7 @@ def _related(message: Message) -> dict[str, list[str]]:
         "hash": [value for _, value in message.digests()],
         "hosts": [text(role.get("hostName")) for role in roles],
         "ip": [ip_address(role.get(key)) for role in roles for key in ("ipv4", "ipv6")],
-        "user": [account(text(role.get("userName")))[1] for role in roles],
+        "user": [user_name(role.get("userName")) for role in roles],
     }
     for kind, _, value in message.aggregates():
         related[kind].append(value)
