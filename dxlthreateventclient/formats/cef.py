@@ -21,8 +21,10 @@ from dxlthreateventclient.formats._values import (
 from dxlthreateventclient.formats._vocabulary import TRANSPORTS
 
 # How many characters ArcSight's dictionary allows in what may be cut.
-_HEADER_LENGTHS = {"product": 63, "version": 31, "name": 512}
 _LENGTHS = {
+    "product": 63,
+    "version": 31,
+    "name": 512,
     **dict.fromkeys(("app", "proto"), 31),
     "act": 63,
     "dvchost": 100,
@@ -69,7 +71,7 @@ def to_cef(
     :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
     :param arrived: when it arrived: the time of an event that has none. A naive time is local time
     :param max_bytes: how long the line may be, in bytes of UTF-8. Addresses, numbers, ids and digests are
-        never cut, so a line with long ids may be longer than a limit below 5,000
+        never cut, so a line with long ids may be longer than a limit below 6,500
     :return: one line, without a line end
     :raise TypeError: if the threat event is not a mapping
 
@@ -91,16 +93,16 @@ def to_cef(
 def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> str:
     """Return the line, with no value that may be cut longer than this."""
     fields = [
-        _cut(value, min(longest, _HEADER_LENGTHS.get(name, _LONGEST)))
+        _cut(key, value, longest)
         .replace("\\", "\\\\")
         .replace("|", "\\|")
         .replace("\n", " ")
         .replace("\t", " ")
-        for name, value in header.items()
+        for key, value in header.items()
     ]
     pairs = []
     for key, raw in extension.items():
-        value = raw if key not in _LENGTHS else _cut(raw, min(longest, _LENGTHS[key]))
+        value = _cut(key, raw, longest)
         value = value.replace("\\", "\\\\").replace("=", "\\=").replace("\n", "\\n").replace("\t", " ")
         pairs.append(f"{key}={value}")
         if key in _LABELS:
@@ -108,8 +110,11 @@ def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> st
     return "|".join(["CEF:0", *fields, " ".join(pairs)])
 
 
-def _cut(value: str, length: int) -> str:
-    return value if len(value) <= length else value[: length - 1] + ELLIPSIS
+def _cut(key: str, value: str, longest: int) -> str:
+    length = min(longest, _LENGTHS.get(key, len(value)))
+    if key not in _LENGTHS or len(value) <= length:
+        return value
+    return value[: length - 1] + ELLIPSIS
 
 
 def _header(message: Message) -> dict[str, str]:

@@ -267,6 +267,24 @@ class TestLength:
             # The longest are shortened alike.
             assert len({len(cut[key]) for key in ("cs1", "duser", "request") if len(cut[key]) < 1023}) <= 1
 
+    def test_of_the_line_is_kept_by_the_longest_ids(self) -> None:
+        text = "😀" * 5000
+        place: dict[str, Any] = {"ipv6": "1111:2222:3333:4444:5555:6666:7777:8888"}
+        event: dict[str, Any] = dict.fromkeys(
+            ("eventDesc", "category", "threatName", "threatType", "uri"), text
+        )
+        place |= dict.fromkeys(("hostName", "userName", "processName", "protocol", "name", "version"), text)
+        place |= {"ipv4": "255.255.255.255", "mac": "001122334455", "port": 65535, "detectionMethod": text}
+        event |= {"analyzer": place, "source": place, "target": place | {"fileName": text}, "id": "😀" * 1023}
+        event |= {"entity": {"id": "😀" * 255, "_nodeTextPath": text}, "threatActionTaken": text}
+        event["otherData"] = {
+            "threatSeverityString": text,
+            "responseRuleName": text,
+            "sc_evtFileSha256": "a" * 64,
+        }
+        assert 6000 < len(to_cef({"event": event}, event_id="😀" * 40, max_bytes=0).encode()) < 6500
+        assert len(to_cef({"event": event}, event_id="😀" * 40).encode()) <= 7800
+
     def test_may_be_too_small_for_what_is_never_cut(self) -> None:
         line = to_cef(COMPLETE, max_bytes=10)
         assert parse(line)[1]["dst"] == "10.0.0.10"
