@@ -61,12 +61,12 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
             # The key in braces is ePO's unresolved placeholder.
             if item and not (item[0] == "{" and item == f"{{{own}}}"):
                 copy[harmless(name)] = harmless(item)
-        elif raw is not None and (item := plain(raw, own, depth + 1)) is not None:
+        elif raw is not None and (item := _plain(raw, own, depth + 1)) is not None:
             copy[harmless(name)] = item
     return copy
 
 
-def plain(value: Any, key: str = "", depth: int = 0) -> Any:
+def _plain(value: Any, key: str, depth: int) -> Any:
     """Return a copy of any value, as :func:`plain_object` does; ``None`` if nothing is left of it."""
     copy: Any
     if type(value) is dict and depth < MAX_DEPTH:  # by far the most
@@ -93,7 +93,7 @@ def plain(value: Any, key: str = "", depth: int = 0) -> Any:
 
 
 def _plain_items(items: Iterable[Any], key: str, depth: int) -> list[Any]:
-    return [copy for copy in (plain(item, key, depth + 1) for item in items) if copy is not None]
+    return [copy for copy in (_plain(item, key, depth + 1) for item in items) if copy is not None]
 
 
 def _described(value: Any) -> str:
