@@ -175,7 +175,7 @@ class TestFields:
             ("Windows Server 2019", "windows"),
             ("Mac OS X", "macos"),
             ("macOS", "macos"),
-            ("Linux", "linux"),
+            *((name, "linux") for name in ("Linux", "Ubuntu 22.04", "debian", "CentOS 7", "Red Hat", "SUSE")),
             ("BeOS", None),
         ],
     )

@@ -483,6 +483,19 @@ class TestFile:
             "b" * 40,
         ]
 
+    def test_has_its_best_digest_in_cef(self) -> None:
+        hashes = {"MD5": "a" * 32, "SHA-1": "b" * 40, "SHA-256": "c" * 64}
+        for best in reversed(list(hashes)):
+            _, cef, _ = converted(files={"name": "a.exe", "hash": hashes})
+            assert f"fileHash={hashes.pop(best)}" in cef
+
+    @pytest.mark.parametrize("digest", ["g" * 32, "a" * 31, "a" * 33, 7, None, ["a" * 32]])
+    def test_has_no_digest_that_is_none(self, digest: Any) -> None:
+        ecs, cef, ocsf = converted(files={"name": "a.exe", "hash": {"MD5": digest, "CRC": "a" * 32}})
+        assert "hash" not in ecs["file"]
+        assert "fileHash" not in cef
+        assert "hashes" not in ocsf["evidences"][0]["file"]
+
     def test_has_no_digests_of_others(self) -> None:
         ecs, cef, ocsf = converted(
             target={"fileName": "a.exe"},
