@@ -81,7 +81,7 @@ def to_cef(
     message = Message(threat_event, event_id, arrived)
     header, extension = _header(message), _extension(message)
     line = _line(header, extension, _LONGEST)
-    if len(line) * 4 > max_bytes and len(line.encode()) > max_bytes:
+    if len(line.encode()) > max_bytes:
         lengths = range(1, _LONGEST)
         fitting = bisect_right(
             lengths, max_bytes, key=lambda longest: len(_line(header, extension, longest).encode())
