@@ -15,11 +15,11 @@ SAMPLE = Path(__file__).parents[2] / "sample" / "basic" / "basic_threat_event_ca
 
 
 @contextmanager
-def running_sample(config_file: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Run the sample. It is killed at the end, if it still runs."""
+def running_sample(config_file: Path | None) -> Iterator["subprocess.Popen[str]"]:
+    """Run the sample, without a file as if DXLCLIENT_CONFIG were not set. It is killed at the end."""
     process = subprocess.Popen(
         [sys.executable, SAMPLE],
-        env=os.environ | {"DXLCLIENT_CONFIG": str(config_file)},
+        env=os.environ | {"DXLCLIENT_CONFIG": str(config_file or "")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

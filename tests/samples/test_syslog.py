@@ -135,87 +135,90 @@ HOSTILE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("transport", [UDP, TCP], ids=["udp", "tcp"])
-def test_each_event_arrives_as_one_well_formed_message(
-    dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample], transport: str
-) -> None:
-    collector.start()
-    threat_events = [sample_threat_event(**overrides) for overrides in ({}, *HOSTILE)]
-    with start(transport) as sample:
-        sample.until_printed(WAITING)
-        for threat_event in threat_events:
+class TestSyslogSample:
+    @pytest.mark.parametrize("transport", [UDP, TCP], ids=["udp", "tcp"])
+    def test_each_event_arrives_as_one_well_formed_message(
+        self, dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample], transport: str
+    ) -> None:
+        collector.start()
+        threat_events = [sample_threat_event(**overrides) for overrides in ({}, *HOSTILE)]
+        with start(transport) as sample:
+            sample.until_printed(WAITING)
+            for threat_event in threat_events:
+                publish_threat_event(dxl_client, threat_event)
+            assert collector.until_written(4) == [to_cef(threat_event) for threat_event in threat_events]
+            sample.interrupt()
+        for message in collector.messages:
+            time = datetime.fromisoformat(message.pop("time"))
+            assert abs(datetime.now(timezone.utc) - time) < timedelta(minutes=5)
+            del message["message"]
+            assert message == {
+                "priority": str(LOCAL0_WARNING),
+                "version": "1",
+                "host": socket.gethostname(),
+                "application": "dxlthreateventclient",
+                "process": "-",
+                "kind": "threat-event",
+                "data": "-",
+            }
+
+    def test_over_tcp_events_wait_for_the_collector(
+        self, dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
+    ) -> None:
+        with start(TCP) as sample:
+            sample.until_printed(WAITING)
+            for number in (1, 2):
+                for _ in range(5):
+                    publish_threat_event(dxl_client, sample_threat_event())
+                until(lambda: sample.errors.count("Connection refused") >= number, "it tells of it")  # noqa: B023
+                collector.start()
+                collector.until_written(5 * number)
+                collector.stop()
+            sample.interrupt()
+        assert len(collector.messages) == 10
+
+    def test_over_tcp_a_burst_arrives_complete_and_in_order(
+        self, dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
+    ) -> None:
+        collector.start()
+        threat_events = [sample_threat_event(threatName=f"threat {number}") for number in range(500)]
+        with start(TCP) as sample:
+            sample.until_printed(WAITING)
+            for threat_event in threat_events:
+                publish_threat_event(dxl_client, threat_event)
+            assert collector.until_written(500) == [to_cef(threat_event) for threat_event in threat_events]
+
+    def test_an_event_too_large_for_udp_is_named_and_skipped(
+        self, dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
+    ) -> None:
+        collector.start()
+        with start(UDP) as sample:
+            sample.until_printed(WAITING)
+            large = publish_threat_event(dxl_client, sample_threat_event(threatName="x" * 70_000))
+            small = publish_threat_event(dxl_client, sample_threat_event())
+            sample.until_printed(f"Sent {small.message_id!r}")
+            assert len(collector.until_written(1)) == 1
+        assert f"Message {large.message_id} was not sent" in sample.errors
+        assert "Message too long" in sample.errors
+
+    def test_works_with_the_collector_on_its_page(
+        self,
+        tmp_path: Path,
+        dxl_client: DxlClient,
+        collector: Rsyslogd,
+        start: Callable[[str], Sample],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        page = (ROOT / "docs" / "syslogcefexample.rst").read_text(encoding="utf-8")
+        block = page.partition(":caption: rsyslog.conf\n")[2].partition("\n.. ")[0]
+        configuration = textwrap.dedent(block).replace("5514", str(collector.port))
+        written = tmp_path / "threat-events.log"
+        monkeypatch.setenv("PWD", str(tmp_path))  # as a shell in this directory does
+        (tmp_path / "rsyslog.conf").write_text(configuration)
+        collector.start()
+        threat_event = sample_threat_event()
+        with start(TCP) as sample:
+            sample.until_printed(WAITING)
             publish_threat_event(dxl_client, threat_event)
-        assert collector.until_written(4) == [to_cef(threat_event) for threat_event in threat_events]
-        sample.interrupt()
-    for message in collector.messages:
-        time = datetime.fromisoformat(message.pop("time"))
-        assert abs(datetime.now(timezone.utc) - time) < timedelta(minutes=5)
-        del message["message"]
-        assert message == {
-            "priority": str(LOCAL0_WARNING),
-            "version": "1",
-            "host": socket.gethostname(),
-            "application": "dxlthreateventclient",
-            "process": "-",
-            "kind": "threat-event",
-            "data": "-",
-        }
-
-
-def test_over_tcp_events_wait_while_the_collector_is_away(
-    dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
-) -> None:
-    with start(TCP) as sample:
-        sample.until_printed(WAITING)
-        for number in (1, 2):
-            for _ in range(5):
-                publish_threat_event(dxl_client, sample_threat_event())
-            until(lambda: sample.errors.count("Connection refused") >= number, "it tells of it")  # noqa: B023
-            collector.start()
-            collector.until_written(5 * number)
-            collector.stop()
-        sample.interrupt()
-    assert len(collector.messages) == 10
-
-
-def test_over_tcp_a_burst_arrives_complete_and_in_order(
-    dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
-) -> None:
-    collector.start()
-    threat_events = [sample_threat_event(threatName=f"threat {number}") for number in range(500)]
-    with start(TCP) as sample:
-        sample.until_printed(WAITING)
-        for threat_event in threat_events:
-            publish_threat_event(dxl_client, threat_event)
-        assert collector.until_written(500) == [to_cef(threat_event) for threat_event in threat_events]
-
-
-def test_an_event_too_large_for_udp_is_named_and_those_behind_it_are_sent(
-    dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
-) -> None:
-    collector.start()
-    with start(UDP) as sample:
-        sample.until_printed(WAITING)
-        large = publish_threat_event(dxl_client, sample_threat_event(threatName="x" * 70_000))
-        small = publish_threat_event(dxl_client, sample_threat_event())
-        sample.until_printed(f"Sent {small.message_id!r}")
-        assert len(collector.until_written(1)) == 1
-    assert f"Message {large.message_id} was not sent" in sample.errors
-    assert "Message too long" in sample.errors
-
-
-def test_the_collector_of_the_page_writes_what_the_sample_sends(
-    tmp_path: Path, dxl_client: DxlClient, collector: Rsyslogd, start: Callable[[str], Sample]
-) -> None:
-    page = (ROOT / "docs" / "syslogcefexample.rst").read_text(encoding="utf-8")
-    block = page.partition(":caption: rsyslog.conf\n")[2].partition("\n.. ")[0]
-    configuration = textwrap.dedent(block).replace("5514", str(collector.port))
-    written = tmp_path / "threat-events.log"
-    (tmp_path / "rsyslog.conf").write_text(configuration.replace("/tmp/threat-events.log", str(written)))
-    collector.start()
-    threat_event = sample_threat_event()
-    with start(TCP) as sample:
-        sample.until_printed(WAITING)
-        publish_threat_event(dxl_client, threat_event)
-        until(lambda: written.exists() and written.read_text().endswith("\n"), "the message is written")
-    assert f" threat-event - {to_cef(threat_event)}\n" in written.read_text()
+            until(lambda: written.exists() and written.read_text().endswith("\n"), "the message is written")
+        assert f" threat-event - {to_cef(threat_event)}\n" in written.read_text()

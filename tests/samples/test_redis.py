@@ -110,65 +110,65 @@ def finished(workers: list[Sample]) -> Counter[str]:
     return Counter(message_id for worker in workers for message_id in worker.lines("Finished "))
 
 
-def test_three_workers_share_the_work_and_each_event_is_handled_once(
-    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
-) -> None:
-    receiver = start("redis_stream_example.py")
-    workers = [start("redis_worker_example.py", "--work", "1") for _ in range(3)]
-    receiver.until_printed(WAITING)
-    published = publish(dxl_client, 9)
-    until(lambda: finished(workers).total() >= 9, "as many events as were published are handled")
-    for sample in (receiver, *workers):
-        sample.interrupt()
-    assert finished(workers) == Counter(published)
-    assert all(worker.lines("Finished ") for worker in workers)
-    redis_server.assert_that_nothing_is_left()
+class TestRedisSamples:
+    def test_three_workers_handle_each_event_once(
+        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+    ) -> None:
+        receiver = start("redis_stream_example.py")
+        workers = [start("redis_worker_example.py", "--work", "1") for _ in range(3)]
+        receiver.until_printed(WAITING)
+        published = publish(dxl_client, 9)
+        until(lambda: finished(workers).total() >= 9, "as many events as were published are handled")
+        for sample in (receiver, *workers):
+            sample.interrupt()
+        assert finished(workers) == Counter(published)
+        assert all(worker.lines("Finished ") for worker in workers)
+        redis_server.assert_that_nothing_is_left()
 
+    def test_the_event_of_a_killed_worker_is_taken_over(
+        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+    ) -> None:
+        receiver = start("redis_stream_example.py")
+        workers = [
+            start("redis_worker_example.py", "--work", "2", "--take-over-after", "5") for _ in range(3)
+        ]
+        victim, *others = workers
+        receiver.until_printed(WAITING)
+        published = publish(dxl_client, 9)
+        in_the_middle = victim.until_printed("Took ", 2)[1]
+        victim.kill()
+        until(lambda: finished(workers).keys() == set(published), "each event is handled")
+        assert finished([victim])[in_the_middle] == 0
+        assert finished(others)[in_the_middle] == 1
+        for sample in (receiver, *others):
+            sample.interrupt()
+        redis_server.assert_that_nothing_is_left()
 
-def test_a_worker_that_is_killed_has_its_event_taken_over(
-    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
-) -> None:
-    receiver = start("redis_stream_example.py")
-    workers = [start("redis_worker_example.py", "--work", "2", "--take-over-after", "5") for _ in range(3)]
-    victim, *others = workers
-    receiver.until_printed(WAITING)
-    published = publish(dxl_client, 9)
-    in_the_middle = victim.until_printed("Took ", 2)[1]
-    victim.kill()
-    until(lambda: finished(workers).keys() == set(published), "each event is handled")
-    assert finished([victim])[in_the_middle] == 0
-    assert finished(others)[in_the_middle] == 1
-    for sample in (receiver, *others):
-        sample.interrupt()
-    redis_server.assert_that_nothing_is_left()
+    def test_an_event_that_fails_goes_to_the_failed_stream(
+        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+    ) -> None:
+        receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
+        receiver.until_printed(WAITING)
+        payload = b'{"event": 1} \0'
+        message_id = publish_payload(dxl_client, payload).message_id
+        published = publish(dxl_client, 1)
+        worker.until_printed(f"Finished {published[0]}")
+        failed: Any = redis_server.client.xrange("threat-events-failed")
+        assert [fields for _, fields in failed] == [{b"message_id": message_id.encode(), b"payload": payload}]
+        assert f"{message_id!r} failed" in worker.errors
 
-
-def test_what_a_worker_cannot_handle_goes_to_a_stream_of_its_own_as_it_came(
-    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
-) -> None:
-    receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
-    receiver.until_printed(WAITING)
-    payload = b'{"event": 1} \0'
-    message_id = publish_payload(dxl_client, payload).message_id
-    published = publish(dxl_client, 1)
-    worker.until_printed(f"Finished {published[0]}")
-    failed: Any = redis_server.client.xrange("threat-events-failed")
-    assert [fields for _, fields in failed] == [{b"message_id": message_id.encode(), b"payload": payload}]
-    assert f"{message_id!r} failed" in worker.errors
-
-
-def test_while_redis_is_away_the_receiver_and_the_workers_wait_and_no_event_is_lost(
-    dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
-) -> None:
-    receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
-    receiver.until_printed(WAITING)
-    before = publish(dxl_client, 5)
-    until(lambda: finished([worker]).keys() == set(before), "the first events are handled")
-    redis_server.kill()
-    meanwhile = publish(dxl_client, 5)
-    for sample in (receiver, worker):
-        until(lambda: "Retrying" in sample.errors, "it says that it tries again")  # noqa: B023
-    redis_server.start()
-    until(lambda: finished([worker]).keys() == {*before, *meanwhile}, "each event is handled")
-    for sample in (receiver, worker):
-        sample.interrupt()
+    def test_nothing_is_lost_while_redis_is_away(
+        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+    ) -> None:
+        receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
+        receiver.until_printed(WAITING)
+        before = publish(dxl_client, 5)
+        until(lambda: finished([worker]).keys() == set(before), "the first events are handled")
+        redis_server.kill()
+        meanwhile = publish(dxl_client, 5)
+        for sample in (receiver, worker):
+            until(lambda: "Retrying" in sample.errors, "it says that it tries again")  # noqa: B023
+        redis_server.start()
+        until(lambda: finished([worker]).keys() == {*before, *meanwhile}, "each event is handled")
+        for sample in (receiver, worker):
+            sample.interrupt()

@@ -105,83 +105,85 @@ def publish(dxl_client: DxlClient, count: int) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-def test_no_event_that_was_stored_is_lost_however_often_the_sample_is_killed(
-    dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample], kills: int
-) -> None:
-    seed = random.randrange(2**32)
-    print(f"{seed = }")  # pytest shows it if the test fails
-    rng = random.Random(seed)
-    published: dict[str, dict[str, Any]] = {}
-    stored: set[str] = set()
-    for kill in range(kills):
-        # At the first kill nothing has been forwarded.
-        receiver.answers = iter(lambda: 503, None) if kill == 0 else half_failing(rng)
+class TestStoreAndForwardSample:
+    @pytest.mark.parametrize(
+        "kills", [4, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    )
+    def test_no_stored_event_is_lost_when_it_is_killed(
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample], kills: int
+    ) -> None:
+        seed = random.randrange(2**32)
+        print(f"{seed = }")  # pytest shows it if the test fails
+        rng = random.Random(seed)
+        published: dict[str, dict[str, Any]] = {}
+        stored: set[str] = set()
+        for kill in range(kills):
+            # At the first kill nothing has been forwarded.
+            receiver.answers = iter(lambda: 503, None) if kill == 0 else half_failing(rng)
+            with start() as sample:
+                sample.until_printed(WAITING)
+                requests = receiver.requests
+                published |= publish(dxl_client, 8)
+                # Any moment: right after an event was stored, during a request, right after it was sent.
+                moment = rng.randint(1, 8)
+                match rng.choice(("stored", "sending", "forwarded")) if kill else "stored":
+                    case "stored":
+                        sample.until_printed("Stored ", moment)
+                    case "sending":
+                        until(lambda: receiver.requests >= requests + moment, f"{moment} requests")  # noqa: B023
+                    case "forwarded":
+                        sample.until_printed("Forwarded ", moment)
+                sample.kill()
+            stored.update(sample.lines("Stored "))
+            if kill == 0:
+                assert stored
+                assert not receiver.accepted
+        assert stored <= published.keys()
+
+        receiver.answers = iter(lambda: 204, None)
         with start() as sample:
+            until(lambda: stored <= receiver.accepted_ids.keys(), "all that was stored reaches the receiver")
+            assert all(
+                published[message_id] == threat_event for message_id, threat_event in receiver.accepted
+            )
             sample.until_printed(WAITING)
-            requests = receiver.requests
-            published |= publish(dxl_client, 8)
-            # No moment is safe: right after an event is stored, while one is being sent, right after it was.
-            moment = rng.randint(1, 8)
-            match rng.choice(("stored", "sending", "forwarded")) if kill else "stored":
-                case "stored":
-                    sample.until_printed("Stored ", moment)
-                case "sending":
-                    until(lambda: receiver.requests >= requests + moment, f"{moment} requests")  # noqa: B023
-                case "forwarded":
-                    sample.until_printed("Forwarded ", moment)
-            sample.kill()
-        stored.update(sample.lines("Stored "))
-        if kill == 0:
-            assert stored
-            assert not receiver.accepted
-    assert stored <= published.keys()
-
-    receiver.answers = iter(lambda: 204, None)
-    with start() as sample:
-        until(lambda: stored <= receiver.accepted_ids.keys(), "all that was stored reaches the receiver")
-        assert all(published[message_id] == threat_event for message_id, threat_event in receiver.accepted)
-        sample.until_printed(WAITING)
-        sample.interrupt()
-
-
-def test_after_a_restart_nothing_that_was_acknowledged_is_sent_again(
-    dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
-) -> None:
-    for _ in range(2):
-        with start() as sample:
-            sample.until_printed(WAITING)
-            published = publish(dxl_client, 5)
-            assert sample.until_printed("Forwarded ", 5) == list(published)
             sample.interrupt()
-    assert set(receiver.accepted_ids.values()) == {1}
-    assert len(receiver.accepted) == receiver.requests == 10
 
+    def test_acknowledged_events_are_not_sent_after_a_restart(
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
+    ) -> None:
+        for _ in range(2):
+            with start() as sample:
+                sample.until_printed(WAITING)
+                published = publish(dxl_client, 5)
+                assert sample.until_printed("Forwarded ", 5) == list(published)
+                sample.interrupt()
+        assert set(receiver.accepted_ids.values()) == {1}
+        assert len(receiver.accepted) == receiver.requests == 10
 
-def test_whatever_is_no_acceptance_is_tried_again_in_order_and_a_refused_event_is_set_aside(
-    dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
-) -> None:
-    receiver.answers = iter([302, 500, DROP, 204, 422, 204])
-    with start() as sample:
-        sample.until_printed(WAITING)
-        first, second, third = publish(dxl_client, 3)
-        sample.until_printed("Forwarded ", 2)
-        assert sample.lines("Refused ") == [second]
-        sample.interrupt()
-    assert list(receiver.accepted_ids) == [first, third]
-    assert f"{receiver.url} answered 302" in sample.errors
-    assert receiver.requests == 6
+    def test_tries_again_in_order_and_sets_refused_events_aside(
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
+    ) -> None:
+        receiver.answers = iter([302, 500, DROP, 204, 422, 204])
+        with start() as sample:
+            sample.until_printed(WAITING)
+            first, second, third = publish(dxl_client, 3)
+            sample.until_printed("Forwarded ", 2)
+            assert sample.lines("Refused ") == [second]
+            sample.interrupt()
+        assert list(receiver.accepted_ids) == [first, third]
+        assert f"{receiver.url} answered 302" in sample.errors
+        assert receiver.requests == 6
 
-
-def test_a_hostile_message_id_reaches_the_receiver_and_adds_no_header(
-    dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
-) -> None:
-    event = Event(EPO_THREAT_EVENT_RESPONSE_TOPIC)
-    event._message_id = 'é"\r\nX-Forged: 1\r\n\r\n'  # type: ignore[attr-defined]
-    event.payload = json.dumps(sample_threat_event()).encode()
-    with start() as sample:
-        sample.until_printed(WAITING)
-        dxl_client.send_event(event)
-        until(lambda: len(receiver.accepted) == 1, "the event is accepted")
-        sample.interrupt()
-    assert json.loads(receiver.accepted[0][0]) == event.message_id
+    def test_a_hostile_message_id_adds_no_header(
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
+    ) -> None:
+        event = Event(EPO_THREAT_EVENT_RESPONSE_TOPIC)
+        event._message_id = 'é"\r\nX-Forged: 1\r\n\r\n'  # type: ignore[attr-defined]
+        event.payload = json.dumps(sample_threat_event()).encode()
+        with start() as sample:
+            sample.until_printed(WAITING)
+            dxl_client.send_event(event)
+            until(lambda: len(receiver.accepted) == 1, "the event is accepted")
+            sample.interrupt()
+        assert json.loads(receiver.accepted[0][0]) == event.message_id
