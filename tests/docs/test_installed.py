@@ -1,4 +1,4 @@
-"""The wheel and the sdist, each installed in an empty environment, away from this checkout."""
+"""The wheel and the sdist, each installed in an empty environment, outside of this checkout."""
 
 import os
 import signal
@@ -15,13 +15,13 @@ import dxlthreateventclient
 
 ROOT = Path(__file__).parents[2]
 
-# pip downloads what the distribution depends on.
+# pip downloads the dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an environment that has the distribution, and beside it the unpacked sdist."""
+    """A directory with an environment, in which the distribution is installed, and the unpacked sdist."""
     directory = tmp_path_factory.mktemp("installed")
     subprocess.run(
         [sys.executable, "-m", "build", "--outdir", directory, ROOT], check=True, capture_output=True
@@ -53,14 +53,14 @@ def run(installed: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_it_imports_from_the_environment_and_not_from_the_checkout(installed: Path) -> None:
+def test_it_is_imported_from_the_environment(installed: Path) -> None:
     location = run(
         installed, "-c", "import dxlthreateventclient; print(dxlthreateventclient.__file__)"
     ).stdout
     assert location.startswith(str(installed / "env"))
 
 
-def test_it_says_its_version(installed: Path) -> None:
+def test_it_prints_its_version(installed: Path) -> None:
     for arguments in (
         ["-m", "dxlthreateventclient", "--version"],
         ["env/bin/dxlthreateventclient", "--version"],
