@@ -1,9 +1,9 @@
-"""Measures what this library costs beside a bare dxlclient callback: ``make bench``.
+"""Measures the cost of this library compared with a bare dxlclient callback: ``make bench``.
 
 All figures of a table come from one run: the ways to receive take turns in rounds, in random order, in one
 receiving process. Ratios are taken within a round, and printed as their median with a 95 % confidence
 interval (bootstrap). A burst waits in the broker until all of it is published, so that the publisher takes no
-time from the receiver. Against a mosquitto process, or a LocalFabric where there is no mosquitto.
+time from the receiver. The broker is mosquitto, or a LocalFabric if mosquitto is not installed.
 """
 
 import argparse
@@ -238,7 +238,7 @@ def bench_import(rounds: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the name of the processor, as far as the system tells."""
+    """Return the name of the processor, or "unknown"."""
     cpuinfo = Path("/proc/cpuinfo")
     lines: Iterable[str] = cpuinfo.read_text().splitlines() if cpuinfo.exists() else ()
     return next(

@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-# Facility local0 (16), severity warning (4). CEF has a severity of its own, which is the event's.
+# Facility local0 (16), severity warning (4). The severity of the event is in the CEF text.
 PRIORITY = 16 * 8 + 4
 logger = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ PATIENCE = 30.0
 
 
 class Transcript(io.StringIO):
-    """What a block prints, from whatever thread."""
+    """The output of a block, on any thread."""
 
     def __init__(self, expected: str) -> None:
         super().__init__()

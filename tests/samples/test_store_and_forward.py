@@ -69,7 +69,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
-        self.send_response(200)  # whoever follows the redirect is told that all is well
+        self.send_response(200)  # a client that follows the redirect would think that it succeeded
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -83,7 +83,7 @@ class Rsyslogd:
         return True
 
     def stop(self) -> None:
-        """Have it write what it has, and end."""
+        """Let it write its queue and end."""
         if self._process:
             self._process.terminate()
             self._process.wait()
@@ -91,7 +91,7 @@ class Rsyslogd:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """What it has written so far."""
+        """The messages that it has written so far."""
         file = self._directory / "messages"
         lines = file.read_text().splitlines(keepends=True) if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
@@ -170,7 +170,7 @@ class TestSyslogSample:
             for number in (1, 2):
                 for _ in range(5):
                     publish_threat_event(dxl_client, sample_threat_event())
-                until(lambda: sample.errors.count("Connection refused") >= number, "it tells of it")  # noqa: B023
+                until(lambda: sample.errors.count("Connection refused") >= number, "the sample logs the refused connection")  # noqa: B023
                 collector.start()
                 collector.until_written(5 * number)
                 collector.stop()
