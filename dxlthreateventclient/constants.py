@@ -110,7 +110,7 @@ class TargetProps:
 
 
 class OtherDataProps:
-    """The keys of the ``event.otherData`` object that are always there."""
+    """The keys that every ``event.otherData`` object has."""
 
     COUNT = "count"
     DEFINED_AT = "definedAt"

@@ -1,8 +1,5 @@
 """The Redis Stream samples, with a redis-server, and workers that are killed."""
 
-import shutil
-import socket
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +12,7 @@ from dxlclient.client import DxlClient
 from helpers.advanced_sample import WAITING, Sample, documented_command
 from helpers.receiving import publish_payload
 from helpers.waiting import until
+from samples.servers import Server
 
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
@@ -23,75 +21,46 @@ pytestmark = pytest.mark.servers
 PAGE = "redisstreamexample.rst"
 
 
-class RedisServer:
-    """Runs redis-server on a free port; what it holds survives that it is killed."""
+class RedisServer(Server):
+    """A redis-server whose data survives a SIGKILL."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        super().__init__(directory, "redis-server", "redis-server")
         self.url = f"redis://127.0.0.1:{self.port}"
         self.client = redis.Redis.from_url(self.url)
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it; return when it answers."""
-        executable = shutil.which("redis-server")
-        if executable is None:
-            pytest.fail("redis-server is not installed: apt-get install redis-server")
-        options = {
-            "port": self.port,
-            "bind": "127.0.0.1",
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "save": "",
-        }
-        arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        with (self._directory / "redis.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [executable, *arguments], cwd=self._directory, stdout=log, stderr=log
-            )
-        until(self._answers, "redis-server answers")
+    def arguments(self) -> list[str]:
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        return ["--port", str(self.port), "--bind", "127.0.0.1", *durable]
 
-    def _answers(self) -> bool:
-        assert self._process
-        assert self._process.poll() is None, (self._directory / "redis.log").read_text()
+    def answers(self) -> bool:
         try:
             return bool(self.client.ping())
         except redis.ConnectionError:
             return False
 
     def assert_that_nothing_is_left(self) -> None:
-        """Check that no event is in the stream, or counts as being worked on."""
+        """Check that the stream holds no event, and no worker has one."""
         assert self.client.xlen("threat-events") == 0
         groups: Any = self.client.xinfo_groups("threat-events")
         assert [(group["name"], group["pending"]) for group in groups] == [(b"workers", 0)]
 
-    def kill(self) -> None:
-        """Kill it with SIGKILL."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def __enter__(self) -> "RedisServer":
-        self.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.client.close()
-        self.kill()
+        self.end()
 
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
+    server = RedisServer(tmp_path)
+    with server:
+        server.start()
         yield server
 
 
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric, redis_server: RedisServer) -> Iterator[Callable[..., Sample]]:
-    """A function that starts one of the samples as its page says, on the server of the test."""
+    """Starts a sample with the command on its page and the address of the test's server."""
     with ExitStack() as samples:
 
         def started_sample(script: str, *options: str) -> Sample:
@@ -164,7 +133,7 @@ class TestRedisSamples:
         receiver.until_printed(WAITING)
         before = publish(dxl_client, 5)
         until(lambda: finished([worker]).keys() == set(before), "the first events are handled")
-        redis_server.kill()
+        redis_server.end()
         meanwhile = publish(dxl_client, 5)
         for sample in (receiver, worker):
             until(lambda: "Retrying" in sample.errors, "it says that it tries again")  # noqa: B023

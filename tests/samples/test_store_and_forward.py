@@ -22,7 +22,7 @@ DROP, LOSE_THE_ANSWER = -1, -2
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Notes the threat events that it accepts. How it answers is for the test to choose."""
+    """Notes the threat events that it accepts. The test chooses the answers."""
 
     daemon_threads = True
 
@@ -85,7 +85,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric, receiver: Receiver) -> Callable[[], Sample]:
-    """A function that starts the sample as its page says, with the receiver's address."""
+    """Starts the sample with the command on its page and the receiver's address."""
     page, url = "storeandforwardexample.rst", "http://127.0.0.1:18080/threat-events"
     *command, _ = documented_command(page, f"store_and_forward_example.py {url}")
     return lambda: Sample(tmp_path, fabric, [*command, receiver.url])
@@ -97,7 +97,7 @@ def half_failing(rng: random.Random) -> Iterator[int]:
 
 
 def publish(dxl_client: DxlClient, count: int) -> dict[str, dict[str, Any]]:
-    """Publish events; return them by the ids with which they have to reach the receiver."""
+    """Publish events; return them by the ids that the receiver should get."""
     threat_events = [sample_threat_event(threatName=f"threat {number}") for number in range(count)]
     return {
         json.dumps(publish_threat_event(dxl_client, threat_event).message_id): threat_event
@@ -118,7 +118,7 @@ class TestStoreAndForwardSample:
         published: dict[str, dict[str, Any]] = {}
         stored: set[str] = set()
         for kill in range(kills):
-            # At the first kill nothing has been forwarded.
+            # Before the first kill, nothing is forwarded.
             receiver.answers = iter(lambda: 503, None) if kill == 0 else half_failing(rng)
             with start() as sample:
                 sample.until_printed(WAITING)

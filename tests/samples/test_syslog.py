@@ -1,10 +1,8 @@
 """The syslog sample, with Debian's rsyslogd as the collector."""
 
 import json
-import os
-import shutil
+import signal
 import socket
-import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -15,6 +13,7 @@ import pytest
 from dxlclient.client import DxlClient
 from helpers.advanced_sample import ROOT, WAITING, Sample, documented_command
 from helpers.waiting import until
+from samples.servers import Server
 
 from dxlthreateventclient.formats import to_cef
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
@@ -27,7 +26,7 @@ CONFIGURATION = """\
 global(workDirectory="{directory}" maxMessageSize="64k")
 module(load="imudp")
 module(load="imtcp")
-# Each part as rsyslogd has understood it, in JSON.
+# Each part of a message, as rsyslogd parsed it, in JSON.
 template(name="parts" type="list" option.jsonf="on") {{
     property(outname="priority" name="pri" format="jsonf")
     property(outname="version" name="protocol-version" format="jsonf")
@@ -45,78 +44,43 @@ input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="write")
 """
 
 
-class Rsyslogd:
-    """Runs rsyslogd on a free port, UDP and TCP, in a directory of the test."""
-
-    # Debian puts it where only root looks.
-    PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+class Rsyslogd(Server):
+    """An rsyslogd that listens on UDP and TCP, and writes the parts of each message as JSON."""
 
     def __init__(self, directory: Path) -> None:
-        executable = shutil.which("rsyslogd", path=self.PATH)
-        if executable is None:
-            pytest.fail("rsyslogd is not installed: apt-get install rsyslog")
-        self._executable = executable
-        self._directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        super().__init__(directory, "rsyslogd", "rsyslog")
         (directory / "rsyslog.conf").write_text(CONFIGURATION.format(directory=directory, port=self.port))
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it; return when it listens."""
-        with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._executable, "-n", "-f", "rsyslog.conf", "-i", self._directory / "pid"],
-                cwd=self._directory,
-                stdout=log,
-                stderr=log,
-            )
-        until(self._listens, "rsyslogd listens")
-
-    def _listens(self) -> bool:
-        assert self._process
-        assert self._process.poll() is None, (self._directory / "log").read_text()
-        try:
-            socket.create_connection(("127.0.0.1", self.port)).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+    def arguments(self) -> list[str]:
+        return ["-n", "-f", "rsyslog.conf", "-i", str(self.directory / "pid")]
 
     def stop(self) -> None:
-        """Let it write its queue and end."""
-        if self._process:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
+        """End it after it has written all messages."""
+        self.end(signal.SIGTERM)
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """The messages that it has written so far."""
-        file = self._directory / "messages"
+        file = self.directory / "messages"
         lines = file.read_text().splitlines(keepends=True) if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def until_written(self, count: int) -> list[str]:
-        """Return the texts of the messages, when there are as many."""
+        """Return the texts of the messages once it has written that many."""
         until(lambda: len(self.messages) >= count, f"{count} messages are written")
         return [message["message"] for message in self.messages]
-
-    def __enter__(self) -> "Rsyslogd":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[Rsyslogd]:
-    with Rsyslogd(tmp_path) as rsyslogd:
-        yield rsyslogd
+    server = Rsyslogd(tmp_path)
+    with server:
+        yield server
 
 
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric, collector: Rsyslogd) -> Callable[[str], Sample]:
-    """A function that starts the sample as its page says, for UDP or TCP, with the collector of the test."""
+    """Starts the sample with the command on its page, for UDP or TCP, and the test's collector."""
 
     def started_sample(options: str) -> Sample:
         command = documented_command("syslogcefexample.rst", f"syslog_cef_example.py 127.0.0.1 5514{options}")
@@ -170,7 +134,7 @@ class TestSyslogSample:
             for number in (1, 2):
                 for _ in range(5):
                     publish_threat_event(dxl_client, sample_threat_event())
-                until(lambda: sample.errors.count("Connection refused") >= number, "the sample logs the refused connection")  # noqa: B023
+                until(lambda: sample.errors.count("Connection refused") >= number, "it logs that")  # noqa: B023
                 collector.start()
                 collector.until_written(5 * number)
                 collector.stop()
