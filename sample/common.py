@@ -42,5 +42,5 @@ def positive(text: str) -> int:
 
 def missing_extra(error: ModuleNotFoundError) -> int:
     """Print how to install what an advanced sample needs; return the exit status."""
-    print(f"{error}: run 'python -m pip install --editable \".[samples]\"' in the checkout", file=sys.stderr)
+    print(f"{error}: pip install 'dxlthreateventclient[samples]'", file=sys.stderr)
     return 2
