@@ -36,9 +36,9 @@ $(BIN)/dev-installed: pyproject.toml | $(BIN)/python
 demo: $(BIN)/demo-installed
 	$(BIN)/python -m dxlthreateventclient demo
 
-# One process per core: the tests mostly wait for processes and sockets, so this halves the time.
+# In several processes, because the tests mostly wait for other processes and sockets.
 PARALLEL := --numprocesses auto
-# The same, for tests that share an expensive fixture: a file stays in one process.
+# The tests of a file stay in one process, because they share an expensive fixture.
 BY_FILE := $(PARALLEL) --dist loadfile
 
 test: $(BIN)/dev-installed

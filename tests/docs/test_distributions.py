@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from helpers import building
 
 import dxlthreateventclient
 
@@ -16,14 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, ROOT],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return directory
+    return building.distributions(tmp_path_factory)
 
 
 def test_the_wheel_holds_the_package_and_the_stubs(distributions: Path) -> None:

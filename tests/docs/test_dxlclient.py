@@ -2,9 +2,7 @@
 
 import threading
 from typing import Any
-from uuid import uuid4
 
-import pytest
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import DxlException
@@ -28,11 +26,6 @@ class RaisesOnce(EventCallback):
         self.count += 1
         if self.count == 1:
             raise ValueError("a bug")
-
-
-@pytest.fixture
-def topic() -> str:
-    return f"/test/{uuid4().hex}"
 
 
 class TestDxlclient:

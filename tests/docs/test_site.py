@@ -1,13 +1,12 @@
 """The built site: no warnings, no dead links, no missing names, nothing from other sites."""
 
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from helpers import building
 from helpers.pages import DOCS, PAGES, ROOT
 
 TESTS = {
@@ -38,13 +37,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
-    """The pages of the site by file, built with warnings as errors."""
-    directory = tmp_path_factory.mktemp("site")
-    options = ["-q", "-W", "--keep-going", "-b", "html"]
-    command = [sys.executable, "-m", "sphinx", *options, DOCS, directory]
-    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert completed.returncode == 0, completed.stderr
-    return {path: Page(path) for path in directory.rglob("*.html")}
+    """The pages of the site by file."""
+    return {path: Page(path) for path in building.site(tmp_path_factory).rglob("*.html")}
 
 
 def test_pages_can_be_searched_and_code_blocks_copied(site: dict[Path, Page]) -> None:

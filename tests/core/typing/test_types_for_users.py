@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import building
 
 HERE = Path(__file__).parent
 
@@ -18,15 +19,10 @@ HERE = Path(__file__).parent
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that holds this wheel and nothing else."""
     directory = tmp_path_factory.mktemp("typing")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory, HERE.parents[2]],
-        check=True,
-        capture_output=True,
-    )
     builder = venv.EnvBuilder(with_pip=False, symlinks=sys.platform != "win32")
     context = builder.ensure_directories(directory / "env")
     builder.create(directory / "env")
-    [wheel] = directory.glob("*.whl")
+    [wheel] = building.distributions(tmp_path_factory).glob("*.whl")
     site_packages = subprocess.run(
         [context.env_exe, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True,
