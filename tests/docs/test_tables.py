@@ -87,7 +87,7 @@ def without(threat_event: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "convert"), [("ecs", ecs_fields), ("cef", cef_fields)])
-def test_each_field_has_the_source_in_its_table(
+def test_each_field_in_the_table_of_a_format_comes_from_where_the_table_says(
     name: str, convert: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     for path, fields, _ in table("formats.rst", name):
@@ -97,7 +97,7 @@ def test_each_field_has_the_source_in_its_table(
             assert before[field] != after.get(field), (path, field)
 
 
-def test_every_ecs_field_is_in_a_table() -> None:
+def test_every_field_of_an_ecs_document_is_in_a_table() -> None:
     named = {field for _, fields, _ in table("formats.rst", "ecs") for field in fields.split()}
     constant = {row[0]: row[1] for row in table("formats.rst", "ecs-constant")}
     produced = ecs_fields(COMPLETE) | ecs_fields(OVER_HTTP)
@@ -105,7 +105,7 @@ def test_every_ecs_field_is_in_a_table() -> None:
     assert constant == {field: produced[field] for field in constant}
 
 
-def test_every_cef_key_is_in_the_table() -> None:
+def test_every_key_of_a_cef_extension_is_in_the_table() -> None:
     named = {key for _, keys, _ in table("formats.rst", "cef") for key in keys.split()}
     assert named == set(cef_fields(COMPLETE)) | set(cef_fields(OVER_HTTP))
     labels = {
@@ -114,14 +114,14 @@ def test_every_cef_key_is_in_the_table() -> None:
     assert labels == {value for key, value in cef_fields(COMPLETE).items() if key.endswith("Label")}
 
 
-def test_each_cef_header_field_has_its_source() -> None:
+def test_the_header_of_a_cef_line_comes_from_where_the_table_says() -> None:
     for number, (_, path, _) in enumerate(table("formats.rst", "cef-header"), start=1):
         before = to_cef(COMPLETE).split("|")
         after = to_cef(without(COMPLETE, path)).split("|") if path else before
         assert (before[number] != after[number]) == bool(path)
 
 
-def test_the_severities_match_the_table() -> None:
+def test_the_severities_are_scaled_as_the_table_says() -> None:
     rows = table("formats.rst", "cef-severity")
     assert [int(epo) for epo, *_ in rows] == [1, 2, 3, 4, 5, 6, 7]
     for epo, cef, _ in rows:
