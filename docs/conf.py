@@ -24,7 +24,7 @@ autodoc_typehints_description_target = "documented"
 nitpicky = True
 # Names of other projects: the build does not download their inventories.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(dxlclient|collections|os|pathlib|types)\..*"),
+    (r"py:.*", r"(dxlclient|collections|datetime|os|pathlib|types)\..*"),
     (
         r"py:.*",
         r"(Callable|DxlClient|DxlClientConfig|DxlException|Event|EventCallback|Path|PathLike|TracebackType)",
