@@ -28,6 +28,8 @@ class Message:
     """What has not been taken, in the shape of the message."""
 
     def __init__(self, threat_event: Mapping[str, Any]) -> None:
+        if not isinstance(threat_event, Mapping):
+            raise TypeError(f"threat_event must be a mapping, got {type(threat_event).__name__}")
         self.rest = plain(dict(threat_event)) or {}
 
     def get(self, path: str, convert: Converter[T]) -> T | None:

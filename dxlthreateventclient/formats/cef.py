@@ -39,26 +39,35 @@ _CUSTOM_STRINGS = (
 )
 
 
-def to_cef(threat_event: Mapping[str, Any]) -> str:
+def to_cef(
+    threat_event: Mapping[str, Any],
+    *,
+    event_id: str | None = None,
+    arrived: datetime | None = None,
+    max_bytes: int = 7800,  # noqa: ARG001 - the next commit keeps to it
+) -> str:
     """Convert a threat event into a line of the Common Event Format, version 0.
 
     Only the values that CEF's dictionary has a key for are in it, and the custom strings ``cs1`` to ``cs6``.
     Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
+    :param arrived: when it arrived: the time of an event that has none
+    :param max_bytes: how long the line may be in UTF-8
     :return: one line, without a line end
 
     >>> to_cef({"event": {"id": 1027, "eventDesc": "File deleted", "threatSeverity": 2}})
     'CEF:0|Trellix|ePolicy Orchestrator||1027|File deleted|8|msg=File deleted externalId=1027'
     """
     message = Message(threat_event)
-    event_id = message.get("id", text)
+    number = message.get("id", text)
     description = message.get("eventDesc", text)
     header = (
         VENDOR,
         message.get("analyzer.name", text) or "ePolicy Orchestrator",
         message.get("analyzer.version", text) or "",
-        event_id or "unknown",
+        number or "unknown",
         description or message.get("threatName", text) or "Threat event",
         str(_SEVERITIES.get(message.get("threatSeverity", integer) or 0, _MEDIUM)),
     )
@@ -66,7 +75,9 @@ def to_cef(threat_event: Mapping[str, Any]) -> str:
     protocol = message.get("target.protocol", text)
     layer = "proto" if protocol is None or is_transport(protocol) else "app"
     extension = {
-        "rt": _milliseconds(message.get("analyzer.detectedUTC", timestamp) or message.take_received()),
+        "rt": _milliseconds(
+            message.get("analyzer.detectedUTC", timestamp) or message.take_received() or arrived
+        ),
         **_host(message, "analyzer"),
         "deviceExternalId": message.take_device_id(),
         **_host(message, "source"),
@@ -86,7 +97,7 @@ def to_cef(threat_event: Mapping[str, Any]) -> str:
         "outcome": message.get("threatHandled", outcome),
         "cat": message.get("category", text),
         "msg": description,
-        "externalId": event_id,
+        "externalId": event_id or number,
         "cnt": message.get("otherData.count", integer),
         **_custom_strings(message),
     }

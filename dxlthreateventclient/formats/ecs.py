@@ -4,7 +4,7 @@ import ntpath
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from dxlthreateventclient.formats._categories import categories_and_types
@@ -26,6 +26,8 @@ ECS_VERSION = "9.4.0"
 NAMESPACE = "epo"
 """The field, none of ECS, under which :func:`to_ecs` keeps what ECS has no field for."""
 
+_ELASTIC_SEVERITIES = {1: 99, 2: 99, 3: 73, 4: 47, 5: 21, 6: 21, 7: 21}
+
 _OPERATING_SYSTEMS = (
     ("windows", re.compile("windows", re.IGNORECASE)),
     ("macos", re.compile(r"\bmac ?os|\bos ?x\b", re.IGNORECASE)),
@@ -33,13 +35,22 @@ _OPERATING_SYSTEMS = (
 )
 
 
-def to_ecs(threat_event: Mapping[str, Any]) -> dict[str, Any]:
+def to_ecs(
+    threat_event: Mapping[str, Any],
+    *,
+    event_id: str | None = None,
+    arrived: datetime | None = None,
+    severity: Literal["epo", "elastic"] = "epo",
+) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
     What ECS has no field for, and what is not of the type of its field, is kept under ``epo``, in the shape
     of the threat event. Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
+    :param arrived: when it arrived: the time of an event that has none
+    :param severity: the scale of ``event.severity``: ePO's, or the one that Elastic's own rules expect
     :return: the document: nested dictionaries of what JSON can express in UTF-8
 
     >>> document = to_ecs({"event": {"id": 1027, "target": {"userName": "CORP\\bob"}}})
@@ -60,19 +71,22 @@ def to_ecs(threat_event: Mapping[str, Any]) -> dict[str, Any]:
     target_hostname = message.take("target.hostName", text)
     file = _file(*message.take_target_file())
     document = {
-        "@timestamp": _date(message.take("analyzer.detectedUTC", timestamp) or received),
+        "@timestamp": _date(message.take("analyzer.detectedUTC", timestamp) or received or arrived),
         "destination": _endpoint(message, "target") | {"domain": target_hostname},
         "ecs": {"version": ECS_VERSION},
         "event": {
             "action": message.take("threatActionTaken", text),
             "category": categories,
             "code": message.take("id", text),
-            "created": _date(received),
+            "created": _date(received or arrived),
+            "id": event_id,
             "kind": "alert",
             "outcome": message.take("threatHandled", outcome),
             "provider": message.take("analyzer.detectionMethod", text),
             "reason": threat_name,
-            "severity": message.take("threatSeverity", integer),
+            "severity": message.take("threatSeverity", integer)
+            if severity == "epo"
+            else _ELASTIC_SEVERITIES.get(message.get("threatSeverity", integer) or 0),
             "type": types,
         },
         "file": file,
