@@ -6,16 +6,19 @@ from dxlthreateventclient._version import __version__
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
-from dxlthreateventclient.exceptions import ConfigurationError, ThreatEventDecodeError
+from dxlthreateventclient.connection import connect
+from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError, ThreatEventDecodeError
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
+    "BrokerConnectionError",
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
     "ConfigurationError",
     "ThreatEventDecodeError",
     "ThreatEventStream",
     "__version__",
+    "connect",
     "get_version",
     "load_configuration",
 ]
