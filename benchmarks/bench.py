@@ -24,7 +24,7 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
 
-from dxlthreateventclient._cli.echo import Echo
+from dxlthreateventclient._cli.broker import Echo
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric, sample_threat_event
 

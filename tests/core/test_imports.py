@@ -14,6 +14,7 @@ PACKAGE = Path(dxlthreateventclient.__file__).parent
 # What each module may import of this package. A name that ends in a dot stands for all modules of that room.
 ALLOWED: dict[str, set[str]] = {
     "__init__": {
+        "_startup",
         "_version",
         "callbacks",
         "client",
@@ -29,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "_certificates": {"exceptions"},
     "_dxlclient": set(),
     "_feed": {"_dxlclient", "status"},
+    "_startup": set(),
     "_subscriptions": {"_dxlclient", "_feed", "exceptions"},
     "_version": set(),
     "async_stream": {"_feed", "_subscriptions", "callbacks", "exceptions", "payload", "status", "stream"},
