@@ -5,11 +5,16 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from dxlclient.exceptions import DxlException
+
 from dxlthreateventclient import BrokerConnectionError, ConfigurationError, __version__
 from dxlthreateventclient._cli import check, listen, local, publish
 from dxlthreateventclient._cli.arguments import PROGRAM
 from dxlthreateventclient._cli.signals import interrupt_on_signals
 from dxlthreateventclient._cli.terminal import CommandError, report_faults, tell
+
+_BEFORE = ConfigurationError, ModuleNotFoundError
+_ON_THE_WAY = BrokerConnectionError, DxlException, TimeoutError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader closed the pipe, as "head -1" does.
         status = 0
-    except (BrokerConnectionError, CommandError, ConfigurationError) as error:
+    except (CommandError, *_ON_THE_WAY, *_BEFORE) as error:
         tell(f"{PROGRAM}: {error}")
-        status = error.status if isinstance(error, CommandError) else 2 - isinstance(error, ConnectionError)
+        status = getattr(error, "status", 2 if isinstance(error, _BEFORE) else 1)
     return status
 
 

@@ -2,11 +2,10 @@
 
 import argparse
 import math
-import os
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from dxlthreateventclient.formats import FORMATS
@@ -49,9 +48,8 @@ def add_subcommand(
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add ``--config``, which has a default."""
-    default = os.environ.get("DXLCLIENT_CONFIG") or "dxlclient.config"
     what = "the configuration of the DXL client (default: what DXLCLIENT_CONFIG names, else dxlclient.config)"
-    parser.add_argument("-c", "--config", metavar="FILE", type=Path, default=default, help=what)
+    parser.add_argument("-c", "--config", metavar="FILE", help=what)
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
@@ -60,33 +58,27 @@ def add_format(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--format", choices=FORMATS, default=default, help=what)
 
 
-def _whole_number(lowest: int, highest: int, what: str) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        # Python converts no more than 4300 digits.
-        value = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else lowest - 1
+def _number(
+    convert: Callable[[str], float], lowest: float, highest: float, what: str
+) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = convert(text)
+        except ValueError:
+            value = math.nan
         if not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(f"must be {what}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"must be {what}, got {reprlib.repr(text)}")
         return value
 
     return number
 
 
 # Each returns the number, or lets argparse report what is wrong.
-positive = _whole_number(1, 10**18, "a whole number above 0")
-severity = _whole_number(1, 7, "a severity from 1 (the most severe) to 7")
-retries = _whole_number(-1, 10**18, "a number of retries, or -1 for no limit")
-port = _whole_number(0, 65535, "a port from 0 (any free one) to 65535")
-
-
-def seconds(text: str) -> float:
-    """Return a time in seconds, or let argparse report what is wrong."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 86_400:
-        raise argparse.ArgumentTypeError(f"must be seconds from 0 to 86400 (a day), got {text!r}")
-    return number
+positive = _number(int, 1, 10**18, "a whole number above 0")
+severity = _number(int, 1, 7, "a severity from 1 (the most severe) to 7")
+retries = _number(int, -1, 10**18, "a number of retries, or -1 for no limit")
+port = _number(int, 0, 65535, "a port from 0 (any free one) to 65535")
+seconds = _number(float, 0, 86_400, "seconds from 0 to 86400 (a day)")
 
 
 def topic(text: str) -> str:

@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timezone
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -15,10 +16,9 @@ from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.exceptions import DxlException
 
-from dxlthreateventclient import BrokerConnectionError, connect
+from dxlthreateventclient import BrokerConnectionError, ConfigurationError, connect
 from dxlthreateventclient._cli import arguments
 from dxlthreateventclient._cli.broker import Echo, closing_client
-from dxlthreateventclient._cli.certificates import validity
 from dxlthreateventclient._cli.signals import INTERRUPTED
 from dxlthreateventclient._cli.terminal import painted, write
 from dxlthreateventclient.configuration import Step, steps
@@ -85,10 +85,10 @@ def _describe(step: Step) -> Finding:
     config = step.config
     if step.name == "CA certificates":
         pem = Path(config.broker_ca_bundle).read_bytes()
-        return Finding(step.detail, validity(pem, step.name, "get them anew", number=None)[-1])
+        return Finding(step.detail, _validity(pem, step.name, "get them anew", number=None)[-1])
     if step.name == "client certificate":
         renew = "'python -m dxlclient provisionconfig' gets a new one"
-        subject, until, days = validity(Path(config.cert_file).read_bytes(), config.cert_file, renew)
+        subject, until, days = _validity(Path(config.cert_file).read_bytes(), config.cert_file, renew)
         return Finding(f"{step.detail}: {subject}, valid until {until}", days)
     is_key = step.name == "private key" and os.name == "posix"
     return Finding(step.detail, is_warning=is_key and bool(Path(config.private_key).stat().st_mode & 0o077))
@@ -110,7 +110,32 @@ def _try(config: DxlClientConfig, broker: Broker, can_connect: bool) -> Finding:
 
 def _broker_validity(config: DxlClientConfig, broker: Broker) -> tuple[str, str, int]:
     pem = ssl.DER_cert_to_PEM_cert(broker_certificate(config, broker))
-    return validity(pem.encode(), "the broker's own certificate", "renew it on the broker")
+    return _validity(pem.encode(), "the broker's own certificate", "renew it on the broker")
+
+
+def _validity(pem: bytes, name: str, remedy: str, *, number: int | None = 1) -> tuple[str, str, int]:
+    """Return how long so many certificates, or all, are valid.
+
+    :return: whom the first one names, until when all are valid that are valid now, and how many days that is
+    :raise ConfigurationError: if none is valid now; it has the name and the remedy
+    """
+    try:
+        from cryptography import x509  # noqa: PLC0415 - from an extra
+    except ModuleNotFoundError as error:
+        error.msg = f"check needs {error.name}: pip install 'dxlthreateventclient[cli]'"
+        raise
+    now = datetime.now(timezone.utc)
+    certificates = x509.load_pem_x509_certificates(pem)[:number]
+    dates = [
+        (certificate.not_valid_before_utc, certificate.not_valid_after_utc) for certificate in certificates
+    ]
+    ends = [end for begin, end in dates if begin <= now <= end]
+    if not ends:
+        first, last, clock = (f"{date:%Y-%m-%d %H:%M}" for date in (*dates[0], now))
+        what = f"{name} is valid only from {first} to {last} UTC, and the clock of this machine says {clock}"
+        raise ConfigurationError(f"{what}; {remedy}")
+    end = min(ends)
+    return certificates[0].subject.rfc4514_string(), f"{end:%Y-%m-%d}", (end - now).days
 
 
 def _send_message(config: DxlClientConfig) -> Finding:

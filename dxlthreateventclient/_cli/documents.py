@@ -13,6 +13,7 @@ from dxlthreateventclient.payload import decode_threat_event
 
 # A DXL broker takes messages of 1 MiB, with an envelope of some hundred bytes around the payload.
 _LARGEST = 2**20 - 2**10
+_TOO_DEEP = "it is nested too deeply"
 _SPACE = re.compile(r"\s*")
 _SPACE_OR_COMMA = re.compile(r"[\s,]*")
 
@@ -31,10 +32,9 @@ def read_documents(file: str) -> list[dict[str, Any]]:
             payload = json.dumps(value).encode()
             # What a receiver would make of it.
             documents.append(decode_threat_event(payload))
-        except ThreatEventDecodeError as error:
-            raise _error(name, line, error.reason.replace("payload", "this", 1)) from error
-        except RecursionError as error:
-            raise _error(name, line, "this is nested too deeply") from error
+        except (RecursionError, ThreatEventDecodeError) as error:
+            reason = getattr(error, "reason", _TOO_DEEP)
+            raise _error(name, line, reason.replace("payload", "this", 1)) from error
         if len(payload) > _LARGEST:
             what = f"this event takes {len(payload)} bytes, and a DXL message holds at most {_LARGEST}"
             raise _error(name, line, what)
@@ -72,13 +72,9 @@ def _sequence(
         line, counted = line + text.count("\n", counted, start), start
         try:
             value, start = decoder.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            what = f"{error.msg} in line {error.lineno}, column {error.colno}"
-            raise _error(name, line, f"what begins here is not JSON: {what}") from error
-        except RecursionError as error:
-            raise _error(name, line, "this is nested too deeply") from error
-        except ValueError as error:  # a number with too many digits
-            raise _error(name, line, str(error)) from error
+        except (RecursionError, ValueError) as error:
+            reason = _TOO_DEEP if isinstance(error, RecursionError) else error
+            raise _error(name, line, f"what begins here is not JSON: {reason}") from error
         yield line, value
 
 

@@ -18,6 +18,7 @@ from dxlclient.message import Event
 from helpers.command_line import (
     PROGRAM,
     TIMEOUT,
+    Command,
     clean_environment,
     copy_of_configuration,
     make_foreign_certificates,
@@ -193,10 +194,12 @@ def test_certificates_that_are_not_valid_for_long(
             "[Certs]\nBrokerCertChain = ca.crt\nCertFile = client.pem\nPrivateKey = client.pem\n"
             f"[Brokers]\nbroker = broker;{port};127.0.0.1\n[BrokersWebSockets]\n"
         )
-        completed = run("check", "-c", tmp_path / "dxlclient.config")
-    step = "client certificate" if whose == "client" else f"broker 127.0.0.1:{port}"
-    assert steps(completed)[step] == result
-    assert expected in next(line for line in completed.stdout.splitlines() if step in line)
+        with Command("check", "-c", tmp_path / "dxlclient.config") as check:
+            lines = check.output.wait_for(expected).splitlines()
+    step = "client certificate: " if whose == "client" else f"broker 127.0.0.1:{port}: "
+    [line] = [line for line in lines if step in line]
+    assert line.startswith(result)
+    assert expected in line
 
 
 def test_a_terminal_gets_colors(fabric: LocalFabric) -> None:

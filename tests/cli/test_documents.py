@@ -46,8 +46,8 @@ DEEP = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
     [
-        pytest.param(b'{"a": 1,\n"b" 2}', 1, "Expecting ':' delimiter in line 2, column 5", id="broken"),
-        pytest.param(b'{"a": 1}\n{"b":\n{"c": 3}\n', 2, "Expecting ',' delimiter in line 3", id="cut off"),
+        pytest.param(b'{"a": 1,\n"b" 2}', 1, "Expecting ':' delimiter: line 2 column 5", id="broken"),
+        pytest.param(b'{"a": 1}\n{"b":\n{"c": 3}\n', 2, "Expecting ',' delimiter: line 3", id="cut off"),
         pytest.param(b'{"a": 1}\n\n[1]\n', 3, "a JSON array", id="an array behind an object"),
         pytest.param(b'{"a": 1}\n\xff', 2, "not UTF-8", id="not UTF-8"),
         pytest.param(b'[{"a": 1},\n 3]', 2, "a JSON number", id="an item that is not an object"),
