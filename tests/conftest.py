@@ -1,57 +1,80 @@
-"""What all tests share: a local fabric, and clients connected to it."""
+"""What all tests share: a fabric, a client connected to it, and a topic for each test.
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+A fabric takes half a second to start, and a client a second to leave. So each process of pytest has one
+fabric and one client for all its tests. What keeps the tests apart is the topic: each takes one of its own,
+and leaves the shared client with the subscriptions that it found.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from dxlclient.client import DxlClient
+from helpers.clients import Connect, clients
 from helpers.waiting import until
+from hypothesis import HealthCheck, settings
 
 from dxlthreateventclient.testing import LocalFabric
 
-Connect = Callable[[], DxlClient]
+# Few examples where people wait, many where machines do. Always the same ones, and without a limit of time:
+# a test neither fails nor passes by chance. "make fuzz" looks for new ones.
+for profile, count in {"quick": 15, "thorough": 200}.items():
+    settings.register_profile(
+        profile,
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 
-@pytest.fixture(scope="module")
+def pytest_configure() -> None:
+    """Let the programs that tests start take Ctrl-C, even if a shell started pytest in the background.
+
+    Such a shell has SIGINT ignored, and a program that is started with it ignored goes on ignoring it. With a
+    handler instead, pytest ignores it as before, and new programs get the default.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run more processes than there are cores: tests wait for brokers and programs half of the time."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
 def fabric() -> Iterator[LocalFabric]:
-    """One running fabric for each test module."""
+    """The running fabric of all tests. A test that stops or freezes a fabric starts one of its own."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
 
-@pytest.fixture(scope="module")
-def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """One connected client for each test module: dxlclient takes a second to disconnect."""
-    connected_client = DxlClient(fabric.client_config())
-    connected_client.connect()
-    yield connected_client
-    # A test that ended dxlclient's worker would keep destroy() waiting for ever, and pytest's timeout is over
-    # once a test has failed.
-    destroying = threading.Thread(target=connected_client.destroy, daemon=True)
-    destroying.start()
-    destroying.join(30)
-    assert not destroying.is_alive(), "dxlclient waits for a worker that has died"
+@pytest.fixture(scope="session")
+def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
+    with clients(fabric.client_config) as connect:
+        yield connect()
 
 
 @pytest.fixture
-def nothing_is_left_behind(dxl_client: DxlClient) -> Iterator[None]:
-    """The test ends with the subscriptions with which it began."""
-    before = dxl_client.subscriptions
-    yield
-    until(lambda: dxl_client.subscriptions == before, "the subscriptions are as before")
+def dxl_client(shared_client: DxlClient) -> Iterator[DxlClient]:
+    """A connected client. The test has to leave its subscriptions as they were."""
+    before = set(shared_client.subscriptions)
+    yield shared_client
+    until(lambda: set(shared_client.subscriptions) == before, f"only {before} are subscribed")
 
 
 @pytest.fixture
 def connect(fabric: LocalFabric) -> Iterator[Connect]:
     """A function that returns a new client, connected to the fabric."""
-    with ExitStack() as clients:
-
-        def connected_client() -> DxlClient:
-            config = fabric.client_config()
-            config.reconnect_delay = 0.1
-            dxl_client = clients.enter_context(DxlClient(config))
-            dxl_client.connect()
-            return dxl_client
-
+    with clients(fabric.client_config) as connected_client:
         yield connected_client
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic that no other test uses."""
+    return f"/test/{uuid4().hex}"

@@ -12,6 +12,9 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
+# A broker takes 1 MiB for a whole message. dxlclient's envelope around an event has 55 bytes.
+_MAX_PAYLOAD = 1024 * 1024 - 64
+
 
 def sample_threat_event(**overrides: Any) -> dict[str, Any]:
     """Return a new, complete and realistic threat event, detected now.
@@ -64,13 +67,19 @@ def publish_threat_event(
     :param topic: the topic to publish it on
     :return: the DXL event that was sent; receivers see its ``message_id``
     :raise DxlException: if the client is not connected, in which case the event would be lost
-    :raise ValueError: if the threat event holds NaN or an infinite number, which JSON has not
+    :raise ValueError: if the threat event is larger than a DXL message may be (1 MiB), or holds NaN or an
+        infinite number, which JSON cannot express
     :raise TypeError: if the threat event holds a value that JSON cannot express
     """
-    if not dxl_client.connected:
-        raise DxlException("the DXL client is not connected: call connect() before publishing")
     event = Event(topic)
     event.payload = json.dumps(threat_event, allow_nan=False).encode()
+    if len(event.payload) > _MAX_PAYLOAD:
+        raise ValueError(
+            f"a threat event must have at most {_MAX_PAYLOAD} bytes as JSON, got {len(event.payload)}:"
+            " a DXL message holds 1 MiB"
+        )
+    if not dxl_client.connected:
+        raise DxlException("the DXL client is not connected: call connect() before publishing")
     dxl_client.send_event(event)
     return event
 

@@ -1,37 +1,29 @@
 """A DXL fabric on this machine: an MQTT broker over mutually authenticated TLS, and its certificates."""
 
-import asyncio
 import contextlib
-import logging
+import errno
 import os
 import socket
 import ssl
 import tempfile
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from uuid import uuid4
 
 from dxlclient.client_config import DxlClientConfig
 
 try:
     import trustme
-    from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
-    from amqtt.broker import Broker
-    from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+
+    from dxlthreateventclient.testing._broker import BrokerThread
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"LocalFabric needs {error.name}: pip install 'dxlthreateventclient[testing]'", name=error.name
     ) from error
 
-logger = logging.getLogger(__name__)
-
 _HOST = "127.0.0.1"
-_LISTENER = "default"
+_NO_LOOPBACK = "; this machine has no IPv4 loopback interface that is up"
 _CONFIG = """\
 [Certs]
 BrokerCertChain = ca-bundle.crt
@@ -43,9 +35,6 @@ local = local;{port};{host}
 
 [BrokersWebSockets]
 """
-
-# Where nobody configured logging, amqtt's warnings about clients that vanish would land on stderr.
-logging.getLogger("amqtt").addHandler(logging.NullHandler())
 
 
 class LocalFabric:
@@ -60,27 +49,27 @@ class LocalFabric:
             dxl_client.connect()
 
     After :meth:`stop`, :meth:`start` brings it back on the same port, in the same directory and with the same
-    certificates, as a broker that restarts.
+    certificates, as a broker that restarts. It also misbehaves on demand, so that you can see what your
+    program does about it: :meth:`drop_connections`, :meth:`freeze`.
 
-    :param port: the TCP port to listen on; 0 takes a free one
+    :param port: the TCP port to listen on, 0 for a free one
     :param directory: where to write ``dxlclient.config`` and the certificates; made if missing. The default
-        is a temporary directory. Whatever is written is removed by :meth:`stop`.
-    :raise ValueError: if there is no such port
+        is a temporary directory. :meth:`stop` removes what was written.
+    :raise ValueError: if the port is not from 0 to 65535
+    :raise FileNotFoundError: if no temporary directory can be written
     """
 
     port: int
-    """The TCP port, once it has been started."""
+    """The TCP port, once the fabric has been started."""
 
     directory: Path
-    """Where the files are."""
+    """Where the files are while the fabric runs."""
 
     def __init__(self, *, port: int = 0, directory: str | PathLike[str] | None = None) -> None:
         if not 0 <= port <= 65535:
-            raise ValueError(f"{port} is no port: it goes from 0 (any free one) to 65535")
+            raise ValueError(f"port must be from 0 (any free one) to 65535, got {port}")
         self.port = port
-        self.directory = Path(
-            directory or Path(tempfile.gettempdir(), f"dxl-fabric-{uuid4().hex}")
-        ).absolute()
+        self.directory = Path(directory or _temporary_directory()).absolute()
         ca = trustme.CA(organization_name="LocalFabric", key_type=trustme.KeyType.RSA)
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
         client_certificate = ca.issue_cert(common_name="local-client", key_type=trustme.KeyType.RSA)
@@ -91,8 +80,7 @@ class LocalFabric:
             "client.key": client_certificate.private_key_pem,
         }
         self._made: list[Path] = []
-        self._thread: threading.Thread | None = None
-        self._stop: Callable[[], object] = lambda: None
+        self._broker: BrokerThread | None = None
 
     @property
     def config_file(self) -> Path:
@@ -104,8 +92,7 @@ class LocalFabric:
 
         :raise RuntimeError: if the fabric is not running
         """
-        if self._thread is None:
-            raise RuntimeError("the fabric is not running: call start() or use it in a with statement")
+        self._running()
         config = DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
         # Else dxlclient would prefer files of these names in the current directory.
         config.broker_ca_bundle, config.cert_file, config.private_key = (
@@ -116,24 +103,18 @@ class LocalFabric:
     def start(self) -> None:
         """Start the broker and write the files. Returns when clients can connect.
 
-        :raise OSError: if the port is in use, or the directory cannot be written
+        :raise OSError: if the broker cannot listen on the port, or the files cannot be written
         :raise FileExistsError: if a file to be written exists already
         :raise RuntimeError: if the fabric is running
         """
-        if self._thread is not None:
+        if self._broker is not None:
             raise RuntimeError("the fabric is running already")
-        listener = self._listen()
+        listener = _listen(self.port)
         self.port = listener.getsockname()[1]
-        started: Future[None] = Future()
         try:
             self._write_files()
-            self._thread = threading.Thread(
-                target=lambda: asyncio.run(self._serve(listener, started)), name="LocalFabric", daemon=True
-            )
-            self._thread.start()
-            started.result()
+            self._broker = BrokerThread(listener, self._tls())
         except BaseException:
-            self._thread = None
             listener.close()
             self._remove_files()
             raise
@@ -141,13 +122,37 @@ class LocalFabric:
     def stop(self) -> None:
         """Stop the broker, as a crash would for its clients, and remove the files.
 
-        Does nothing if it is not running.
+        Does nothing if the fabric is not running.
         """
-        if self._thread is not None:
-            self._stop()
-            self._thread.join()
-            self._thread = None
+        if self._broker is not None:
+            self._broker.stop()
+            self._broker = None
             self._remove_files()
+
+    def drop_connections(self) -> None:
+        """Reset the connection of each client, as a firewall does. Clients can connect again at once.
+
+        :raise RuntimeError: if the fabric is not running, or is frozen
+        """
+        self._running().drop_connections()
+
+    def freeze(self) -> None:
+        """Answer nothing from now on: neither those who are connected nor those who connect.
+
+        This is what a broker looks like whose machine hangs, or that was stopped by SIGSTOP. A ``DxlClient``
+        notices it only after up to two keep-alive intervals (``config.keep_alive_interval``).
+
+        :raise RuntimeError: if the fabric is not running
+        """
+        self._running().freeze()
+
+    def thaw(self) -> None:
+        """Go on after :meth:`freeze`, first with what has arrived meanwhile.
+
+        Does nothing if the fabric is not frozen. :meth:`stop` thaws it, too.
+        """
+        if self._broker is not None:
+            self._broker.thaw()
 
     def __enter__(self) -> "LocalFabric":
         self.start()
@@ -161,14 +166,10 @@ class LocalFabric:
     ) -> None:
         self.stop()
 
-    def _listen(self) -> socket.socket:
-        try:
-            return socket.create_server((_HOST, self.port))
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"cannot listen on {_HOST}:{self.port}: {os.strerror(error.errno or 0)}; choose another port",
-            ) from error
+    def _running(self) -> BrokerThread:
+        if self._broker is None:
+            raise RuntimeError("the fabric is not running: call start() or use it in a with statement")
+        return self._broker
 
     def _write_files(self) -> None:
         if not self.directory.exists():
@@ -210,45 +211,29 @@ class LocalFabric:
         self._broker_certificate.configure_cert(context)
         return context
 
-    async def _serve(self, listener: socket.socket, started: "Future[None]") -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_log_connection_error)
-        stop = asyncio.Event()
-        connections: set[asyncio.StreamWriter] = set()
-        # The listener is ours and not amqtt's: amqtt would not require a client certificate, would not take
-        # a port that is already bound, and would log an error for each bare TCP probe of dxlclient.
-        broker = Broker(
-            BrokerConfig(
-                listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},
-                plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {}},
-            )
-        )
 
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.add(writer)
-            try:
-                await broker.external_connected(
-                    StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
-                )
-            finally:
-                connections.discard(writer)
-
-        try:
-            await broker.start()
-            server = await asyncio.start_server(connected, sock=listener, ssl=self._tls())
-        except Exception as error:  # noqa: BLE001 - start() raises it
-            started.set_exception(error)
-            return
-        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        started.set_result(None)
-        await stop.wait()
-        server.close()
-        for writer in connections:
-            # Not close(), which would wait for clients that read slowly.
-            writer.transport.abort()
-        await broker.shutdown()
+def _listen(port: int) -> socket.socket:
+    try:
+        # The kernel can bind to an address that it cannot reach. UDP asks for the way and sends nothing.
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            probe.connect((_HOST, port or 1))
+        return socket.create_server((_HOST, port))
+    except OSError as error:
+        number = error.errno or 0
+        advice = {
+            errno.EADDRINUSE: "; choose another port",
+            errno.EACCES: "; choose another port",
+            errno.EADDRNOTAVAIL: _NO_LOOPBACK,
+            errno.ENETUNREACH: _NO_LOOPBACK,
+        }.get(number, "")
+        raise OSError(number, f"cannot listen on {_HOST}:{port}: {os.strerror(number)}{advice}") from error
 
 
-def _log_connection_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Clients that are refused or vanish are what a broker lives with.
-    logger.debug("%s: %s", context["message"], context.get("exception"))
+def _temporary_directory() -> Path:
+    try:
+        parent = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            error.errno, f"{error.strerror}: choose a directory, or set TMPDIR to one that can be written"
+        ) from error
+    return Path(parent, f"dxl-fabric-{uuid4().hex}")

@@ -1,129 +1,205 @@
-import logging
+"""What a callback is handed, and what happens when it raises. Nothing it does keeps an event from another."""
+
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from dxlclient.callbacks import EventCallback
+from dxlclient.client import DxlClient
 from dxlclient.message import Event
+from helpers.receiving import Receiver, event, number_of, publish_numbers, publish_payload
 
-from dxlthreateventclient import CommonThreatEventCallback, ThreatEventDecodeError
-from dxlthreateventclient.callbacks import FunctionCallback
-
-
-def event(payload: Any = b'{"event": {"id": 1}}') -> Event:
-    dxl_event = Event("/some/topic")
-    dxl_event.payload = payload
-    return dxl_event
+from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient, ThreatEventDecodeError
 
 
-class Recorder(CommonThreatEventCallback):
-    def __init__(self, to_raise: BaseException | None = None) -> None:
-        # Without super().__init__(), as many subclasses are written.
-        self.to_raise = to_raise
-        self.handled: list[tuple[dict[str, Any], Event]] = []
-        self.errors: list[tuple[BaseException, Event]] = []
+class EndOfTheWorld(BaseException):
+    """Nobody expects it."""
 
+
+class Exiting(CommonThreatEventCallback):
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        self.handled.append((threat_event_dict, original_event))
-        if self.to_raise:
-            raise self.to_raise
-
-    def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        self.errors.append((error, original_event))
+        sys.exit("seen enough")
 
 
-class Default(CommonThreatEventCallback):
-    def __init__(self, to_raise: BaseException) -> None:
-        self.to_raise = to_raise
+class CallableObject:
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
 
-    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        raise self.to_raise
-
-
-def test_an_event_is_decoded_and_handed_over_with_the_original() -> None:
-    callback, original = Recorder(), event()
-    callback.on_event(original)
-    assert callback.handled == [({"event": {"id": 1}}, original)]
-    assert callback.errors == []
+    def __call__(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+        self.receiver.on_threat_event(threat_event_dict, original_event)
 
 
-def test_a_payload_that_cannot_be_decoded_goes_to_the_hook_once() -> None:
-    callback, original = Recorder(), event(b"junk")
-    callback.on_event(original)
-    [(error, errant)] = callback.errors
-    assert isinstance(error, ThreatEventDecodeError)
-    assert errant is original
-    assert callback.handled == []
+class Plain(EventCallback):
+    """A callback of dxlclient, which knows nothing of threat events."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        super().__init__()
+        self.receiver = receiver
+
+    def on_event(self, event: Event) -> None:
+        self.receiver.on_event(event)
 
 
-@pytest.mark.parametrize("error", [ValueError("mine"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-def test_whatever_the_method_raises_goes_to_the_hook_and_no_further(error: BaseException) -> None:
-    callback, original = Recorder(error), event()
-    callback.on_event(original)
-    assert callback.errors == [(error, original)]
+def log_of(caplog: pytest.LogCaptureFixture, *parts: str) -> str:
+    """Return the library's log of the one error whose text has all these parts."""
+    [record] = [
+        record
+        for record in caplog.records
+        if record.name.startswith("dxlthreateventclient")
+        and all(part in caplog.handler.format(record) for part in parts)
+    ]
+    assert record.levelname == "ERROR"
+    return caplog.handler.format(record)
 
 
-def test_the_default_hook_logs_the_topic_the_message_id_and_the_reason(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    original = event(b"junk")
-    Default(ValueError()).on_event(original)
-    [record] = caplog.records
-    assert record.levelno == logging.ERROR
-    assert record.name.startswith("dxlthreateventclient")
-    for part in ("/some/topic", original.message_id, "not JSON", "b'junk'"):
-        assert part in record.getMessage()
+class TestAddingACallback:
+    @pytest.mark.parametrize(
+        "kind", [lambda receiver: receiver, lambda receiver: receiver.on_threat_event, CallableObject, Plain]
+    )
+    def test_it_gets_each_event_once_with_the_original(
+        self, dxl_client: DxlClient, topic: str, kind: Callable[[Receiver], Any]
+    ) -> None:
+        """However often it is added, and through whichever client."""
+        receiver, last = Receiver(), Receiver()
+        callback = kind(receiver)
+        with CommonThreatEventClient(dxl_client) as client, CommonThreatEventClient(dxl_client) as other:
+            for _ in range(2):
+                client.add_threat_event_callback(callback, topic)
+                other.add_threat_event_callback(callback, topic)
+            client.add_threat_event_callback(last, topic)
+            published = publish_numbers(dxl_client, range(3), topic)
+            last.until_received(2)
+        assert receiver.numbers == [0, 1, 2]
+        for (_, original_event), sent in zip(receiver.handled, published, strict=True):
+            assert original_event.message_id == sent.message_id
+            assert original_event.destination_topic == topic
+            assert original_event.payload == sent.payload
+
+    def test_a_class_gives_a_new_instance_for_each_event(self, dxl_client: DxlClient, topic: str) -> None:
+        class EachTime(Receiver):
+            def __init__(self) -> None:
+                super().__init__()
+                instances.append(self)
+
+        instances: list[EachTime] = []
+        last = Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(EachTime, topic)
+            client.add_threat_event_callback(last, topic)
+            publish_numbers(dxl_client, range(3), topic)
+            last.until_received(2)
+        assert [instance.numbers for instance in instances] == [[0], [1], [2]]
+
+    def test_ours_may_be_added_to_the_dxl_client_directly(self, dxl_client: DxlClient, topic: str) -> None:
+        receiver = Receiver()
+        dxl_client.add_event_callback(topic, receiver)
+        publish_numbers(dxl_client, [1], topic)
+        receiver.until_received(1)
+        CommonThreatEventClient(dxl_client).remove_threat_event_callback(receiver, topic)
+
+    @pytest.mark.parametrize("levels", [0, 2])
+    def test_a_filter_receives_from_every_topic_below(
+        self, dxl_client: DxlClient, topic: str, levels: int
+    ) -> None:
+        receiver = Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(receiver, f"{topic}/#" if levels else "#")
+            [sent] = publish_numbers(dxl_client, [1], topic + "/below" * levels)
+            receiver.until_received(1)
+        assert sent.message_id in {original_event.message_id for _, original_event in receiver.handled}
 
 
-def test_the_default_hook_logs_the_traceback_of_what_was_raised(caplog: pytest.LogCaptureFixture) -> None:
-    original = event()
-    Default(ValueError("mine")).on_event(original)
-    assert "/some/topic" in caplog.text
-    assert original.message_id in caplog.text
-    assert "ValueError: mine" in caplog.text
-    assert "in on_threat_event" in caplog.text
+class TestACallbackThatRaises:
+    @pytest.mark.parametrize("as_function", [False, True])
+    @pytest.mark.parametrize(
+        "error",
+        [ValueError("mine"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), EndOfTheWorld()],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_gets_the_error_and_all_others_every_event(
+        self, dxl_client: DxlClient, topic: str, error: BaseException, as_function: bool
+    ) -> None:
+        first, second, third = Receiver(error), Receiver(), Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            if as_function:
+                client.add_threat_event_callback(
+                    first.on_threat_event, topic, on_error=first.on_threat_event_error
+                )
+            for callback in (first, second, third)[as_function:]:
+                client.add_threat_event_callback(callback, topic)
+            published = [
+                *publish_numbers(dxl_client, range(3), topic),
+                publish_payload(dxl_client, b"-", topic),
+            ]
+            publish_numbers(dxl_client, [3], topic)
+            third.until_received(3)
+        raised = [first_error for first_error, _ in first.errors]
+        assert raised[:3] == [error] * 3
+        assert [type(one) for one in raised] == [type(error)] * 3 + [ThreatEventDecodeError, type(error)]
+        assert [event.message_id for _, event in first.errors[:4]] == [
+            event.message_id for event in published
+        ]
+        assert second.numbers == third.numbers == [0, 1, 2, 3]
+        assert len(third.threads) == 1, "dxlclient's only worker has lived"
 
+    @pytest.mark.slow
+    def test_keeps_none_of_10_000_events_from_the_next(self, dxl_client: DxlClient, topic: str) -> None:
+        def raise_on_every_other(threat_event_dict: dict[str, Any], original_event: Event) -> None:
+            first.on_threat_event(threat_event_dict, original_event)
+            if number_of(threat_event_dict) % 2:
+                raise (ValueError, SystemExit)[len(first.errors) % 2]
 
-def test_the_log_says_that_sys_exit_ended_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    Default(SystemExit(1)).on_event(event())
-    assert "raised SystemExit, which ended nothing" in caplog.text
+        first, second = Receiver(), Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(
+                raise_on_every_other, topic, on_error=first.on_threat_event_error
+            )
+            client.add_threat_event_callback(second, topic)
+            publish_numbers(dxl_client, range(10_000), topic)
+            second.until_received(9_999)
+        assert second.numbers == first.numbers == list(range(10_000))
+        assert len(first.errors) == 5_000
 
+    @pytest.mark.parametrize("exiting", [Exiting(), Exiting, Exiting().on_threat_event])
+    def test_is_logged_if_it_has_no_hook(
+        self, dxl_client: DxlClient, topic: str, exiting: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A callback that calls sys.exit() ends nothing, and is told how a program ends."""
+        last = Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(exiting, topic)
+            client.add_threat_event_callback(last, topic)
+            published = publish_numbers(dxl_client, range(2), topic)
+            last.until_received(1)
+        for sent in published:
+            text = log_of(caplog, topic, sent.message_id, "SystemExit: seen enough", "threading.Event")
+            assert 'sys.exit("seen enough")' in text, "with the traceback"
 
-def test_a_hook_that_raises_is_logged_with_what_it_was_called_with(caplog: pytest.LogCaptureFixture) -> None:
-    class Raising(Recorder):
-        def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-            raise SystemExit("in the hook")
+    @pytest.mark.parametrize("in_the_hook", [ArithmeticError("hook"), SystemExit("hook")])
+    def test_is_logged_if_its_hook_raises_too(
+        self,
+        dxl_client: DxlClient,
+        topic: str,
+        in_the_hook: BaseException,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        class Hopeless(Receiver):
+            def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
+                raise in_the_hook
 
-    original = event()
-    Raising(ValueError("mine")).on_event(original)
-    assert "SystemExit: in the hook" in caplog.text
-    assert "ValueError: mine" in caplog.text
-    assert original.message_id in caplog.text
+        last = Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(Hopeless(ValueError("first")), topic)
+            client.add_threat_event_callback(last, topic)
+            published = publish_numbers(dxl_client, range(2), topic)
+            last.until_received(1)
+        assert caplog.text.count(f"{type(in_the_hook).__name__}: hook") >= 2
+        for sent in published:
+            log_of(caplog, topic, sent.message_id, "ValueError: first")
 
-
-def test_a_callback_that_overrides_nothing_says_what_to_override(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(NotImplementedError, match="has to override on_threat_event"):
-        CommonThreatEventCallback().on_threat_event({}, event())
-    CommonThreatEventCallback().on_event(event())
-    assert "has to override on_threat_event" in caplog.text
-
-
-def test_a_wrapped_function_equals_the_function_and_other_wrappers_of_it() -> None:
-    recorder = Recorder()
-    wrapper = FunctionCallback(recorder.on_threat_event)
-    assert wrapper == recorder.on_threat_event
-    assert wrapper == FunctionCallback(recorder.on_threat_event, on_error=print)
-    assert hash(wrapper) == hash(FunctionCallback(recorder.on_threat_event))
-    assert wrapper != FunctionCallback(Recorder().on_threat_event)
-    assert wrapper != recorder
-
-
-def test_on_error_of_a_function_gets_both_kinds_of_errors() -> None:
-    recorder = Recorder(ValueError("mine"))
-    wrapper = FunctionCallback(recorder.on_threat_event, recorder.on_threat_event_error)
-    wrapper.on_event(event())
-    wrapper.on_event(event(b"junk"))
-    assert [type(error) for error, _ in recorder.errors] == [ValueError, ThreatEventDecodeError]
-
-
-def test_the_package_logs_nothing_where_nobody_configured_logging() -> None:
-    handlers = logging.getLogger("dxlthreateventclient").handlers
-    assert any(isinstance(handler, logging.NullHandler) for handler in handlers)
+    def test_for_lack_of_a_method_hears_which(self, caplog: pytest.LogCaptureFixture) -> None:
+        with pytest.raises(NotImplementedError, match="on_threat_event"):
+            CommonThreatEventCallback().on_threat_event({}, event(b"{}"))
+        CommonThreatEventCallback().on_event(event(b"{}"))
+        log_of(caplog, "override on_threat_event")

@@ -27,7 +27,7 @@ def keys(props: type) -> set[str]:
 
 
 @pytest.mark.parametrize(("props", "shape"), LEVELS)
-def test_the_constants_of_a_level_are_the_keys_of_its_typed_dict(props: type, shape: Any) -> None:
+def test_the_constants_of_a_level_are_its_typed_dicts_keys(props: type, shape: Any) -> None:
     assert keys(props) == set(shape.__annotations__)
 
 
@@ -35,7 +35,7 @@ def test_the_session_key_is_the_one_that_messages_carry() -> None:
     assert constants.EntityProps.SESSION_ID == "sessionId"
 
 
-def test_a_sample_event_holds_every_key_of_every_level_but_those_of_files() -> None:
+def test_a_sample_event_has_every_key_but_those_of_files() -> None:
     sample = sample_threat_event()
     event = sample["event"]
     assert set(sample) == keys(constants.ThreatEventProps) - {constants.ThreatEventProps.RECEIVED_UTC}
@@ -45,7 +45,7 @@ def test_a_sample_event_holds_every_key_of_every_level_but_those_of_files() -> N
     assert keys(constants.OtherDataProps) <= set(event["otherData"])
 
 
-def test_varied_sample_events_differ_in_threat_and_host_and_are_json() -> None:
+def test_varied_sample_events_differ_in_threat_and_host() -> None:
     events = varied_threat_events()
     first = [next(events) for _ in range(8)]
     assert len({event["event"]["threatName"] for event in first}) == 4

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import pytest
 from dxlclient.client import DxlClient
 from helpers.mosquitto import Mosquitto
-from helpers.numbered import number_of
+from helpers.receiving import Receiver, numbered, publish_numbers
 from helpers.sample_process import printed_threat_event, running_sample
-from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
@@ -43,17 +42,13 @@ def test_the_basic_sample_prints_what_arrives(mosquitto: Mosquitto, epo: DxlClie
     assert "Traceback" not in errors
 
 
-def test_a_callback_and_a_stream_receive_all_events_in_order(mosquitto: Mosquitto, epo: DxlClient) -> None:
-    sent = [sample_threat_event(id=number) for number in range(100)]
-    called: list[int] = []
-    with DxlClient(mosquitto.client_config()) as dxl_client:
-        dxl_client.connect()
-        with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
-            client.add_epo_threat_event_response_callback(
-                lambda threat_event, _: called.append(number_of(threat_event))
-            )
-            for threat_event in sent:
-                publish_threat_event(epo, threat_event)
-            assert [events.get(timeout=10)[0] for _ in sent] == sent
-            until(lambda: len(called) >= len(sent), "the callback was called for each event")
-    assert called == [number_of(threat_event) for threat_event in sent]
+def test_a_callback_and_a_stream_receive_all_in_order(
+    mosquitto: Mosquitto, epo: DxlClient, topic: str
+) -> None:
+    receiver = Receiver()
+    with CommonThreatEventClient(epo) as client, client.threat_events(topic) as events:
+        client.add_threat_event_callback(receiver, topic)
+        publish_numbers(epo, range(100), topic)
+        assert [events.get(timeout=30)[0] for _ in range(100)] == [numbered(number) for number in range(100)]
+        receiver.until_received(99)
+    assert receiver.numbers == list(range(100))

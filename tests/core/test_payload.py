@@ -1,114 +1,123 @@
+"""From a payload to a dictionary or an error, for whatever a fabric may deliver."""
+
 import json
 import pickle
 from typing import Any
 
 import pytest
+from dxlclient.client import DxlClient
 from dxlclient.message import Event
-from helpers.corpus import MALFORMED
-from helpers.receiving import Receiver
-from hypothesis import example, given, settings
+from helpers.corpus import MALFORMED, ODD, REASONS
+from helpers.receiving import Receiver, event, numbered, publish_numbers, publish_payload
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dxlthreateventclient.payload import ThreatEventDecodeError, decode_threat_event
-from dxlthreateventclient.testing import sample_threat_event
+from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError
+from dxlthreateventclient.payload import decode_threat_event
+
+# What the reason names beyond the kind of fault.
+DETAILS = {
+    "NaN": "NaN",
+    "minus Infinity": "-Infinity",
+    "a number beyond a float": "1e400",
+    "an array": "array",
+    "a string": "string",
+    "a fraction": "number",
+    "true": "boolean",
+    "null": "null",
+    "None": "NoneType",
+    "an integer": "int",
+    "a dictionary": "dict",
+}
 
 
-def test_a_threat_event_decodes_to_what_was_encoded() -> None:
-    threat_event = sample_threat_event()
-    assert decode_threat_event(json.dumps(threat_event).encode()) == threat_event
+class TestAPayload:
+    @pytest.mark.parametrize("name", MALFORMED)
+    def test_that_is_malformed_raises_an_error_that_says_why(self, name: str) -> None:
+        with pytest.raises(ThreatEventDecodeError) as raised:
+            decode_threat_event(MALFORMED[name])
+        error = raised.value
+        assert error.payload is MALFORMED[name]
+        assert REASONS[name] in error.reason
+        assert DETAILS.get(name, "") in error.reason
+        assert error.reason in str(error)
+        assert len(str(error)) < 500
+
+    @pytest.mark.parametrize("payload", ODD.values(), ids=ODD)
+    def test_that_is_odd_is_decoded_to_what_json_says(self, payload: bytes) -> None:
+        """A byte order mark, and NULs and white space behind the object, are passed over."""
+        text = payload.rstrip(b"\0\r\n\t\v\f ").decode("utf-8-sig")
+        assert decode_threat_event(payload) == json.loads(text)
+
+    def test_is_shown_in_the_message_by_size_and_first_bytes(self) -> None:
+        with pytest.raises(ValueError, match="105 bytes: b'<xml>xxx") as raised:
+            decode_threat_event(b"<xml>" + b"x" * 100)
+        assert len(str(raised.value)) < 200
+
+    def test_that_is_a_huge_object_is_shown_in_short(self) -> None:
+        with pytest.raises(ThreatEventDecodeError) as raised:
+            decode_threat_event(["x" * 100_000] * 1000)  # type: ignore[arg-type]
+        assert len(str(raised.value)) < 300
+
+    def test_survives_pickling_with_its_error(self) -> None:
+        error = ThreatEventDecodeError("payload is empty", b"\0")
+        copy = pickle.loads(pickle.dumps(error))
+        assert (copy.reason, copy.payload, str(copy)) == ("payload is empty", b"\0", str(error))
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        pytest.param(b'{"event": "\xc3\xa9"}', id="utf-8"),
-        pytest.param(b'\xef\xbb\xbf{"event": "\xc3\xa9"}', id="byte order mark"),
-        pytest.param(b'{"event": "\xc3\xa9"}\0', id="a trailing NUL"),
-        pytest.param(b'{"event": "\xc3\xa9"}\0\0\0', id="trailing NULs"),
-        pytest.param(b'{"event": "\xc3\xa9"}\n', id="a trailing new line"),
-        pytest.param(b' \r\n\t{"event": "\xc3\xa9"} \0\n\0 \v\f', id="white space and NULs, mixed"),
-        pytest.param(b'\xef\xbb\xbf {"event": "\xc3\xa9"}\0', id="all of it"),
-    ],
-)
-def test_a_byte_order_mark_and_trailing_nuls_and_white_space_are_accepted(payload: bytes) -> None:
-    assert decode_threat_event(payload) == {"event": "é"}
+class TestTheCorpusOverAFabric:
+    def test_reaches_every_receiver_once_and_in_order(
+        self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Behind each odd or malformed payload comes a good event, which nothing may stop."""
+        receiver, function, raiser, loop = Receiver(), Receiver(), Receiver(ValueError("mine")), Receiver()
+        with (
+            CommonThreatEventClient(dxl_client) as client,
+            client.threat_events(topic, on_error=loop.on_threat_event_error) as events,
+        ):
+            client.add_threat_event_callback(lambda *_: None, topic)
+            client.add_threat_event_callback(raiser, topic)
+            client.add_threat_event_callback(
+                function.on_threat_event, topic, on_error=function.on_threat_event_error
+            )
+            client.add_threat_event_callback(receiver, topic)
+            malformed, odd, good = published = list[Event](), list[Event](), list[Event]()
+            for kind, payload in (
+                *((malformed, payload) for payload in MALFORMED.values()),
+                *((odd, payload) for payload in ODD.values()),
+            ):
+                kind.append(publish_payload(dxl_client, payload, topic))
+                good += publish_numbers(dxl_client, [len(good)], topic)
+            last = len(good) - 1
+            receiver.until_received(last)
+            while not loop.handled or loop.handled[-1][0] != numbered(last):
+                loop.handled.append(events.get(timeout=30))
+        for one in (receiver, function, loop):
+            check(one, *published)
+        assert len(receiver.threads) == 1, "dxlclient's only worker has lived"
+        assert len(raiser.errors) == len(malformed) + len(odd) + len(good)
+        logged = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert len(logged) == len(malformed)
+        for message, sent in zip(logged, malformed, strict=True):
+            assert sent.message_id in message
+            assert topic in message
 
 
-@pytest.mark.parametrize(
-    ("payload", "reason"),
-    [
-        (b"", "payload is empty"),
-        (b"\0\0", "payload is empty"),
-        (b"\xef\xbb\xbf \n", "payload is empty"),
-        (b"\xff\xfe", "payload is not UTF-8"),
-        (b'{"event": "\xed\xa0\x80"}', "payload is not UTF-8"),
-        ('{"event": 1}'.encode("utf-16"), "payload is not UTF-8"),
-        (b"not JSON", "payload is not JSON"),
-        (b'{"event": 1', "payload is not JSON"),
-        (b'{"event": 1} {}', "payload is not JSON"),
-        (b'{"event": "a\0b"}', "payload is not JSON"),
-        (b"\0{}", "payload is not JSON"),
-        (b'{"event": NaN}', "payload is not JSON: NaN is not a JSON number"),
-        (b'{"event": Infinity}', "payload is not JSON: Infinity"),
-        (b'{"event": -Infinity}', "payload is not JSON: -Infinity"),
-        (b'{"event": 1e999}', "payload is not JSON: the number '1e999' is too large"),
-        (b'{"event": ' + b"1" * 5000 + b"}", "payload is not JSON: Exceeds the limit"),
-        (b'{"event":' + b"[" * 200_000, "payload is nested too deeply"),
-        (b'{"a":' * 200_000, "payload is nested too deeply"),
-        (b"[]", "payload is a JSON array, not a JSON object"),
-        (b"1", "payload is a JSON number, not a JSON object"),
-        (b"1.5", "payload is a JSON number, not a JSON object"),
-        (b'"event"', "payload is a JSON string, not a JSON object"),
-        (b"true", "payload is a JSON boolean, not a JSON object"),
-        (b"null", "payload is a JSON null, not a JSON object"),
-        (None, "payload is of type NoneType, not bytes"),
-        (5, "payload is of type int, not bytes"),
-        ("{}", "payload is of type str, not bytes"),
-        ({"event": 1}, "payload is of type dict, not bytes"),
-        ([b"{}"], "payload is of type list, not bytes"),
-    ],
-)
-def test_anything_else_raises_an_error_that_carries_the_reason_and_the_payload(
-    payload: bytes, reason: str
-) -> None:
-    with pytest.raises(ThreatEventDecodeError) as raised:
-        decode_threat_event(payload)
-    assert raised.value.reason.startswith(reason)
-    assert raised.value.payload is payload
-    assert str(raised.value).startswith(raised.value.reason)
+def check(receiver: Receiver, malformed: list[Event], odd: list[Event], good: list[Event]) -> None:
+    assert [original_event.message_id for _, original_event in receiver.errors] == ids(malformed)
+    for (error, original_event), sent in zip(receiver.errors, malformed, strict=True):
+        assert isinstance(error, ThreatEventDecodeError)
+        assert error.payload == original_event.payload == sent.payload
+    handled = {original_event.message_id: threat_event for threat_event, original_event in receiver.handled}
+    assert len(handled) == len(receiver.handled)
+    assert [message_id for message_id in handled if message_id in ids(good)] == ids(good)
+    assert [message_id for message_id in handled if message_id not in ids(good)] == ids(odd)
+    for sent in (*odd, *good):
+        assert handled[sent.message_id] == decode_threat_event(sent.payload)
 
 
-def test_the_message_names_the_reason_the_size_and_the_first_bytes() -> None:
-    with pytest.raises(ValueError, match="is not JSON") as raised:
-        decode_threat_event(b"<xml>" + b"x" * 100)
-    assert "payload of 105 bytes: b'<xml>xxx" in str(raised.value)
-    assert str(raised.value).endswith("x'...)")
-    assert len(str(raised.value)) < 200
-
-
-def test_the_message_of_a_huge_payload_that_is_no_bytes_stays_short() -> None:
-    with pytest.raises(ThreatEventDecodeError) as raised:
-        decode_threat_event(["x" * 100_000] * 1000)  # type: ignore[arg-type]
-    assert len(str(raised.value)) < 300
-
-
-def test_the_error_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(ThreatEventDecodeError("payload is empty", b"\0")))
-    assert (error.reason, error.payload, str(error)) == (
-        "payload is empty",
-        b"\0",
-        r"payload is empty (payload of 1 bytes: b'\x00')",
-    )
-
-
-def test_what_json_can_say_is_kept_as_it_is() -> None:
-    document = b'{"big": 123456789012345678901234567890, "float": 1.5e3, "lone": "\\ud800", "": null}'
-    assert decode_threat_event(document) == {
-        "big": 123456789012345678901234567890,
-        "float": 1500.0,
-        "lone": "\ud800",
-        "": None,
-    }
+def ids(events: list[Event]) -> list[str]:
+    return [sent.message_id for sent in events]
 
 
 JSON_VALUES = st.recursive(
@@ -125,47 +134,33 @@ MESSAGE_PACK_VALUES = st.recursive(
 )
 
 
-class TestProperties:
-    @given(st.binary() | st.text().map(str.encode))
-    @settings(deadline=None)
-    def test_any_bytes_are_a_dictionary_or_an_error_that_carries_them(self, payload: bytes) -> None:
-        try:
-            threat_event = decode_threat_event(payload)
-        except ThreatEventDecodeError as error:
-            assert error.payload is payload  # noqa: PT017 - both outcomes are right
-            assert f"payload of {len(payload)} bytes" in str(error)  # noqa: PT017
-        else:
-            assert type(threat_event) is dict
-
+class TestAny:
     @given(JSON_OBJECTS, st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]), TRAILING)
-    @settings(deadline=None)
-    def test_any_json_object_is_decoded_to_what_was_encoded(
+    def test_json_object_is_decoded_to_what_was_encoded(
         self, document: dict[str, Any], ensure_ascii: bool, byte_order_mark: bytes, trailing: bytes
     ) -> None:
         encoded = json.dumps(document, ensure_ascii=ensure_ascii).encode()
         assert decode_threat_event(byte_order_mark + encoded + trailing) == document
 
     @given(JSON_VALUES.filter(lambda value: not isinstance(value, dict)))
-    @settings(deadline=None)
-    def test_any_other_json_value_is_an_error(self, value: Any) -> None:
+    def test_other_json_value_is_an_error(self, value: Any) -> None:
         with pytest.raises(ThreatEventDecodeError, match="not a JSON object"):
             decode_threat_event(json.dumps(value).encode())
 
     @given(JSON_OBJECTS.map(json.dumps), st.floats(0, 1, exclude_max=True))
-    @settings(deadline=None)
-    def test_an_event_that_is_cut_off_anywhere_is_an_error(self, document: str, part: float) -> None:
+    def test_object_that_is_cut_off_is_an_error(self, document: str, part: float) -> None:
         with pytest.raises(ThreatEventDecodeError):
             decode_threat_event(document[: int(len(document) * part)].encode())
 
-    @given(MESSAGE_PACK_VALUES)
-    @settings(deadline=None)
+    @given(MESSAGE_PACK_VALUES | st.text().map(str.encode))
     @example(MALFORMED["arrays in arrays"])
     @example(MALFORMED["a mebibyte of digits"])
-    def test_whatever_arrives_is_handed_over_once_and_nothing_is_raised(self, payload: Any) -> None:
-        receiver, event = Receiver(), Event("/topic")
-        event.payload = payload
-        receiver.on_event(event)
+    def test_payload_is_handed_over_once_and_nothing_raised(self, payload: Any) -> None:
+        receiver, original_event = Receiver(), event(payload)
+        receiver.on_event(original_event)
         assert len(receiver.handled) + len(receiver.errors) == 1
-        for error, original_event in receiver.errors:
+        for threat_event, _ in receiver.handled:
+            assert type(threat_event) is dict
+        for error, _ in receiver.errors:
             assert isinstance(error, ThreatEventDecodeError)
-            assert original_event is event
+            assert error.payload is payload

@@ -1,177 +1,246 @@
-"""The stream by itself: events are put in by hand, as dxlclient's worker puts them in."""
+"""The stream: threat events in a for loop, on the caller's own thread."""
 
-import logging
+import json
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any, TypeAlias
 from unittest.mock import Mock
 
 import pytest
 from dxlclient.client import DxlClient
-from dxlclient.exceptions import WaitTimeoutException
 from dxlclient.message import Event
+from helpers.clients import clients, queue_is_full
+from helpers.program import running, until_printed
+from helpers.receiving import Publisher, Receiver, event, number_of, numbered, publish_numbers
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError, ThreatEventStream
+from dxlthreateventclient.testing import LocalFabric
 
 TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 
 
-def stream(**options: Any) -> ThreatEventStream:
-    return CommonThreatEventClient(Mock(spec=DxlClient)).threat_events(**options)
+class Worker:
+    """A mocked DxlClient, and what its worker thread does: it hands events to what was added."""
+
+    def __init__(self) -> None:
+        self.dxl_client = Mock(spec=DxlClient)
+        self.delivered: list[Event] = []
+
+    def stream(self, **options: Any) -> ThreatEventStream:
+        return CommonThreatEventClient(self.dxl_client).threat_events("/topic", **options)
+
+    def deliver(self, *payloads: Any) -> list[Event]:
+        """Deliver events, and return them; like dxlclient's worker, wait for the stream if it has no room."""
+        for payload in payloads:
+            [callback] = {call.args[1] for call in self.dxl_client.add_event_callback.call_args_list}
+            callback.on_event(delivered := event(payload, "/topic"))
+            self.delivered.append(delivered)
+        return self.delivered[len(self.delivered) - len(payloads) :]
+
+    def number(self, *numbers: int) -> list[Event]:
+        return self.deliver(*(json.dumps(numbered(number)).encode() for number in numbers))
+
+    def start(self, *numbers: int) -> threading.Thread:
+        """Deliver on another thread, which may have to wait."""
+        thread = threading.Thread(target=self.number, args=numbers)
+        thread.start()
+        return thread
 
 
-def event(payload: Any) -> Event:
-    dxl_event = Event("/topic")
-    dxl_event.payload = payload
-    return dxl_event
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
 
 
-def fill(events: ThreatEventStream, numbers: Iterable[int]) -> None:
-    for number in numbers:
-        events.on_event(event(b'{"number": %d}' % number))
+@pytest.fixture
+def client(dxl_client: DxlClient) -> Iterator[CommonThreatEventClient]:
+    with CommonThreatEventClient(dxl_client) as threat_event_client:
+        yield threat_event_client
 
 
-def taken(events: ThreatEventStream) -> list[int]:
-    return [threat_event["number"] for threat_event, _ in events]
+@pytest.fixture(scope="module")
+def crowded(fabric: LocalFabric) -> Iterator[DxlClient]:
+    """A client of which dxlclient's queue of incoming messages is soon full."""
+    with clients(fabric.client_config) as connect:
+        yield connect(incoming_message_queue_size=5)
 
 
-def filling(events: ThreatEventStream, numbers: Iterable[int]) -> threading.Thread:
-    """Fill on another thread, as a worker that may have to wait."""
-    thread = threading.Thread(target=fill, args=[events, numbers])
-    thread.start()
-    return thread
-
-
-def wait_for(threads: Iterable[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()
+def taken(events: Iterable[tuple[dict[str, Any], Event]]) -> list[int]:
+    return [number_of(threat_event) for threat_event, _ in events]
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING" and record.name.startswith("dxlthreateventclient")
+    ]
 
 
-def test_the_loop_gets_each_event_in_order_with_the_original() -> None:
-    first, second = event(b'{"number": 1}'), event(b'{"number": 2}')
-    with stream() as events:
-        events.on_event(first)
-        events.on_event(second)
-        events.close()
-        assert list(events) == [({"number": 1}, first), ({"number": 2}, second)]
+class TestTheLoop:
+    def test_gets_each_event_in_order_with_the_original(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        with client.threat_events(topic) as exact, client.threat_events(f"{topic}/below/#") as below:
+            published = publish_numbers(dxl_client, range(100), topic)
+            publish_numbers(dxl_client, [100], f"{topic}/below/one")
+            for number, sent in enumerate(published):
+                threat_event, original_event = exact.get(timeout=30)
+                assert threat_event == numbered(number)
+                assert original_event.message_id == sent.message_id
+                assert original_event.destination_topic == topic
+            for threat_event, _ in below:
+                assert threat_event == numbered(100)
+                break
+        assert topic not in dxl_client.subscriptions
 
+    def test_runs_on_the_thread_of_the_caller(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        """So a slow loop delays no callback."""
+        receiver = Receiver()
+        with client.threat_events(topic) as events:
+            client.add_threat_event_callback(receiver, topic)
+            publish_numbers(dxl_client, range(100), topic)
+            receiver.until_received(99)
+            assert threading.current_thread() not in receiver.threads
+            assert events.get(timeout=0)[0] == numbered(0), "none has been taken until now"
 
-def test_payloads_are_decoded_when_they_are_taken() -> None:
-    errors: list[BaseException] = []
-    with stream(on_error=lambda error, _: errors.append(error)) as events:
-        events.on_event(event(b"junk"))
-        fill(events, [1])
-        assert errors == []
-        assert events.get()[0] == {"number": 1}
-        assert len(errors) == 1
+    def test_loses_nothing_if_it_is_late_and_its_buffer_small(
+        self, crowded: DxlClient, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with (
+            CommonThreatEventClient(crowded) as client,
+            client.threat_events(topic, max_buffered=10) as events,
+        ):
+            publish_numbers(dxl_client, range(300), topic)
+            until(lambda: bool(warnings(caplog)) and queue_is_full(crowded), "all is full")
+            assert [number_of(events.get(timeout=30)[0]) for _ in range(300)] == list(range(300))
+        assert "full" in warnings(caplog)[0]
+
+    def test_shares_the_events_with_a_loop_on_another_thread(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        with client.threat_events(topic) as events, ThreadPoolExecutor(2) as pool:
+            loops = [pool.submit(taken, events) for _ in range(2)]
+            client.add_threat_event_callback(last := Receiver(), topic)
+            publish_numbers(dxl_client, range(500), topic)
+            last.until_received(499)
+            events.close()
+            shares = [loop.result(30) for loop in loops]
+        assert sorted(shares[0] + shares[1]) == list(range(500))
+        assert all(share == sorted(share) for share in shares), "each gets its own in order"
+
+    def test_runs_in_a_with_statement_and_once(self, worker: Worker) -> None:
+        events = worker.stream()
+        for take in (events.__next__, events.get):
+            with pytest.raises(RuntimeError, match="with"):
+                take()
+        with events:
+            pass
+        with pytest.raises(RuntimeError, match="once"):
+            events.__enter__()
 
 
 class TestMalformedPayloads:
-    def test_go_to_on_error_with_their_event_and_the_loop_goes_on(self) -> None:
+    def test_go_to_on_error_when_they_are_taken(self, worker: Worker) -> None:
         errors: list[tuple[ThreatEventDecodeError, Event]] = []
-        junk, number = event(b"junk"), event(5)
-        with stream(on_error=lambda *error: errors.append(error)) as events:
-            fill(events, [1])
-            events.on_event(junk)
-            events.on_event(number)
-            fill(events, [2])
-            events.close()
-            assert taken(events) == [1, 2]
-        assert [original for _, original in errors] == [junk, number]
+        with worker.stream(on_error=lambda *error: errors.append(error)) as events:
+            worker.number(1)
+            junk = worker.deliver(b"junk", 5)
+            worker.number(2)
+            assert next(events)[0] == numbered(1)
+            assert errors == []
+            assert next(events)[0] == numbered(2)
+        assert [original.message_id for _, original in errors] == [sent.message_id for sent in junk]
         assert [error.payload for error, _ in errors] == [b"junk", 5]
 
-    def test_go_to_the_log_by_default(self, caplog: pytest.LogCaptureFixture) -> None:
-        junk = event(b"junk")
-        with stream() as events:
-            events.on_event(junk)
-            fill(events, [1])
-            events.close()
-            assert taken(events) == [1]
-        [record] = caplog.records
-        assert record.levelname == "ERROR"
+    def test_go_to_the_log_by_default(self, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+        with worker.stream() as events:
+            [junk] = worker.deliver(b"junk")
+            worker.number(1)
+            assert next(events)[0] == numbered(1)
+        [message] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
         for part in (junk.message_id, "/topic", "not JSON", "b'junk'"):
-            assert part in record.getMessage()
+            assert part in message
 
-    def test_come_out_of_the_loop_if_on_error_raises_and_the_next_event_is_still_there(self) -> None:
+    def test_come_out_of_the_loop_if_on_error_raises(self, worker: Worker) -> None:
         def raise_it(error: ThreatEventDecodeError, original_event: Event) -> None:
             raise error
 
-        with stream(on_error=raise_it) as events:
-            events.on_event(event(b"junk"))
-            fill(events, [1])
+        with worker.stream(on_error=raise_it) as events:
+            worker.deliver(b"junk")
+            worker.number(1)
             with pytest.raises(ThreatEventDecodeError):
                 next(events)
-            assert next(events)[0] == {"number": 1}
+            assert next(events)[0] == numbered(1), "the next event is still there"
 
-    def test_do_not_prolong_the_timeout_of_get(self) -> None:
-        with stream(on_error=lambda *_: None) as events:
-            events.on_event(event(b"junk"))
+    def test_do_not_prolong_the_timeout_of_get(self, worker: Worker) -> None:
+        with worker.stream(on_error=lambda *_: None) as events:
+            worker.deliver(b"junk")
             with pytest.raises(TimeoutError):
                 events.get(timeout=0.01)
 
 
 class TestGet:
-    def test_returns_what_is_there_even_without_time_to_wait(self) -> None:
-        with stream() as events:
-            fill(events, [1])
-            assert events.get(timeout=0)[0] == {"number": 1}
-
     @pytest.mark.parametrize("timeout", [-1, 0, 0.01])
-    def test_raises_the_builtin_timeout_error_if_nothing_arrives(self, timeout: float) -> None:
-        with stream() as events, pytest.raises(TimeoutError):
-            events.get(timeout)
+    def test_raises_if_nothing_arrives_in_time(self, worker: Worker, timeout: float) -> None:
+        with worker.stream() as events:
+            with pytest.raises(TimeoutError):
+                events.get(timeout)
+            worker.number(1)
+            assert events.get(timeout)[0] == numbered(1)
 
     @pytest.mark.parametrize("timeout", [None, 30])
-    def test_waits_for_an_event_that_arrives_later(self, timeout: float | None) -> None:
-        with stream() as events, ThreadPoolExecutor(1) as pool:
+    def test_waits_for_what_arrives_later(self, worker: Worker, timeout: float | None) -> None:
+        with worker.stream() as events, ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(events.get, timeout)
-            fill(events, [1])
-            assert waiting.result(10)[0] == {"number": 1}
+            worker.number(1)
+            assert waiting.result(30)[0] == numbered(1)
 
-    def test_raises_eof_error_when_the_stream_is_closed_and_empty(self) -> None:
-        with stream() as events:
-            fill(events, [1])
+    def test_raises_eof_error_if_the_stream_is_closed_and_empty(self, worker: Worker) -> None:
+        with worker.stream() as events:
+            worker.number(1)
             events.close()
-            assert events.get()[0] == {"number": 1}
+            assert events.get()[0] == numbered(1)
             for _ in range(2):
                 with pytest.raises(EOFError):
                     events.get(timeout=5)
 
 
 class TestClosing:
-    def test_ends_the_loop_after_what_is_buffered_and_for_good(self) -> None:
-        with stream() as events:
-            fill(events, range(3))
+    def test_ends_the_loop_for_good_after_what_is_buffered(self, worker: Worker) -> None:
+        with worker.stream() as events:
+            worker.number(0, 1, 2)
             events.close()
             assert taken(events) == [0, 1, 2]
             assert taken(events) == []
 
-    def test_ends_a_loop_that_waits_on_another_thread(self) -> None:
-        with stream() as events, ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(taken, events)
-            fill(events, range(3))
+    def test_ends_every_loop_that_waits(self, worker: Worker) -> None:
+        with worker.stream() as events, ThreadPoolExecutor(4) as pool:
+            loops = [pool.submit(taken, events) for _ in range(4)]
+            worker.number(*range(100))
             events.close()
-            assert waiting.result(10) == [0, 1, 2]
+            assert sorted(number for loop in loops for number in loop.result(30)) == list(range(100))
 
-    def test_ends_every_loop_of_several_threads(self) -> None:
-        with stream() as events, ThreadPoolExecutor(4) as pool:
-            waiting = [pool.submit(taken, events) for _ in range(4)]
-            fill(events, range(100))
-            events.close()
-            assert sorted(number for loop in waiting for number in loop.result(10)) == list(range(100))
+    def test_is_possible_in_a_callback(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        with client.threat_events(topic) as events:
+            client.add_threat_event_callback(lambda *_: events.close(), topic)
+            publish_numbers(dxl_client, [1], topic)
+            assert taken(events) == [1]
 
-    @pytest.mark.parametrize("step", range(6))
-    def test_in_the_middle_of_closing_is_closing_once(self, step: int) -> None:
-        # As a signal handler does that interrupts close(), before whichever of its lines.
-        seen = 0
+    def test_is_possible_in_the_middle_of_closing(self) -> None:
+        """As a signal handler does that interrupts close() before whichever of its lines."""
+
+        step = seen = 0
 
         def trace(frame: FrameType, what: str, argument: object) -> TraceFunction:
             nonlocal seen
@@ -181,146 +250,256 @@ class TestClosing:
                     events.close()
             return trace
 
-        with stream() as events:
-            sys.settrace(trace)
-            events.close()
-            sys.settrace(None)
-            assert seen > step
-            assert events._events.qsize() == 1, "there is one end, however often it is closed"
+        while seen >= step:
+            step, seen = step + 1, 0
+            worker, before = Worker(), sys.gettrace()
+            with worker.stream() as events:
+                worker.number(0, 1)
+                sys.settrace(trace)
+                events.close()
+                sys.settrace(before)
+                assert taken(events) == [0, 1]
+                assert taken(events) == []
+        assert step > 1
 
-    def test_lets_a_waiting_worker_go(self) -> None:
-        with stream(max_buffered=2) as events:
-            worker = filling(events, range(5))
-            until(lambda: events._is_waiting, "the worker waits for room")
-            events.close()
-            worker.join(10)
-            assert not worker.is_alive()
-            assert taken(events) == [0, 1]
-
-    def test_before_opening_makes_an_empty_stream(self) -> None:
-        events = stream()
+    def test_before_opening_makes_an_empty_stream(self, worker: Worker) -> None:
+        events = worker.stream()
         events.close()
         with events:
             assert taken(events) == []
 
 
-class TestLeaving:
-    def test_lets_a_waiting_worker_go_before_it_waits_for_the_broker(self) -> None:
-        dxl_client = Mock(spec=DxlClient)
-        with CommonThreatEventClient(dxl_client).threat_events(max_buffered=1) as events:
-            worker = filling(events, range(5))
-            # The broker's answer waits behind the worker.
-            dxl_client.remove_event_callback.side_effect = lambda *_: worker.join()
-            until(lambda: events._is_waiting, "the worker waits for room")
-        assert not worker.is_alive()
-
-    def test_the_client_lets_the_workers_of_all_its_streams_go_first(self) -> None:
-        dxl_client = Mock(spec=DxlClient)
-        with CommonThreatEventClient(dxl_client) as client:
-            streams = [client.threat_events("/" + topic, max_buffered=1) for topic in "ab"]
-            workers = [filling(events.__enter__(), range(5)) for events in streams]
-            dxl_client.remove_event_callback.side_effect = lambda *_: wait_for(workers)
-            until(lambda: all(events._is_waiting for events in streams), "both workers wait for room")
-        assert not any(worker.is_alive() for worker in workers)
-
-    def test_says_how_many_events_had_arrived_and_were_not_taken(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with stream() as events:
-            fill(events, range(5))
-            next(events)
-            events.close()
-            fill(events, range(3))
-        assert warnings(caplog) == ["A stream was left with 7 events that had arrived and were not taken"]
-
-    def test_an_empty_stream_says_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
-        with stream() as events:
-            fill(events, [1])
-            next(events)
-        assert caplog.records == []
-
-
 class TestTheBuffer:
-    def test_never_holds_more_than_it_may_and_loses_nothing_with_several_workers(self) -> None:
-        sizes = []
-        with stream(max_buffered=3) as events:
-            workers = [filling(events, range(start, start + 100)) for start in (0, 100, 200)]
-            numbers = []
-            for _ in range(300):
-                sizes.append(events._events.qsize())
-                numbers.append(events.get(timeout=10)[0]["number"])
-            for worker in workers:
-                worker.join(10)
-        assert max(sizes) <= 3
-        assert sorted(numbers) == list(range(300))
+    def test_never_holds_more_than_it_may(self, worker: Worker) -> None:
+        with worker.stream(max_buffered=3) as events:
+            threads = [worker.start(*range(start, start + 30)) for start in (0, 100, 200)]
+            numbers: list[int] = []
+            for _ in range(90):
+                until(lambda: len(worker.delivered) - len(numbers) in {3, 90 - len(numbers)}, "it is full")
+                numbers.append(number_of(events.get(timeout=30)[0]))
+            for thread in threads:
+                thread.join()
+        assert sorted(numbers) == [*range(30), *range(100, 130), *range(200, 230)]
 
-    def test_warns_once_for_each_time_it_fills_up_with_the_count(
-        self, caplog: pytest.LogCaptureFixture
+    def test_warns_once_for_each_time_it_fills_up(
+        self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with stream(max_buffered=3) as events:
+        with worker.stream(max_buffered=3) as events:
             for episode in (1, 2):
-                worker = filling(events, range(6))
+                thread = worker.start(*range(6))
+                until(lambda: len(warnings(caplog)) == episode, "it warns")  # noqa: B023
                 for number in range(6):
-                    if number <= 3:
-                        until(lambda: events._events.qsize() == 3, "the buffer is full")
-                    if number < 3:
-                        until(lambda: events._is_waiting, "the worker waits for room")
-                    assert events.get(timeout=10)[0] == {"number": number}
-                worker.join(10)
-                assert len(warnings(caplog)) == episode
-        assert set(warnings(caplog)) == {
-            "The stream's buffer is full: 3 events wait for the loop, and now dxlclient waits too"
-        }
+                    expected = 6 * episode - 6 + min(6, number + 3)
+                    until(lambda: len(worker.delivered) == expected, "it is full again")  # noqa: B023
+                    assert events.get(timeout=30)[0] == numbered(number)
+                thread.join()
+        assert len(warnings(caplog)) == 2
+        assert all("full" in message and "3 events" in message for message in warnings(caplog))
 
-    def test_does_not_warn_as_long_as_there_is_room(self, caplog: pytest.LogCaptureFixture) -> None:
-        with stream(max_buffered=3) as events:
-            fill(events, range(3))
+    def test_says_nothing_as_long_as_there_is_room(
+        self, worker: Worker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with worker.stream(max_buffered=3) as events:
+            worker.number(0, 1, 2)
             events.close()
             assert taken(events) == [0, 1, 2]
-        assert caplog.records == []
+        assert warnings(caplog) == []
 
-    def test_takes_all_that_arrives_while_the_stream_is_being_opened(self) -> None:
-        # The broker's answer to the subscription waits behind the worker, which must not wait for room then.
-        dxl_client = Mock(spec=DxlClient)
-        dxl_client.add_event_callback.side_effect = lambda _, events: fill(events, range(10))
-        with CommonThreatEventClient(dxl_client).threat_events(max_buffered=1) as events:
+    def test_takes_all_that_arrives_while_it_is_opened(self, worker: Worker) -> None:
+        """The broker's answer to the subscription waits behind these events."""
+        worker.dxl_client.add_event_callback.side_effect = lambda *_: worker.number(*range(5))
+        with worker.stream(max_buffered=1) as events:
             events.close()
-            assert taken(events) == list(range(10))
+            assert taken(events) == list(range(5))
 
 
-def test_two_threads_that_take_from_one_stream_share_its_events() -> None:
-    with stream() as events, ThreadPoolExecutor(2) as pool:
-        loops = [pool.submit(taken, events) for _ in range(2)]
-        fill(events, range(1000))
-        events.close()
-        numbers = [loop.result(10) for loop in loops]
-    assert sorted(numbers[0] + numbers[1]) == list(range(1000))
-    assert all(loop == sorted(loop) for loop in numbers), "each gets its own in order"
+class TestLeaving:
+    @pytest.mark.parametrize("leaves", ["the stream", "the client"])
+    def test_lets_waiting_workers_go_before_it_waits_for_the_broker(self, leaves: str) -> None:
+        """The broker's answer waits behind the workers."""
+        dxl_client = Mock(spec=DxlClient)
+        client = CommonThreatEventClient(dxl_client)
+        with ExitStack() as stack:
+            if leaves == "the client":
+                stack.enter_context(client)
+            events = client.threat_events("/a", max_buffered=1).__enter__()
+            if leaves == "the stream":
+                stack.push(events)
+            callback = dxl_client.add_event_callback.call_args.args[1]
+            delivered: list[int] = []
+
+            def deliver() -> None:
+                for number in range(5):
+                    callback.on_event(event(b"{}"))
+                    delivered.append(number)
+
+            thread = threading.Thread(target=deliver)
+            dxl_client.remove_event_callback.side_effect = lambda *_: thread.join()
+            thread.start()
+            until(lambda: bool(delivered), "the buffer is full")
+        assert not thread.is_alive()
+
+    def test_says_how_many_events_had_arrived_and_were_not_taken(
+        self,
+        dxl_client: DxlClient,
+        client: CommonThreatEventClient,
+        topic: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        with client.threat_events(topic) as events:
+            client.add_threat_event_callback(last := Receiver(), topic)
+            publish_numbers(dxl_client, range(5), topic)
+            assert next(events)[0] == numbered(0)
+            last.until_received(4)
+            events.close()
+            publish_numbers(dxl_client, range(5, 8), topic)
+            last.until_received(7)
+        [message] = warnings(caplog)
+        assert "7 " in message
+
+    def test_says_nothing_if_all_were_taken(self, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+        with worker.stream() as events:
+            worker.number(1)
+            next(events)
+        assert warnings(caplog) == []
+
+    def test_the_client_ends_a_loop_on_another_thread(self, dxl_client: DxlClient, topic: str) -> None:
+        def loop() -> list[int]:
+            with threat_event_client.threat_events(topic) as events:
+                return taken(events)
+
+        with ThreadPoolExecutor(1) as pool:
+            with CommonThreatEventClient(dxl_client) as threat_event_client:
+                running_loop = pool.submit(loop)
+                until(lambda: topic in dxl_client.subscriptions, "the stream listens")
+            assert running_loop.result(30) == []
 
 
-def test_a_stream_is_used_in_a_with_statement_and_once() -> None:
-    events = stream()
-    with pytest.raises(RuntimeError, match="use it in a with statement"):
-        next(events)
-    with pytest.raises(RuntimeError, match="use it in a with statement"):
-        events.get(timeout=0)
-    with events:
-        pass
-    with pytest.raises(RuntimeError, match="opened once"):
-        events.__enter__()
+class TestWhileEventsPourIn:
+    """The broker's answers wait behind the worker, which waits for this thread to make room."""
+
+    @pytest.mark.parametrize("leaves", ["the stream", "the stream, closed", "the client"])
+    def test_a_full_stream_can_be_left(
+        self,
+        crowded: DxlClient,
+        dxl_client: DxlClient,
+        topic: str,
+        leaves: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        before = crowded.subscriptions
+        with Publisher(dxl_client, topic), CommonThreatEventClient(crowded) as client, ExitStack() as stack:
+            for one in (topic, f"{topic}/#"):
+                events = client.threat_events(one, max_buffered=1).__enter__()
+                if leaves != "the client":
+                    stack.push(events)
+            until(lambda: bool(warnings(caplog)) and queue_is_full(crowded), "all is full")
+            if leaves == "the stream, closed":
+                events.close()
+        assert crowded.subscriptions == before
+
+    def test_callbacks_and_streams_can_come_and_go(
+        self, crowded: DxlClient, dxl_client: DxlClient, topic: str
+    ) -> None:
+        def until_full() -> None:
+            until(lambda: queue_is_full(crowded), "dxlclient's queue is full")
+
+        other = f"{topic}/other"
+        with (
+            Publisher(dxl_client, topic),
+            CommonThreatEventClient(crowded) as client,
+            client.threat_events(topic, max_buffered=1),
+        ):
+            until_full()
+            client.add_threat_event_callback(receiver := Receiver(), other)
+            assert other in crowded.subscriptions
+            until_full()
+            with client.threat_events(f"{topic}/others/#"):
+                until_full()
+            until_full()
+            client.remove_threat_event_callback(receiver, other)
+            assert other not in crowded.subscriptions
+
+    def test_a_stream_can_be_opened(self, crowded: DxlClient, dxl_client: DxlClient, topic: str) -> None:
+        """Its events arrive before the broker acknowledges the filter."""
+        go_on, below = threading.Event(), f"{topic}/below"
+        with Publisher(dxl_client, below), CommonThreatEventClient(crowded) as client:
+            client.add_threat_event_callback(lambda *_: go_on.wait(30), below)
+            until(lambda: queue_is_full(crowded), "dxlclient's queue is full")
+            go_on.set()
+            with client.threat_events(f"{topic}/#", max_buffered=1) as events:
+                events.get(timeout=30)
 
 
-def test_a_stream_that_could_not_be_opened_makes_no_worker_wait() -> None:
-    dxl_client = Mock(spec=DxlClient)
-    dxl_client.add_event_callback.side_effect = WaitTimeoutException("no answer")
-    events = CommonThreatEventClient(dxl_client).threat_events(max_buffered=1)
-    with pytest.raises(WaitTimeoutException):
-        events.__enter__()
-    fill(events, range(5))
-    dxl_client.remove_event_callback.assert_called_once()
+PROGRAM = """
+import signal, sys
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlthreateventclient import CommonThreatEventClient
+
+def say(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
+    sys.stdout.flush()
+
+def close(*_):
+    events.close()
+    say("closed")
+
+config = DxlClientConfig.create_dxl_config_from_file(sys.argv[1])
+topic = sys.argv[2]
+with DxlClient(config) as dxl_client:
+    dxl_client.connect()
+    client = CommonThreatEventClient(dxl_client)
+    with client, client.threat_events(topic, max_buffered=50) as events:
+        client.add_threat_event_callback(lambda event, _: say("arrived", event["event"]["id"]), topic)
+        signal.signal(signal.SIGTERM, close)
+        taken = []
+        try:
+            say("ready")
+            for threat_event, _ in events:
+                taken.append(threat_event["event"]["id"])
+                if len(taken) == 1:
+                    sys.stdin.readline()
+        except KeyboardInterrupt:
+            say("interrupted after", *taken)
+        else:
+            say("took", *taken)
+"""
 
 
-@pytest.mark.parametrize("no_function", [5, "print", [print]])
-def test_on_error_has_to_be_a_function(no_function: Any) -> None:
-    with pytest.raises(TypeError, match="is no function"):
-        stream(on_error=no_function)
+class TestASignal:
+    @pytest.mark.parametrize(
+        ("number", "output"), [(signal.SIGTERM, "closed\ntook\n"), (signal.SIGINT, "interrupted after\n")]
+    )
+    def test_ends_a_loop_that_waits(
+        self, fabric: LocalFabric, topic: str, number: signal.Signals, output: str
+    ) -> None:
+        with running(PROGRAM, fabric.config_file, topic) as process:
+            until_printed(process, "ready")
+            process.send_signal(number)
+            assert process.communicate(timeout=30) == (output, "")
+        assert process.returncode == 0
+
+    @pytest.mark.parametrize(
+        ("number", "last_line"),
+        [
+            (signal.SIGTERM, " ".join(["took", *map(str, range(1, 52))])),
+            (signal.SIGINT, "interrupted after 1"),
+        ],
+    )
+    def test_ends_a_busy_loop_while_events_pour_in(
+        self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, number: signal.Signals, last_line: str
+    ) -> None:
+        """If its handler closes the stream, after what is buffered; Ctrl-C at once."""
+        with running(PROGRAM, fabric.config_file, topic) as process:
+            until_printed(process, "ready")
+            with Publisher(dxl_client, topic):
+                # By then one has been taken and 50 are buffered, and the worker waits with the next.
+                until_printed(process, "arrived 51")
+                process.send_signal(number)
+                if number is signal.SIGTERM:
+                    until_printed(process, "closed")
+                output, errors = process.communicate("go on\n", timeout=30)
+        assert process.returncode == 0
+        assert last_line in output.splitlines()
+        assert "Traceback" not in errors

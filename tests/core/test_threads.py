@@ -1,68 +1,75 @@
-"""Threads that add and remove callbacks, over a fabric, while events flow."""
+"""Threads that add and remove callbacks while events flow."""
 
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 from dxlclient.client import DxlClient
-from helpers.receiving import OTHER_TOPIC, Receiver, publish_numbers, subscribed
+from helpers.receiving import Receiver, publish_numbers
 
 from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
-
-pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
 
-@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("topic", "others_topic"), [(TOPIC, TOPIC), ("/mcafee/#", OTHER_TOPIC)])
-def test_the_one_that_stays_misses_nothing_while_8_threads_add_and_remove_their_own(
-    dxl_client: DxlClient, seconds: int, topic: str, others_topic: str
-) -> None:
-    def add_and_remove() -> None:
-        own, times = Receiver(), 0
-        while not stop.is_set():
-            client.add_threat_event_callback(own, others_topic)
-            client.remove_threat_event_callback(own, others_topic)
-            times += 1
-        counts.append(times)
+@pytest.fixture(autouse=True)
+def _restless() -> Iterator[None]:
+    """Python switches between threads as often as it can, so that each run tries many orders."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
 
-    stop = threading.Event()
-    counts: list[int] = []
-    stays, number = Receiver(), 0
-    with CommonThreatEventClient(dxl_client) as client:
-        client.add_threat_event_callback(stays, topic)
+
+class TestEightThreadsThatAddAndRemove:
+    @pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("on_a_filter", [False, True])
+    def test_their_own_cost_the_one_that_stays_no_event(
+        self, dxl_client: DxlClient, topic: str, rounds: int, on_a_filter: bool
+    ) -> None:
+        def add_and_remove() -> None:
+            own = Receiver()
+            while not stop.is_set():
+                client.add_threat_event_callback(own, others_on)
+                client.remove_threat_event_callback(own, others_on)
+
+        stop, stays = threading.Event(), Receiver()
+        stays_on, others_on = (f"{topic}/#", f"{topic}/other") if on_a_filter else (topic, topic)
+        # While DxlClient removes a callback, it looks for filters among all topics, and delivers to none.
+        crowd = [f"{topic}/{number}" for number in range(1000)] if on_a_filter else []
+        for one in crowd:
+            dxl_client.add_event_callback(one, stays, subscribe_to_topic=False)
         threads = [threading.Thread(target=add_and_remove) for _ in range(8)]
-        timer = threading.Timer(seconds, stop.set)
-        for thread in (*threads, timer):
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(stays, stays_on)
+            for thread in threads:
+                thread.start()
+            try:
+                for number in range(0, rounds * 10, 10):
+                    publish_numbers(dxl_client, range(number, number + 10), stays_on.replace("#", "events"))
+                    stays.until_received(number + 9)
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+        for one in crowd:
+            dxl_client.remove_event_callback(one, stays, unsubscribe_from_topic=False)
+        assert stays.numbers == list(range(rounds * 10))
+
+    def test_the_same_one_leave_it_removed(self, dxl_client: DxlClient, topic: str) -> None:
+        def add_and_remove() -> None:
+            client = CommonThreatEventClient(dxl_client)
+            for _ in range(25):
+                client.add_threat_event_callback(receiver, topic)
+                client.remove_threat_event_callback(receiver, topic)
+
+        receiver = Receiver()
+        threads = [threading.Thread(target=add_and_remove) for _ in range(8)]
+        for thread in threads:
             thread.start()
-        while not stop.is_set():
-            publish_numbers(dxl_client, range(number, number + 10))
-            number += 10
-            stays.until_received(number - 1)
         for thread in threads:
             thread.join()
-    assert stays.numbers == list(range(number))
-    assert number >= 10 * seconds
-    assert len(counts) == 8
-    assert min(counts) > 0
-
-
-def test_8_threads_that_add_and_remove_the_same_callback_leave_it_removed_and_ready_to_be_added_again(
-    dxl_client: DxlClient,
-) -> None:
-    def add_and_remove() -> None:
-        client = CommonThreatEventClient(dxl_client)
-        for _ in range(50):
-            client.add_threat_event_callback(receiver)
-            client.remove_threat_event_callback(receiver)
-
-    receiver = Receiver()
-    threads = [threading.Thread(target=add_and_remove) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not subscribed(dxl_client)
-    with CommonThreatEventClient(dxl_client) as client:
-        client.add_threat_event_callback(receiver)
-        publish_numbers(dxl_client, [1])
-        receiver.until_received(1)
+        assert topic not in dxl_client.subscriptions
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(receiver, topic)
+            publish_numbers(dxl_client, [1], topic)
+            receiver.until_received(1)

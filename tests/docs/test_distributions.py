@@ -31,7 +31,7 @@ def test_the_wheel_holds_the_package_its_type_marker_and_the_stubs_of_dxlclient(
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(file.relative_to(ROOT)) for file in (ROOT / "dxlthreateventclient").rglob("*.py")}
     stubs = {f"dxlclient-stubs/{file.name}" for file in (ROOT / "stubs" / "dxlclient").iterdir()}
-    assert modules | stubs | {"dxlthreateventclient/py.typed"} == {
+    assert modules | stubs | {"dxlthreateventclient/py.typed", "pytest_dxlthreateventclient.py"} == {
         name for name in names if ".dist-info/" not in name
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -1,73 +1,78 @@
-"""What tests receive events with, and how they publish them."""
+"""What tests publish numbered events with, and what they receive them with."""
 
 import json
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from dxlclient.client import DxlClient
+from dxlclient.exceptions import DxlException
 from dxlclient.message import Event
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventCallback
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-OTHER_TOPIC = "/mcafee/event/other"
-
 
 class Receiver(CommonThreatEventCallback):
-    """Notes what it is handed, and can be waited for."""
+    """Notes what it is handed, and can be waited for.
 
-    def __init__(self) -> None:
-        super().__init__()
+    :param to_raise: what it raises for each event
+    """
+
+    def __init__(self, to_raise: BaseException | None = None) -> None:
+        # Without super().__init__(), as many subclasses are written.
         self.handled: list[tuple[dict[str, Any], Event]] = []
         self.errors: list[tuple[BaseException, Event]] = []
         self.threads: set[threading.Thread] = set()
+        self._to_raise = to_raise
 
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
         self.threads.add(threading.current_thread())
         self.handled.append((threat_event_dict, original_event))
+        if self._to_raise is not None:
+            raise self._to_raise
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
         self.errors.append((error, original_event))
 
     @property
     def numbers(self) -> list[int]:
-        return [threat_event["event"]["id"] for threat_event, _ in self.handled]
+        return [number_of(threat_event) for threat_event, _ in self.handled]
 
     def until_received(self, number: int) -> None:
         """Return when the event with this number has arrived, and so all that were published before it."""
-        expected = [numbered(number)]
-        until(lambda: [handled[0] for handled in self.handled[-1:]] == expected, f"event {number} arrives")
-
-
-class Raiser(Receiver):
-    """Raises the given error for each event."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self._error = error
-
-    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        raise self._error
-
-
-def subscribed(dxl_client: DxlClient, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> bool:
-    return topic in dxl_client.subscriptions
+        expected = numbered(number)
+        until(
+            lambda: any(threat_event == expected for threat_event, _ in reversed(self.handled)),
+            f"event {number} arrives",
+        )
 
 
 def numbered(number: int) -> dict[str, Any]:
     return {"event": {"id": number}}
 
 
+def number_of(threat_event: dict[str, Any]) -> int:
+    number: int = threat_event["event"]["id"]
+    return number
+
+
+def event(payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> Event:
+    """Return a DXL event with any payload."""
+    dxl_event = Event(topic)
+    dxl_event.payload = payload
+    return dxl_event
+
+
 def publish_payload(
     dxl_client: DxlClient, payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
     """Publish a DXL event with any payload, and return it."""
-    event = Event(topic)
-    event.payload = payload
-    dxl_client.send_event(event)
-    return event
+    published = event(payload, topic)
+    dxl_client.send_event(published)
+    return published
 
 
 def publish_numbers(
@@ -75,3 +80,38 @@ def publish_numbers(
 ) -> list[Event]:
     """Publish an event for each number, and return them."""
     return [publish_payload(dxl_client, json.dumps(numbered(number)).encode(), topic) for number in numbers]
+
+
+class Publisher:
+    """Publishes events numbered 1, 2, 3, ... on a thread of its own, whenever its client is connected.
+
+    :param interval: seconds between two events; may be changed at any time
+    """
+
+    def __init__(self, dxl_client: DxlClient, topic: str, interval: float = 0.001) -> None:
+        self.interval = interval
+        self.count = 0
+        self._dxl_client = dxl_client
+        self._topic = topic
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._publish)
+
+    def _publish(self) -> None:
+        while not self._stopped.wait(self.interval):
+            if self._dxl_client.connected:
+                # Counted first: no event that is on its way has a number above the count.
+                self.count += 1
+                with suppress(DxlException):  # the connection was lost this very moment
+                    publish_numbers(self._dxl_client, [self.count], self._topic)
+
+    def stop(self) -> None:
+        """Publish no more. The last event has the number ``count``."""
+        self._stopped.set()
+        self._thread.join()
+
+    def __enter__(self) -> "Publisher":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

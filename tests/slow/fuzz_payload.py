@@ -15,15 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dxlclient.message import Event
-
-from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient, ThreatEventDecodeError
+from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError
 from dxlthreateventclient.formats import to_cef, to_ecs
 from dxlthreateventclient.other_data import resolved_fields
 from dxlthreateventclient.testing import sample_threat_event
 
 sys.path.append(str(Path(__file__).parents[1]))
 from helpers.corpus import MALFORMED, ODD
+from helpers.receiving import Receiver, event
 
 # Mutations of longer payloads would show little more, and take long.
 _LONGEST = 10_000
@@ -45,38 +44,22 @@ _VALUES: list[Any] = [
 ]
 
 
-class _Callback(CommonThreatEventCallback):
-    """Counts what it is handed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.handled: list[dict[str, Any]] = []
-        self.errors: list[BaseException] = []
-
-    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        self.handled.append(threat_event_dict)
-
-    def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        self.errors.append(error)
-
-
 def _reject(constant: str) -> NoReturn:
     raise AssertionError(f"{constant} got through")
 
 
 def check(payload: Any) -> str:
     """Feed a payload to the library; return what became of it, or raise AssertionError."""
-    callback, event = _Callback(), Event("/topic")
-    event.payload = payload
-    callback.on_event(event)
+    callback = Receiver()
+    callback.on_event(event(payload))
     assert len(callback.handled) + len(callback.errors) == 1, "it is handed over once"
     if callback.errors:
-        [error] = callback.errors
+        [(error, _)] = callback.errors
         assert type(error) is ThreatEventDecodeError
         assert error.payload is payload, "the error carries the payload"
         assert len(str(error)) < 1000, "its message is short"
         return error.reason.split(":")[0]
-    [threat_event] = callback.handled
+    [(threat_event, _)] = callback.handled
     assert type(threat_event) is dict
     document = json.dumps(threat_event, allow_nan=False)
     assert json.loads(document, parse_constant=_reject) == threat_event, "it survives as JSON"
@@ -90,8 +73,8 @@ def check(payload: Any) -> str:
 
 
 def _check_other_data(threat_event: dict[str, Any]) -> None:
-    event = threat_event.get("event")
-    other_data = event.get("otherData") if isinstance(event, dict) else None
+    inner = threat_event.get("event")
+    other_data = inner.get("otherData") if isinstance(inner, dict) else None
     if isinstance(other_data, dict):
         resolved_fields(other_data)
         once = dict(CommonThreatEventClient.convert_aggregate_fields(other_data))

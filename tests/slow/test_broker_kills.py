@@ -1,6 +1,6 @@
-"""A broker that is killed again and again, while events flow and slow receivers have a backlog.
+"""A broker that is killed again and again, while events flow and slow consumers have a backlog.
 
-One run feeds all receivers with the same events, each through a DxlClient of its own. It falls into phases,
+One run feeds all consumers with the same events, each through a DxlClient of its own. It falls into phases,
 one for each life of the broker. From the first event of a phase that a client receives it is subscribed. All
 that follow are due to it, up to those that have reached the witness when the broker is killed: mosquitto
 hands an event to all subscribers before it reads the next. What is published from then until the restart is
@@ -19,15 +19,17 @@ import pytest
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
+from helpers.clients import clients
 from helpers.mosquitto import Mosquitto
-from helpers.numbered import Publisher, Tap, number_of, until_settled
+from helpers.receiving import Publisher, number_of
+from helpers.restarting import Tap, until_settled
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+TOPIC = "/test/kills"
 KILLS = 10
 BACKLOG = 60
 SLOW = 0.05  # seconds for each event
@@ -36,12 +38,12 @@ STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events
 MARGIN = 10
 
 
-class Receiver:
+class Consumer:
     """What reached a DxlClient, and what its handler, callback or loop, was given of it."""
 
     def __init__(self, dxl_client: DxlClient) -> None:
         self.dxl_client = dxl_client
-        self.tap = Tap(dxl_client)
+        self.tap = Tap(dxl_client, TOPIC)
         self.handled: list[int] = []
 
     def handle(self, threat_event: dict[str, Any], _: Event) -> None:
@@ -69,21 +71,21 @@ class Receiver:
 
 
 class BareCallback(EventCallback):
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, consumer: Consumer) -> None:
         super().__init__()
-        self.receiver = receiver
+        self.consumer = consumer
 
     def on_event(self, event: Event) -> None:
-        self.receiver.handle_slowly(json.loads(event.payload), event)
+        self.consumer.handle_slowly(json.loads(event.payload), event)
 
 
 @contextmanager
-def slow_loop(receiver: Receiver, client: CommonThreatEventClient) -> Iterator[None]:
+def slow_loop(consumer: Consumer, client: CommonThreatEventClient) -> Iterator[None]:
     def loop() -> None:
         for threat_event, event in events:
-            receiver.handle_slowly(threat_event, event)
+            consumer.handle_slowly(threat_event, event)
 
-    with client.threat_events() as events:
+    with client.threat_events(TOPIC) as events:
         thread = threading.Thread(target=loop)
         thread.start()
         yield
@@ -103,7 +105,7 @@ class Phase:
 class Run:
     """What happened over all kills."""
 
-    receivers: dict[str, Receiver]
+    consumers: dict[str, Consumer]
     phases: list[Phase] = field(default_factory=lambda: [Phase(after=0)])
     backlogs: list[int] = field(default_factory=list)
     """How many events the stream held untaken at the moment of each kill."""
@@ -113,40 +115,33 @@ class Run:
 def run() -> Iterator[Run]:
     with ExitStack() as stack:
         mosquitto = stack.enter_context(Mosquitto())
-
-        def connected_client() -> DxlClient:
-            config = mosquitto.client_config()
-            config.reconnect_delay = 0.1
-            dxl_client = stack.enter_context(DxlClient(config))
-            dxl_client.connect()
-            return dxl_client
-
-        fast, slow, stream, bare = (Receiver(connected_client()) for _ in range(4))
-        for receiver, handler in ((fast, fast.handle), (slow, slow.handle_slowly)):
-            client = stack.enter_context(CommonThreatEventClient(receiver.dxl_client))
-            client.add_epo_threat_event_response_callback(handler)
-        bare.dxl_client.add_event_callback(EPO_THREAT_EVENT_RESPONSE_TOPIC, BareCallback(bare))
+        connect = stack.enter_context(clients(mosquitto.client_config))
+        fast, slow, stream, bare = (Consumer(connect()) for _ in range(4))
+        for consumer, handler in ((fast, fast.handle), (slow, slow.handle_slowly)):
+            client = stack.enter_context(CommonThreatEventClient(consumer.dxl_client))
+            client.add_threat_event_callback(handler, TOPIC)
+        bare.dxl_client.add_event_callback(TOPIC, BareCallback(bare))
         stack.enter_context(slow_loop(stream, CommonThreatEventClient(stream.dxl_client)))
-        receivers = {"fast callback": fast, "slow loop": stream, "slow callback": slow, "bare callback": bare}
-        taps = [receiver.tap for receiver in receivers.values()]
+        consumers = {"fast callback": fast, "slow loop": stream, "slow callback": slow, "bare callback": bare}
+        taps = [consumer.tap for consumer in consumers.values()]
 
-        run = Run(receivers)
-        with Publisher(connected_client(), STEADY) as publisher:
+        run = Run(consumers)
+        with Publisher(connect(), TOPIC, STEADY) as publisher:
             for _ in range(KILLS):
                 # dxlclient hangs for two minutes if the broker dies and owes it a subscription.
                 until_settled(publisher, taps, timeout=60)
                 kill_amid_a_burst(mosquitto, publisher, run)
             until_settled(publisher, taps, timeout=60)
         until(
-            lambda: all(r.tap.last == publisher.count and not r.backlog for r in receivers.values()),
-            "every receiver has handled the last event",
+            lambda: all(c.tap.last == publisher.count and not c.backlog for c in consumers.values()),
+            "every consumer has handled the last event",
         )
         run.phases[-1].last = publisher.count
         yield run
 
 
 def kill_amid_a_burst(mosquitto: Mosquitto, publisher: Publisher, run: Run) -> None:
-    witness, stream = run.receivers["fast callback"].tap, run.receivers["slow loop"]
+    witness, stream = run.consumers["fast callback"].tap, run.consumers["slow loop"]
     until(lambda: stream.backlog == 0, "the loop has caught up")
     burst = publisher.count + BACKLOG + MARGIN
     publisher.interval = FULL_SPEED
@@ -159,31 +154,30 @@ def kill_amid_a_burst(mosquitto: Mosquitto, publisher: Publisher, run: Run) -> N
     mosquitto.start()
 
 
-def test_each_kill_comes_while_the_stream_has_a_backlog(run: Run) -> None:
+def test_each_kill_comes_amid_a_backlog_of_the_stream(run: Run) -> None:
     assert len(run.backlogs) == KILLS
     assert min(run.backlogs) >= BACKLOG // 2
 
 
 @pytest.mark.parametrize("name", ["fast callback", "slow loop"])
-def test_no_event_is_lost_that_was_published_while_the_client_was_subscribed(run: Run, name: str) -> None:
-    receiver = run.receivers[name]
-    assert len(receiver.due(run.phases)) >= KILLS * BACKLOG
-    assert receiver.lost(run.phases) == []
-    assert set(receiver.due(run.phases)) <= set(receiver.handled)
+def test_no_event_is_lost_while_the_client_is_subscribed(run: Run, name: str) -> None:
+    consumer = run.consumers[name]
+    assert len(consumer.due(run.phases)) >= KILLS * BACKLOG
+    assert consumer.lost(run.phases) == []
+    assert set(consumer.due(run.phases)) <= set(consumer.handled)
 
 
 @pytest.mark.parametrize("name", ["fast callback", "slow loop", "slow callback"])
 def test_what_reached_dxlclient_is_handled_once_and_in_order(run: Run, name: str) -> None:
-    receiver = run.receivers[name]
-    assert receiver.handled == receiver.tap.numbers
-    assert receiver.handled == sorted(set(receiver.handled))
+    consumer = run.consumers[name]
+    assert consumer.handled == consumer.tap.numbers
+    assert consumer.handled == sorted(set(consumer.handled))
 
 
-def test_the_same_kills_cost_a_slow_callback_events_which_shows_that_they_hurt(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_kills_cost_a_slow_callback_events(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which shows that they hurt."""
     with capsys.disabled():
         print(f"\nLost over {KILLS} kills of the broker, where slow is {SLOW * 1000:.0f} ms for each event:")
-        for name, receiver in run.receivers.items():
-            print(f"  {name:14}{len(receiver.lost(run.phases)):5} of {len(receiver.due(run.phases))}")
-    assert run.receivers["bare callback"].lost(run.phases), "has dxlclient changed? Then the docs have to"
+        for name, consumer in run.consumers.items():
+            print(f"  {name:14}{len(consumer.lost(run.phases)):5} of {len(consumer.due(run.phases))}")
+    assert run.consumers["bare callback"].lost(run.phases), "has dxlclient changed? Then the docs have to"

@@ -2,164 +2,71 @@
 
 import os
 import queue
+import shutil
 import socket
-import ssl
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
+from helpers.fabric_socket import connected_socket
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
-
-def round_trip(receiver: DxlClient, sender: DxlClient) -> dict[str, Any]:
-    received: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    with CommonThreatEventClient(receiver) as client:
-        client.add_epo_threat_event_response_callback(lambda threat_event, _: received.put(threat_event))
-        sent = sample_threat_event()
-        publish_threat_event(sender, sent)
-        arrived = received.get(timeout=10)
-    assert arrived == sent
-    return arrived
+START = "from dxlthreateventclient.testing import LocalFabric\nLocalFabric().start()"
 
 
-def test_an_event_published_by_one_client_reaches_another(connect: Callable[[], DxlClient]) -> None:
-    assert round_trip(connect(), connect())
+def run(program: str, *wrapper: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*wrapper, sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, **variables},
+    )
 
 
-def test_it_speaks_tls_as_the_opendxl_broker_does(fabric: LocalFabric) -> None:
-    config = fabric.client_config()
-    context = ssl.create_default_context(cafile=config.broker_ca_bundle)
-    context.load_cert_chain(config.cert_file, config.private_key)
-    context.set_ciphers("AES128-SHA256")
-    with (
-        socket.create_connection(("127.0.0.1", fabric.port)) as connection,
-        context.wrap_socket(connection, server_hostname="127.0.0.1") as tls,
-    ):
-        assert tls.version() == "TLSv1.2"
-        assert tls.cipher() == ("AES128-SHA256", "TLSv1.2", 128)
+class TestBroker:
+    def test_it_carries_an_event_from_client_to_client(self, connect: Callable[[], DxlClient]) -> None:
+        received: queue.SimpleQueue[object] = queue.SimpleQueue()
+        with CommonThreatEventClient(connect()) as client:
+            client.add_threat_event_callback(lambda threat_event, _: received.put(threat_event))
+            sent = sample_threat_event()
+            publish_threat_event(connect(), sent)
+            assert received.get(timeout=10) == sent
 
+    def test_it_speaks_tls_as_the_opendxl_broker_does(self, fabric: LocalFabric) -> None:
+        with connected_socket(fabric) as tls:
+            assert tls.version() == "TLSv1.2"
+            assert tls.cipher() == ("AES128-SHA256", "TLSv1.2", 128)
 
-@pytest.mark.skipif(os.name == "nt", reason="file modes say nothing on Windows")
-def test_only_the_owner_can_read_the_private_key(fabric: LocalFabric) -> None:
-    assert stat.S_IMODE((fabric.directory / "client.key").stat().st_mode) == 0o600
-    assert stat.S_IMODE(fabric.directory.stat().st_mode) == 0o700
-
-
-def test_it_comes_back_on_the_same_port_with_the_same_certificates(connect: Callable[[], DxlClient]) -> None:
-    with LocalFabric() as fabric:
-        port, files = fabric.port, {file.name: file.read_bytes() for file in fabric.directory.iterdir()}
-        fabric.stop()
-        fabric.start()
-        assert fabric.port == port
-        assert {file.name: file.read_bytes() for file in fabric.directory.iterdir()} == files
-
-
-def test_a_client_reconnects_after_a_restart_and_receives_again() -> None:
-    with LocalFabric() as fabric:
-        config = fabric.client_config()
-        config.reconnect_delay = 0.1
-        with DxlClient(config) as dxl_client:
-            dxl_client.connect()
-            received: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-            client = CommonThreatEventClient(dxl_client)
-            client.add_epo_threat_event_response_callback(lambda threat_event, _: received.put(threat_event))
+    def test_it_comes_back_as_it_was(self) -> None:
+        with LocalFabric() as fabric:
+            before = fabric.port, {file.name: file.read_bytes() for file in fabric.directory.iterdir()}
             fabric.stop()
             fabric.start()
-            with DxlClient(fabric.client_config()) as sender:
-                sender.connect()
-                sent = sample_threat_event()
-                for _ in range(100):
-                    publish_threat_event(sender, sent)
-                    try:
-                        assert received.get(timeout=0.1) == sent
-                        break
-                    except queue.Empty:
-                        continue
-                else:
-                    pytest.fail("nothing arrived within 10 seconds of the restart")
+            after = fabric.port, {file.name: file.read_bytes() for file in fabric.directory.iterdir()}
+            assert after == before
 
+    def test_it_leaves_no_file_thread_or_socket_behind(self) -> None:
+        threads = threading.active_count()
+        with LocalFabric() as fabric, DxlClient(fabric.client_config()) as dxl_client:
+            dxl_client.connect()
+            directory, port = fabric.directory, fabric.port
+            assert directory.is_dir()
+        assert not directory.exists()
+        assert threading.active_count() == threads
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
 
-def test_it_leaves_no_file_thread_or_socket_behind() -> None:
-    threads = threading.active_count()
-    with LocalFabric() as fabric, DxlClient(fabric.client_config()) as dxl_client:
-        dxl_client.connect()
-        directory, port = fabric.directory, fabric.port
-        assert directory.is_dir()
-    assert not directory.exists()
-    assert threading.active_count() == threads
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
-
-
-def test_files_of_the_same_names_in_the_current_directory_are_not_taken_for_its_own(
-    fabric: LocalFabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("ca-bundle.crt", "client.crt", "client.key"):
-        (tmp_path / name).touch()
-    monkeypatch.chdir(tmp_path)
-    config = fabric.client_config()
-    config.connect_retries = 0
-    with DxlClient(config) as dxl_client:
-        dxl_client.connect()
-        assert dxl_client.connected
-
-
-def test_a_given_directory_is_used_and_what_was_there_stays(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    with LocalFabric(directory=tmp_path) as fabric:
-        assert fabric.config_file == tmp_path / "dxlclient.config"
-        assert fabric.config_file.is_file()
-    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def test_a_missing_directory_is_made_and_removed(tmp_path: Path) -> None:
-    directory = tmp_path / "fabric"
-    with LocalFabric(directory=directory):
-        assert directory.is_dir()
-    assert not directory.exists()
-
-
-def test_the_configuration_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
-    config_file = tmp_path / "dxlclient.config"
-    config_file.write_text("production")
-    with pytest.raises(FileExistsError, match=r"dxlclient\.config exists already: choose another directory"):
-        LocalFabric(directory=tmp_path).start()
-    assert config_file.read_text() == "production"
-    assert list(tmp_path.iterdir()) == [config_file]
-
-
-def test_a_port_in_use_gives_an_error_that_names_it(fabric: LocalFabric) -> None:
-    other = LocalFabric(port=fabric.port)
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{fabric.port}: Address already in use"):
-        other.start()
-    assert not other.directory.exists()
-
-
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_a_port_that_cannot_be_is_named(port: int) -> None:
-    with pytest.raises(ValueError, match=f"{port} is no port"):
-        LocalFabric(port=port)
-
-
-def test_starting_twice_and_using_it_stopped_are_errors_and_stopping_twice_is_none() -> None:
-    fabric = LocalFabric()
-    with pytest.raises(RuntimeError, match="not running"):
-        fabric.client_config()
-    with fabric, pytest.raises(RuntimeError, match="running already"):
-        fabric.start()
-    fabric.stop()
-
-
-def test_it_is_quiet_about_probes_refused_clients_and_clients_that_vanish() -> None:
-    program = """
+    def test_it_is_quiet_about_clients_that_misbehave(self) -> None:
+        program = """
 import socket, ssl
 from dxlclient.client import DxlClient
 from dxlthreateventclient.testing import LocalFabric
@@ -187,13 +94,121 @@ with LocalFabric() as fabric:
     config.reconnect_when_disconnected = False
     with DxlClient(config) as dxl_client:
         dxl_client.connect()
+        fabric.drop_connections()
         fabric.stop()
 """
-    completed = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+        completed = run(program)
+        assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+
+
+class TestFiles:
+    @pytest.mark.skipif(os.name == "nt", reason="file modes say nothing on Windows")
+    def test_only_the_owner_can_read_the_private_key(self, fabric: LocalFabric) -> None:
+        assert stat.S_IMODE((fabric.directory / "client.key").stat().st_mode) == 0o600
+        assert stat.S_IMODE(fabric.directory.stat().st_mode) == 0o700
+
+    def test_files_of_the_same_names_elsewhere_do_not_count(
+        self, fabric: LocalFabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """dxlclient prefers those in the current directory."""
+        for name in ("ca-bundle.crt", "client.crt", "client.key"):
+            (tmp_path / name).touch()
+        monkeypatch.chdir(tmp_path)
+        config = fabric.client_config()
+        config.connect_retries = 0
+        with DxlClient(config) as dxl_client:
+            dxl_client.connect()
+            assert dxl_client.connected
+
+    def test_what_was_in_a_given_directory_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.txt").write_text("mine")
+        with LocalFabric(directory=tmp_path) as fabric:
+            assert fabric.config_file == tmp_path / "dxlclient.config"
+            assert fabric.config_file.is_file()
+        assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_a_missing_directory_is_made_and_removed(self, tmp_path: Path) -> None:
+        directory = tmp_path / "fabric"
+        with LocalFabric(directory=directory):
+            assert directory.is_dir()
+        assert not directory.exists()
+
+    def test_the_configuration_of_somebody_else_stays(self, tmp_path: Path) -> None:
+        config_file = tmp_path / "dxlclient.config"
+        config_file.write_text("production")
+        with pytest.raises(FileExistsError, match=r"config exists already: choose another directory"):
+            LocalFabric(directory=tmp_path).start()
+        assert config_file.read_text() == "production"
+        assert list(tmp_path.iterdir()) == [config_file]
+
+
+class TestStart:
+    def test_a_port_in_use_is_named(self, fabric: LocalFabric) -> None:
+        other = LocalFabric(port=fabric.port)
+        with pytest.raises(
+            OSError, match=f"listen on 127.0.0.1:{fabric.port}: Address already in use; choose another"
+        ):
+            other.start()
+        assert not other.directory.exists()
+
+    @pytest.mark.parametrize("port", [-1, 65536])
+    def test_a_port_that_cannot_exist_is_named(self, port: int) -> None:
+        with pytest.raises(ValueError, match=f"must be from 0 .* to 65535, got {port}"):
+            LocalFabric(port=port)
+
+    def test_starting_twice_is_an_error_stopping_twice_is_not(self) -> None:
+        fabric = LocalFabric()
+        with pytest.raises(RuntimeError, match="not running"):
+            fabric.client_config()
+        with fabric, pytest.raises(RuntimeError, match="running already"):
+            fabric.start()
+        fabric.stop()
+
+    @pytest.mark.skipif(os.name == "nt", reason="no limit of open files on Windows")
+    def test_too_few_file_descriptors_never_make_it_hang(self) -> None:
+        """Each number of free ones fails in another place: at the port, a file, or in the broker's thread."""
+        program = """
+import os, resource
+from dxlthreateventclient.testing import LocalFabric
+
+with LocalFabric():
+    pass  # imports what is imported late
+failed = []
+while True:
+    fabric = LocalFabric()
+    free = len(os.listdir("/dev/fd")) - 1 + len(failed)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, 1000))
+    try:
+        fabric.start()
+    except OSError as error:
+        failed.append(error.strerror)
+    else:
+        fabric.stop()
+        break
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
+        assert not fabric.directory.exists()
+print(*failed, sep="\\n")
+"""
+        completed = run(program)
+        assert completed.returncode == 0, completed.stderr
+        assert completed.stdout.count("Too many open files") == len(completed.stdout.splitlines()) >= 3
+
+    @pytest.mark.skipif(
+        not shutil.which("ip") or subprocess.run(["unshare", "-rn", "true"], check=False).returncode != 0,
+        reason="needs unshare and ip, and the right to use them",
     )
-    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+    @pytest.mark.parametrize("up", [False, True])
+    def test_a_missing_ipv4_loopback_is_the_reason(self, up: bool) -> None:
+        """The interface is down, or is up and has an IPv6 address only."""
+        setup = "ip link set lo up && ip addr del 127.0.0.1/8 dev lo && " if up else ""
+        completed = run(START, "unshare", "-rn", "sh", "-c", f'{setup}exec "$@"', "sh")
+        assert "this machine has no IPv4 loopback interface that is up" in completed.stderr
+
+    @pytest.mark.skipif(os.name == "nt", reason="no limit of file sizes on Windows")
+    def test_no_writable_temporary_directory_is_the_reason(self) -> None:
+        """As in a container whose file system is read-only; here no file may have a single byte."""
+        limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+        last_line = run(f"{limit}\n{START}").stderr.splitlines()[-1]
+        assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")
+        assert last_line.endswith("choose a directory, or set TMPDIR to one that can be written")

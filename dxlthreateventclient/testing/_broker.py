@@ -1,0 +1,134 @@
+"""The broker of LocalFabric: amqtt on a thread of its own."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+import struct
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import amqtt.plugins.authentication  # noqa: F401 - amqtt imports it by name, which PyInstaller cannot see
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.broker import Broker
+from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+
+logger = logging.getLogger(__name__)
+
+_LISTENER = "default"
+# Closing a socket with this option resets the connection.
+_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+# If logging is not configured, amqtt's warnings about clients that vanish would land on stderr.
+logging.getLogger("amqtt").addHandler(logging.NullHandler())
+
+
+class BrokerThread:
+    """Runs the broker on a thread.
+
+    :param listener: a listening socket, which the broker closes
+    :param tls: what each connection has to speak
+    :raise BaseException: whatever keeps the broker from starting
+    """
+
+    def __init__(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._thaw: threading.Event | None = None
+        started: Future[None] = Future()
+        serving = self._serve(listener, tls, started)
+
+        def run() -> None:
+            try:
+                asyncio.run(serving)
+            except BaseException as error:
+                serving.close()  # asyncio may have failed before it began
+                if started.done():
+                    raise
+                started.set_exception(error)
+
+        self._thread = threading.Thread(target=run, name="LocalFabric", daemon=True)
+        self._thread.start()
+        started.result()
+
+    def stop(self) -> None:
+        """Stop the broker, frozen or not, and wait until it has stopped."""
+        self.thaw()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def drop_connections(self) -> None:
+        """Reset all connections."""
+        if self._thaw is not None:
+            raise RuntimeError("a frozen fabric cannot drop its connections: call thaw() first")
+        asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result()
+
+    def freeze(self) -> None:
+        """Stop the thread of the broker, as SIGSTOP stops a process."""
+        if self._thaw is None:
+            frozen, self._thaw = threading.Event(), threading.Event()
+            self._loop.call_soon_threadsafe(_stand_still, frozen, self._thaw)
+            frozen.wait()
+
+    def thaw(self) -> None:
+        """Let the thread of the broker go on."""
+        if self._thaw is not None:
+            self._thaw.set()
+            self._thaw = None
+
+    async def _serve(self, listener: socket.socket, tls: ssl.SSLContext, started: "Future[None]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_log_connection_error)
+        self._stop = asyncio.Event()
+        # The listener is ours and not amqtt's: amqtt would not require a client certificate, would not take
+        # a port that is already bound, and would log an error for each bare TCP probe of dxlclient.
+        broker = Broker(
+            BrokerConfig(
+                listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},
+                plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {}},
+            )
+        )
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._connections.add(writer)
+            try:
+                await broker.external_connected(
+                    StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
+                )
+            finally:
+                self._connections.discard(writer)
+
+        await broker.start()
+        server = await asyncio.start_server(connected, sock=listener, ssl=tls)
+        started.set_result(None)
+        await self._stop.wait()
+        server.close()
+        for writer in self._connections:
+            # Not close(), which would wait for clients that read slowly.
+            writer.transport.abort()
+        await broker.shutdown()
+
+    async def _reset_all(self) -> None:
+        sockets = []
+        for writer in self._connections:
+            connection = writer.get_extra_info("socket")
+            if connection is not None:  # else it is closed already
+                sockets.append(connection)
+                with contextlib.suppress(OSError):  # closed by its client meanwhile
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+            writer.transport.abort()
+        # abort() closes the socket in a later round of the event loop, and says nothing.
+        while any(connection.fileno() != -1 for connection in sockets):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+def _stand_still(frozen: threading.Event, thaw: threading.Event) -> None:
+    frozen.set()
+    thaw.wait()
+
+
+def _log_connection_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # A broker has to live with clients that are refused or vanish.
+    logger.debug("%s: %s", context["message"], context.get("exception"))

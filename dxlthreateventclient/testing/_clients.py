@@ -1,0 +1,120 @@
+"""What the pytest fixtures are made of: clients of a fabric, and events that are waited for."""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+from dxlclient.callbacks import EventCallback
+from dxlclient.client import DxlClient
+from dxlclient.message import Event
+
+from dxlthreateventclient.testing.events import publish_threat_event, sample_threat_event
+from dxlthreateventclient.testing.fabric import LocalFabric
+
+_PING_INTERVAL = 0.1
+_DESTROY_TIMEOUT = 5.0
+
+
+class FixtureClients:
+    """Connects and destroys clients, and publishes events to them with a client of its own.
+
+    dxlclient handles messages in the order in which they arrive, on one thread unless it is configured to
+    have more. So an event has been handled when a marker that was published after it has arrived.
+
+    :param fabric: the fabric that the clients are connected to
+    """
+
+    def __init__(self, fabric: LocalFabric) -> None:
+        self._fabric = fabric
+        self._markers: WeakKeyDictionary[DxlClient, _Markers] = WeakKeyDictionary()
+        self._publisher = self.connect()
+
+    def connect(self) -> DxlClient:
+        """Return a new client, connected."""
+        self._fabric.thaw()  # a test may have left it frozen
+        config = self._fabric.client_config()
+        config.reconnect_delay = 0.1
+        dxl_client = DxlClient(config)
+        dxl_client.connect()
+        self._markers_of(dxl_client)
+        return dxl_client
+
+    def destroy(self, dxl_client: DxlClient | None = None) -> None:
+        """Destroy a client; by default the publisher, at the end."""
+        dxl_client = dxl_client or self._publisher
+        self._fabric.thaw()
+        # Destroyed while it reconnects, dxlclient prints tracebacks.
+        self._reach(dxl_client, time.monotonic() + _DESTROY_TIMEOUT)
+        # A daemon: a callback that never returns keeps destroy() waiting.
+        destroying = threading.Thread(target=dxl_client.destroy, daemon=True)
+        destroying.start()
+        deadline = time.monotonic() + _DESTROY_TIMEOUT
+        while destroying.is_alive() and time.monotonic() < deadline:
+            # dxlclient's network thread looks once a second whether it is to end, and after each message.
+            with contextlib.suppress(AttributeError):  # destroyed meanwhile
+                dxl_client.send_event(Event("/dxlthreateventclient/testing/end"))
+            destroying.join(0.005)
+
+    def publish(
+        self, dxl_client: DxlClient, threat_event: Mapping[str, Any] | None, topic: str, timeout: float
+    ) -> Event:
+        """Publish a threat event; return when the callbacks of a client have handled it."""
+        deadline = time.monotonic() + timeout
+        # Connections may just have been dropped: what is published now would be lost.
+        if not self._reach(dxl_client, deadline):
+            raise TimeoutError(
+                f"nothing reached the client within {timeout:g} seconds: it is not connected, or its worker"
+                " thread is held up by a callback or by a full stream"
+            )
+        # After a new connection dxlclient holds the lock of this list until it has subscribed to everything.
+        _ = dxl_client.subscriptions
+        event = publish_threat_event(
+            self._publisher, sample_threat_event() if threat_event is None else threat_event, topic
+        )
+        if not self._marker_arrives(self._markers_of(dxl_client), deadline):
+            raise TimeoutError(
+                f"the event was not handled within {timeout:g} seconds: its connection was lost, or its"
+                " worker thread is held up by a callback or by a full stream"
+            )
+        return event
+
+    def _reach(self, dxl_client: DxlClient, deadline: float) -> bool:
+        markers = self._markers_of(dxl_client)
+        while time.monotonic() < deadline:
+            if self._marker_arrives(markers, min(deadline, time.monotonic() + _PING_INTERVAL)):
+                return True
+        return False
+
+    def _markers_of(self, dxl_client: DxlClient) -> "_Markers":
+        if dxl_client not in self._markers:
+            self._markers[dxl_client] = markers = _Markers()
+            dxl_client.add_event_callback(markers.topic, markers)
+        return self._markers[dxl_client]
+
+    def _marker_arrives(self, markers: "_Markers", deadline: float) -> bool:
+        marker = Event(markers.topic)
+        self._publisher.send_event(marker)
+        while True:
+            try:
+                arrived = markers.arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return False
+            if arrived == marker.message_id:
+                return True
+
+
+class _Markers(EventCallback):
+    """Notes the markers of one client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.topic = f"/dxlthreateventclient/testing/{uuid4()}"
+        self.arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def on_event(self, event: Event) -> None:
+        self.arrived.put(event.message_id)

@@ -1,0 +1,216 @@
+"""A DxlClient that is not connected, not yet or no longer, and a broker that restarts or does not answer."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from dxlclient.client import DxlClient
+from dxlclient.exceptions import WaitTimeoutException
+from helpers.clients import Connect, clients
+from helpers.receiving import Publisher, Receiver, publish_numbers
+from helpers.restarting import Tap, until_settled
+from helpers.waiting import until
+
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import LocalFabric
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Iterator[LocalFabric]:
+    """A fabric that no other module uses, since it is stopped and frozen."""
+    with LocalFabric() as local_fabric:
+        yield local_fabric
+
+
+@pytest.fixture(scope="module")
+def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
+    with clients(fabric.client_config) as connect:
+        yield connect()
+
+
+class TestWithoutAConnection:
+    def test_a_callback_receives_once_the_dxl_client_connects(self, fabric: LocalFabric, topic: str) -> None:
+        receiver, removed = Receiver(), Receiver()
+        with DxlClient(fabric.client_config()) as dxl_client:
+            client = CommonThreatEventClient(dxl_client)
+            client.add_threat_event_callback(receiver, topic)
+            client.add_threat_event_callback(removed, topic)
+            client.remove_threat_event_callback(removed, topic)
+            dxl_client.connect()
+            publish_numbers(dxl_client, [1], topic)
+            receiver.until_received(1)
+        assert removed.numbers == []
+
+    def test_every_method_works(self, fabric: LocalFabric, topic: str) -> None:
+        """Before connecting, after disconnecting, and after destroying."""
+
+        def use() -> None:
+            with CommonThreatEventClient(own) as client:
+                client.add_threat_event_callback(Receiver(), topic)
+                client.add_threat_event_callback(kept := Receiver(), f"{topic}/other")
+                client.remove_threat_event_callback(kept, f"{topic}/other")
+                with client.threat_events(topic) as events:
+                    with pytest.raises(TimeoutError):
+                        events.get(timeout=0)
+                    events.close()
+                    assert list(events) == []
+            assert not {topic, f"{topic}/other"} & set(own.subscriptions)
+
+        own = DxlClient(fabric.client_config())
+        use()
+        own.connect()
+        use()
+        own.disconnect()
+        use()
+        own.destroy()
+        use()
+
+    def test_the_with_block_can_be_left(self, fabric: LocalFabric, topic: str) -> None:
+        dxl_client = DxlClient(fabric.client_config())
+        with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic):
+            client.add_threat_event_callback(Receiver(), topic)
+            dxl_client.connect()
+            dxl_client.destroy()
+        assert topic not in dxl_client.subscriptions
+
+    def test_a_destroyed_dxl_client_is_freed(self, fabric: LocalFabric, topic: str) -> None:
+        """Even if its callback knows it."""
+
+        def use() -> "weakref.ref[DxlClient]":
+            dxl_client = DxlClient(fabric.client_config())
+            callback = Receiver()
+            vars(callback)["dxl_client"] = dxl_client
+            CommonThreatEventClient(dxl_client).add_threat_event_callback(callback, topic)
+            dxl_client.destroy()
+            return weakref.ref(dxl_client)
+
+        freed = use()
+        gc.collect()
+        assert freed() is None
+
+
+Silence = Callable[[], AbstractContextManager[None]]
+
+
+class TestABrokerThatDoesNotAnswer:
+    @pytest.fixture
+    def silence(self, fabric: LocalFabric, dxl_client: DxlClient) -> Silence:
+        """A block in which the broker is frozen, and dxlclient waits for it 50 ms instead of two minutes."""
+
+        @contextmanager
+        def frozen() -> Iterator[None]:
+            with pytest.MonkeyPatch.context() as patches:
+                patches.setattr(dxl_client, "_MAX_PACKET_ACK_WAIT", 0.05)
+                fabric.freeze()
+                try:
+                    yield
+                finally:
+                    fabric.thaw()
+
+        return frozen
+
+    def test_does_not_get_a_callback_added(self, dxl_client: DxlClient, topic: str, silence: Silence) -> None:
+        receiver = Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            with silence(), pytest.raises(WaitTimeoutException):
+                client.add_threat_event_callback(receiver, topic)
+            until(lambda: topic not in dxl_client.subscriptions, "the subscription is taken back")
+            publish_numbers(dxl_client, [1], topic)
+            client.add_threat_event_callback(receiver, topic)
+            publish_numbers(dxl_client, [2], topic)
+            receiver.until_received(2)
+        assert receiver.numbers == [2]
+
+    def test_does_not_cost_a_callback_that_was_there(
+        self, dxl_client: DxlClient, topic: str, silence: Silence
+    ) -> None:
+        receiver = Receiver()
+        dxl_client.add_event_callback(topic, receiver, subscribe_to_topic=False)
+        with silence(), pytest.raises(WaitTimeoutException):
+            CommonThreatEventClient(dxl_client).add_threat_event_callback(receiver, topic)
+        publish_numbers(dxl_client, [1], topic)
+        receiver.until_received(1)
+        dxl_client.remove_event_callback(topic, receiver)
+
+    def test_leaves_nothing_of_a_stream_that_cannot_be_opened(
+        self, dxl_client: DxlClient, topic: str, silence: Silence
+    ) -> None:
+        receiver = Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            events = client.threat_events(topic, max_buffered=1)
+            with silence(), pytest.raises(WaitTimeoutException):
+                events.__enter__()
+            client.add_threat_event_callback(receiver, topic)
+            publish_numbers(dxl_client, range(5), topic)
+            receiver.until_received(4)
+        with pytest.raises(RuntimeError):
+            next(events)
+
+    def test_gets_a_callback_removed_all_the_same(
+        self, dxl_client: DxlClient, topic: str, silence: Silence
+    ) -> None:
+        receiver, other = Receiver(), Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(receiver, topic)
+            with silence(), pytest.raises(WaitTimeoutException):
+                client.remove_threat_event_callback(receiver, topic)
+            client.add_threat_event_callback(other, topic)
+            publish_numbers(dxl_client, [1], topic)
+            other.until_received(1)
+        assert receiver.numbers == []
+
+    def test_gets_all_topics_unsubscribed_all_the_same(
+        self, dxl_client: DxlClient, topic: str, silence: Silence
+    ) -> None:
+        topics = {f"{topic}/{number}" for number in range(5)}
+        client = CommonThreatEventClient(dxl_client)
+        for one in topics:
+            client.add_threat_event_callback(Receiver(), one)
+        with silence(), pytest.raises(WaitTimeoutException):
+            client.__exit__(None, None, None)
+        until(lambda: not topics & set(dxl_client.subscriptions), "all topics are unsubscribed")
+
+    def test_is_logged_if_a_callback_removed_another(
+        self, dxl_client: DxlClient, topic: str, silence: Silence, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody else hears of it: the callback itself does not wait for the broker."""
+        frozen, client = silence(), CommonThreatEventClient(dxl_client)
+
+        def one_shot(*_: object) -> None:
+            frozen.__enter__()
+            client.remove_threat_event_callback(one_shot, topic)
+
+        client.add_threat_event_callback(one_shot, topic)
+        publish_numbers(dxl_client, [1], topic)
+        until(lambda: "WaitTimeoutException" in caplog.text, "the error is logged")
+        frozen.__exit__(None, None, None)
+        assert any(topic in record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+
+
+def test_a_restart_of_the_broker_costs_nothing_that_arrived(
+    fabric: LocalFabric, connect: Connect, topic: str
+) -> None:
+    dxl_client, epo = connect(), connect()
+    tap, callback = Tap(dxl_client, topic), Receiver()
+    with (
+        CommonThreatEventClient(dxl_client) as client,
+        client.threat_events(topic) as events,
+        Publisher(epo, topic, interval=0.01) as publisher,
+    ):
+        client.add_threat_event_callback(callback, topic)
+        until(lambda: len(tap.numbers) >= 50, "a backlog has arrived")
+        fabric.stop()
+        arrived, stopped = tap.last, publisher.count
+        fabric.start()
+        until_settled(publisher, [tap])
+        publisher.stop()
+        callback.until_received(publisher.count)
+        taken = [events.get(timeout=0)[0]["event"]["id"] for _ in tap.numbers]
+        with pytest.raises(TimeoutError):
+            events.get(timeout=0)
+    subscribed_again = min(number for number in taken if number > stopped)
+    assert taken == sorted(set(taken))
+    assert {*range(1, arrived + 1), *range(subscribed_again, publisher.count + 1)} <= set(taken)
+    assert callback.numbers == taken[-len(callback.numbers) :]

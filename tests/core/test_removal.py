@@ -1,0 +1,290 @@
+"""Removing callbacks, one by one or with their client: the others get every event, and nothing is left."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from dxlclient.client import DxlClient
+from dxlclient.message import Event
+from helpers.clients import Connect, queue_is_full
+from helpers.program import running, until_printed
+from helpers.receiving import Publisher, Receiver, number_of, publish_numbers
+from helpers.waiting import until
+
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import LocalFabric
+
+Kind = Callable[[Receiver], Any]
+
+
+def as_object(receiver: Receiver) -> Any:
+    return receiver
+
+
+def as_function(receiver: Receiver) -> Any:
+    """Its method, which is a new object each time."""
+    return receiver.on_threat_event
+
+
+@pytest.fixture
+def client(dxl_client: DxlClient) -> CommonThreatEventClient:
+    return CommonThreatEventClient(dxl_client)
+
+
+class TestRemovingACallback:
+    @pytest.mark.parametrize("kind", [as_object, as_function])
+    def test_leaves_the_others_listening(self, dxl_client: DxlClient, topic: str, kind: Kind) -> None:
+        first, second = Receiver(), Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(kind(first), topic)
+            client.add_threat_event_callback(kind(second), topic)
+            publish_numbers(dxl_client, [1], topic)
+            second.until_received(1)
+            client.remove_threat_event_callback(kind(first), topic)
+            publish_numbers(dxl_client, [2], topic)
+            second.until_received(2)
+        assert (first.numbers, second.numbers) == ([1], [1, 2])
+
+    @pytest.mark.parametrize("last", [Receiver(), Receiver, Receiver().on_threat_event])
+    def test_unsubscribes_with_the_last_one(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, last: Any
+    ) -> None:
+        first = Receiver()
+        client.add_threat_event_callback(first, topic)
+        client.add_threat_event_callback(last, topic)
+        client.remove_threat_event_callback(first, topic)
+        assert topic in dxl_client.subscriptions
+        client.remove_threat_event_callback(last, topic)
+        assert topic not in dxl_client.subscriptions
+
+    def test_is_up_to_any_client_of_the_dxl_client(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        receiver = Receiver()
+        CommonThreatEventClient(dxl_client).add_threat_event_callback(receiver, topic)
+        client.remove_threat_event_callback(receiver, topic)
+        assert topic not in dxl_client.subscriptions
+
+    def test_leaves_what_was_added_to_the_dxl_client_directly(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        first, second = Receiver(), Receiver()
+        client.add_threat_event_callback(first, topic)
+        dxl_client.add_event_callback(topic, second)
+        client.remove_threat_event_callback(first, topic)
+        publish_numbers(dxl_client, [1], topic)
+        second.until_received(1)
+        dxl_client.remove_event_callback(topic, second)
+
+    def test_leaves_the_subscription_of_one_for_all_topics(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        """Somebody made that subscription by hand."""
+        first, second = Receiver(), Receiver()
+        dxl_client.add_event_callback(None, second)
+        dxl_client.subscribe(topic)
+        client.add_threat_event_callback(first, topic)
+        client.remove_threat_event_callback(first, topic)
+        publish_numbers(dxl_client, [1], topic)
+        second.until_received(1)
+        dxl_client.remove_event_callback(None, second)
+        dxl_client.unsubscribe(topic)
+
+    def test_leaves_it_on_other_topics(self, dxl_client: DxlClient, topic: str) -> None:
+        receiver, other_topic = Receiver(), f"{topic}/other"
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(receiver, topic)
+            client.add_threat_event_callback(receiver, other_topic)
+            client.remove_threat_event_callback(receiver, topic)
+            publish_numbers(dxl_client, [1], topic)
+            publish_numbers(dxl_client, [2], other_topic)
+            receiver.until_received(2)
+        assert receiver.numbers == [2]
+
+    def test_does_nothing_if_it_is_not_there(self, dxl_client: DxlClient, topic: str) -> None:
+        stays, unknown = Receiver(), Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.remove_threat_event_callback(unknown, topic)
+            client.add_threat_event_callback(stays, topic)
+            client.remove_threat_event_callback(unknown, topic)
+            client.remove_threat_event_callback(stays, f"{topic}/other")
+            client.remove_threat_event_callback(stays, "not even a topic/+")
+            publish_numbers(dxl_client, [1], topic)
+            stays.until_received(1)
+            client.remove_threat_event_callback(stays, topic)
+            client.remove_threat_event_callback(stays, topic)
+
+
+class TestInsideACallback:
+    @pytest.mark.parametrize("kind", [as_object, as_function])
+    def test_it_removes_itself_and_the_others_get_all_events(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, kind: Kind
+    ) -> None:
+        class OneShot(Receiver):
+            def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+                super().on_threat_event(threat_event_dict, original_event)
+                client.remove_threat_event_callback(kind(self), topic)
+
+        one_shot, stays = OneShot(), Receiver()
+        with client:
+            client.add_threat_event_callback(kind(one_shot), topic)
+            client.add_threat_event_callback(stays, topic)
+            publish_numbers(dxl_client, range(100), topic)
+            stays.until_received(99)
+        assert one_shot.numbers == [0]
+        assert stays.numbers == list(range(100))
+
+    def test_the_last_one_unsubscribes_soon(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        def one_shot(threat_event_dict: dict[str, Any], original_event: Event) -> None:
+            client.remove_threat_event_callback(one_shot, topic)
+
+        client.add_threat_event_callback(one_shot, topic)
+        publish_numbers(dxl_client, [1], topic)
+        until(lambda: topic not in dxl_client.subscriptions, "the topic is unsubscribed")
+
+    @pytest.mark.parametrize(
+        "leave",
+        [
+            lambda client, _: client.__exit__(None, None, None),
+            lambda _, dxl_client: dxl_client.disconnect(),
+            lambda _, dxl_client: dxl_client.destroy(),
+        ],
+        ids=["leaving", "disconnect", "destroy"],
+    )
+    def test_what_it_removed_is_settled_by_whatever_comes_next(
+        self, connect: Connect, topic: str, leave: Callable[[CommonThreatEventClient, DxlClient], None]
+    ) -> None:
+        """DxlClient.disconnect() raises if its subscriptions change while it takes them back."""
+
+        def one_shot(threat_event_dict: dict[str, Any], original_event: Event) -> None:
+            for one in topics:
+                client.remove_threat_event_callback(one_shot, one)
+            done.set()
+
+        done = threading.Event()
+        topics = [topic, *(f"{topic}/{number}" for number in range(20))]
+        dxl_client = connect()
+        client = CommonThreatEventClient(dxl_client)
+        for one in topics:
+            client.add_threat_event_callback(one_shot, one)
+        publish_numbers(dxl_client, [1], topic)
+        assert done.wait(30)
+        leave(client, dxl_client)
+        assert not set(topics) & set(dxl_client.subscriptions)
+
+    def test_it_adds_its_successor_which_misses_nothing(self, dxl_client: DxlClient, topic: str) -> None:
+        def hand_over(threat_event_dict: dict[str, Any], original_event: Event) -> None:
+            first.append(number_of(threat_event_dict))
+            client.add_threat_event_callback(successor, topic)
+            client.remove_threat_event_callback(hand_over, topic)
+
+        first: list[int] = []
+        successor = Receiver()
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(hand_over, topic)
+            publish_numbers(dxl_client, range(100), topic)
+            successor.until_received(99)
+        assert first == [0]
+        assert successor.numbers == list(range(1, 100))
+
+    def test_it_adds_another_to_a_new_topic(self, dxl_client: DxlClient, topic: str) -> None:
+        def add(threat_event_dict: dict[str, Any], original_event: Event) -> None:
+            client.add_threat_event_callback(new, new_topic)
+
+        new, new_topic = Receiver(), f"{topic}/new"
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(add, topic)
+            publish_numbers(dxl_client, [1], topic)
+            until(lambda: new_topic in dxl_client.subscriptions, "the new topic is subscribed")
+            # Behind the lock that dxlclient holds until the broker has acknowledged.
+            dxl_client.subscribe(new_topic)
+            publish_numbers(dxl_client, [2], new_topic)
+            new.until_received(2)
+
+    def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
+        self, connect: Connect, dxl_client: DxlClient, topic: str
+    ) -> None:
+        """The answer of the broker waits behind the events, for which only this callback makes room."""
+
+        class Restless(Receiver):
+            def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
+                super().on_threat_event(threat_event_dict, original_event)
+                number = number_of(threat_event_dict)
+                if number < 50:
+                    until(lambda: queue_is_full(crowded), "dxlclient's queue is full")
+                    client.add_threat_event_callback(other, f"{topic}/{number}")
+                    client.remove_threat_event_callback(other, f"{topic}/{number - 1}")
+
+        restless, other = Restless(), Receiver()
+        crowded = connect(incoming_message_queue_size=1)
+        before = crowded.subscriptions
+        with CommonThreatEventClient(crowded) as client:
+            client.add_threat_event_callback(restless, topic)
+            publish_numbers(dxl_client, range(100), topic)
+            restless.until_received(99)
+            assert restless.numbers == list(range(100))
+            until(lambda: f"{topic}/49" in crowded.subscriptions, "the last topic is subscribed")
+        assert crowded.subscriptions == before
+
+
+class TestLeavingTheClient:
+    def test_removes_what_was_added_through_it_alone(self, dxl_client: DxlClient, topic: str) -> None:
+        inside, others, shared, direct = (Receiver() for _ in range(4))
+        topics = {f"{topic}/#", f"{topic}/other"}
+        dxl_client.add_event_callback(topic, direct)
+        with CommonThreatEventClient(dxl_client) as outer:
+            outer.add_threat_event_callback(others, topic)
+            with CommonThreatEventClient(dxl_client) as inner:
+                inner.add_threat_event_callback(inside, topic)
+                inner.add_threat_event_callback(inside.on_threat_event, f"{topic}/#")
+                inner.add_threat_event_callback(Receiver, f"{topic}/other")
+                inner.add_threat_event_callback(direct, topic)
+                inner.add_threat_event_callback(shared, topic)
+                outer.add_threat_event_callback(shared, topic)
+                assert topics < set(dxl_client.subscriptions)
+            assert not topics & set(dxl_client.subscriptions)
+            publish_numbers(dxl_client, [1], topic)
+            for receiver in (others, shared, direct):
+                receiver.until_received(1)
+        assert inside.numbers == []
+        assert dxl_client.connected, "it belongs to who made it"
+        dxl_client.remove_event_callback(topic, direct)
+
+    def test_lets_an_exception_through(self, dxl_client: DxlClient, topic: str) -> None:
+        def fail() -> None:
+            with CommonThreatEventClient(dxl_client) as client:
+                client.add_threat_event_callback(Receiver(), topic)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert topic not in dxl_client.subscriptions
+
+    def test_takes_no_time_under_a_slow_callback_and_a_flood(
+        self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
+    ) -> None:
+        """DxlClient alone would not end before the flood does: it waits for each event to be handled."""
+        program = """
+import sys, time
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlthreateventclient import CommonThreatEventClient
+
+config = DxlClientConfig.create_dxl_config_from_file(sys.argv[1])
+with DxlClient(config) as dxl_client:
+    dxl_client.connect()
+    with CommonThreatEventClient(dxl_client) as client:
+        client.add_threat_event_callback(lambda *_: time.sleep(0.05), sys.argv[2])
+        print("ready", flush=True)
+        sys.stdin.readline()
+print("left", flush=True)
+"""
+        with running(program, fabric.config_file, topic) as process:
+            until_printed(process, "ready")
+            with Publisher(dxl_client, topic) as publisher:
+                until(lambda: publisher.count > 100, "a backlog of five seconds has been published")
+                output, errors = process.communicate("leave\n", timeout=40)
+        assert (process.returncode, output, errors) == (0, "left\n", "")

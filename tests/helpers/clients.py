@@ -1,0 +1,47 @@
+"""Connected clients for tests."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+
+Connect = Callable[..., DxlClient]
+
+
+@contextmanager
+def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
+    """A function that returns a new connected client; it takes settings of the configuration by name.
+
+    All clients are destroyed in the end, at the same time: each takes a second, since the MQTT client in it
+    checks once a second whether it has to end.
+    """
+    connected: list[DxlClient] = []
+
+    def connect(**settings: Any) -> DxlClient:
+        config = new_config()
+        for name, value in {"reconnect_delay": 0.1, **settings}.items():
+            setattr(config, name, value)
+        dxl_client = DxlClient(config)
+        connected.append(dxl_client)
+        dxl_client.connect()
+        return dxl_client
+
+    try:
+        yield connect
+    finally:
+        # Daemons, and not waited for without limit: a client whose only worker has died never ends.
+        threads = [threading.Thread(target=client.destroy, daemon=True) for client in connected]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert not any(thread.is_alive() for thread in threads), "each client can be destroyed within 30 seconds"
+
+
+def queue_is_full(dxl_client: DxlClient) -> bool:
+    """Return whether dxlclient's queue of incoming messages is full. Nothing public shows it."""
+    full: bool = dxl_client._thread_pool._tasks.full()  # type: ignore[attr-defined]
+    return full

@@ -1,0 +1,33 @@
+"""A client of a fabric that is no more than a socket."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dxlthreateventclient.testing import LocalFabric
+
+
+@contextmanager
+def connected_socket(fabric: LocalFabric) -> Iterator[ssl.SSLSocket]:
+    """A connection over TLS that has said hello in MQTT and heard the answer."""
+    config = fabric.client_config()
+    context = ssl.create_default_context(cafile=config.broker_ca_bundle)
+    context.load_cert_chain(config.cert_file, config.private_key)
+    context.set_ciphers("AES128-SHA256")
+    with (
+        socket.create_connection(("127.0.0.1", fabric.port), timeout=10) as connection,
+        context.wrap_socket(connection, server_hostname="127.0.0.1") as tls,
+    ):
+        tls.sendall(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")
+        assert tls.recv(4) == b"\x20\x02\0\0"
+        yield tls
+
+
+def ping(tls: ssl.SSLSocket) -> bytes:
+    """Return the broker's answer to a ping: ``PONG``."""
+    tls.sendall(b"\xc0\0")
+    return tls.recv(2)
+
+
+PONG = b"\xd0\0"

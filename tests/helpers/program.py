@@ -1,0 +1,29 @@
+"""A Python program as a process, as users run theirs."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def running(program: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    """Run the program. It is killed at the end, if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until_printed(process: "subprocess.Popen[str]", line: str) -> None:
+    assert process.stdout
+    while (printed := process.stdout.readline()) != line + "\n":
+        assert printed, f"the program ended before it printed {line!r}"

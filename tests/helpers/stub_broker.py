@@ -1,0 +1,196 @@
+"""A broker of a few lines that does what no real one does on demand: it withholds acknowledgements."""
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trustme
+from dxlclient.broker import Broker
+from dxlclient.client_config import DxlClientConfig
+from dxlclient.message import Event
+
+GRANTED, REFUSED = 0, 128
+WITHHELD = None
+
+Answer = Callable[[str], int | None]
+
+
+class StubBroker:
+    """An MQTT broker over mutually authenticated TLS, for as many clients as connect.
+
+    Each SUBSCRIBE is put to ``answer``, a function that a test may replace at any time: it takes the topic
+    and returns the code of the SUBACK (``GRANTED``, ``REFUSED``), or ``WITHHELD``.
+    """
+
+    def __init__(self, config: DxlClientConfig, tls: ssl.SSLContext, listener: socket.socket) -> None:
+        self._config, self._tls, self._listener = config, tls, listener
+        self.answer: Answer = lambda _: GRANTED
+        self.connects = 0
+        self.subscribes: list[str] = []
+        """The topic of each SUBSCRIBE that has arrived, answered or not."""
+        self._sessions: set[_Session] = set()
+
+    def client_config(self) -> DxlClientConfig:
+        """A configuration with which a ``DxlClient`` connects, and reconnects soon."""
+        config = DxlClientConfig(
+            self._config.broker_ca_bundle,
+            self._config.cert_file,
+            self._config.private_key,
+            list(self._config.brokers),
+        )
+        config.reconnect_delay = 0.1
+        return config
+
+    def acknowledge_withheld(self, code: int = GRANTED) -> None:
+        """Send, late, each SUBACK that was withheld on a connection that still exists."""
+        for session in tuple(self._sessions):
+            while session.withheld:
+                session.acknowledge(*session.withheld.pop(0), code)
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Send an event to each client whose subscription was granted; return to how many."""
+        event = Event(topic)
+        event.payload = payload
+        packed = event._to_bytes()  # type: ignore[attr-defined]
+        receivers = [session for session in tuple(self._sessions) if topic in session.granted]
+        for session in receivers:
+            session.send(0x30, _text(topic) + packed)
+        return len(receivers)
+
+    def reset(self) -> None:
+        """Reset all connections."""
+        for session in tuple(self._sessions):
+            session.reset()
+
+    def serve(self) -> None:
+        with contextlib.suppress(OSError):  # the listener is closed at the end
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._converse, args=[connection], daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        # dxlclient probes the port without TLS, and clients vanish.
+        with (
+            connection,
+            contextlib.suppress(OSError, EOFError),
+            self._tls.wrap_socket(connection, server_side=True) as tls,
+        ):
+            session = _Session(tls)
+            try:
+                self._answer_all(session)
+            finally:
+                self._sessions.discard(session)
+
+    def _answer_all(self, session: "_Session") -> None:
+        while True:
+            kind, body = session.receive()
+            if kind == 1:  # CONNECT
+                self.connects += 1
+                self._sessions.add(session)
+                session.send(0x20, b"\0\0")
+            elif kind == 8:  # SUBSCRIBE, of one topic: dxlclient sends no other
+                packet_id, topic = body[:2], body[4:-1].decode()
+                code = self.answer(topic)
+                self.subscribes.append(topic)
+                if code is WITHHELD:
+                    session.withheld.append((packet_id, topic))
+                else:
+                    session.acknowledge(packet_id, topic, code)
+            elif kind == 10:  # UNSUBSCRIBE
+                session.granted.discard(body[4:].decode())
+                session.send(0xB0, body[:2])
+            elif kind == 12:  # PINGREQ
+                session.send(0xD0, b"")
+            elif kind == 14:  # DISCONNECT
+                return
+
+
+class _Session:
+    """One client's connection."""
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self._tls = tls
+        self._sending = threading.Lock()
+        self.granted: set[str] = set()
+        self.withheld: list[tuple[bytes, str]] = []
+
+    def acknowledge(self, packet_id: bytes, topic: str, code: int) -> None:
+        if code != REFUSED:
+            self.granted.add(topic)
+        self.send(0x90, packet_id + bytes([code]))
+
+    def send(self, first_byte: int, body: bytes) -> None:
+        size, length = len(body), b""
+        while True:
+            size, digit = divmod(size, 128)
+            length += bytes([digit | (0x80 if size else 0)])
+            if not size:
+                break
+        with self._sending, contextlib.suppress(OSError):  # the client has gone
+            self._tls.sendall(bytes([first_byte]) + length + body)
+
+    def receive(self) -> tuple[int, bytes]:
+        kind = self._read(1)[0] >> 4
+        size = shift = 0
+        while True:
+            digit = self._read(1)[0]
+            size |= (digit & 0x7F) << shift
+            shift += 7
+            if digit < 0x80:
+                return kind, self._read(size)
+
+    def _read(self, size: int) -> bytes:
+        read = b""
+        while len(read) < size:
+            piece = self._tls.recv(size - len(read))
+            if not piece:
+                raise EOFError
+            read += piece
+        return read
+
+    def reset(self) -> None:
+        with contextlib.suppress(OSError):
+            # With this option the close that follows sends a RST; the shutdown ends the thread that reads.
+            self._tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._tls.shutdown(socket.SHUT_RD)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack("!H", len(encoded)) + encoded
+
+
+@contextmanager
+def stub_broker(directory: Path) -> Iterator[StubBroker]:
+    """Run a stub broker; the clients' certificates are written to ``directory``."""
+    ca = trustme.CA(key_type=trustme.KeyType.RSA)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers("AES128-SHA256")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    ca.configure_trust(tls)
+    ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(tls)
+    client = ca.issue_cert(common_name="client", key_type=trustme.KeyType.RSA)
+    ca_file, certificate_file, key_file = (
+        str(directory / name) for name in ("stub-ca.crt", "stub-client.crt", "stub-client.key")
+    )
+    ca.cert_pem.write_to_path(ca_file)
+    client.cert_chain_pems[0].write_to_path(certificate_file)
+    client.private_key_pem.write_to_path(key_file)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        brokers = [Broker("127.0.0.1", port=listener.getsockname()[1])]
+        config = DxlClientConfig(ca_file, certificate_file, key_file, brokers)
+        broker = StubBroker(config, tls, listener)
+        thread = threading.Thread(target=broker.serve, daemon=True)
+        thread.start()
+        try:
+            yield broker
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            broker.reset()

@@ -1,0 +1,117 @@
+"""LocalFabric misbehaves on demand, as brokers and networks do by themselves."""
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from dxlclient.client import DxlClient
+from helpers.fabric_socket import PONG, connected_socket, ping
+from helpers.receiving import Receiver, publish_numbers
+from helpers.waiting import until
+
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import LocalFabric
+
+TOPIC = "/test/misbehaving"
+
+
+@pytest.fixture
+def fabric() -> Iterator[LocalFabric]:
+    with LocalFabric() as local_fabric:
+        yield local_fabric
+
+
+class TestDropConnections:
+    def test_a_client_sees_a_reset(self, fabric: LocalFabric) -> None:
+        with connected_socket(fabric) as tls:
+            fabric.drop_connections()
+            with pytest.raises(ConnectionResetError):
+                socket.socket.recv(tls, 1)  # below TLS, which shows a reset as an end
+
+    def test_clients_come_back_and_receive_again(self, fabric: LocalFabric) -> None:
+        with connected(fabric) as dxl_client:
+            receiver = Receiver()
+            CommonThreatEventClient(dxl_client).add_threat_event_callback(receiver, TOPIC)
+            for _ in range(3):
+                fabric.drop_connections()
+            until(lambda: received_again(dxl_client, receiver), "an event arrives again")
+
+    def test_without_a_client_nothing_happens(self, fabric: LocalFabric) -> None:
+        fabric.drop_connections()
+
+
+@contextlib.contextmanager
+def connected(fabric: LocalFabric) -> Iterator[DxlClient]:
+    config = fabric.client_config()
+    config.reconnect_delay = 0.1
+    with DxlClient(config) as dxl_client:
+        dxl_client.connect()
+        yield dxl_client
+
+
+def received_again(dxl_client: DxlClient, receiver: Receiver) -> bool:
+    with contextlib.suppress(Exception):  # not connected yet
+        publish_numbers(dxl_client, [1], TOPIC)
+    return bool(receiver.numbers)
+
+
+class TestFreeze:
+    def test_who_is_connected_gets_an_answer_only_after_the_thaw(self, fabric: LocalFabric) -> None:
+        with connected_socket(fabric) as tls:
+            fabric.freeze()
+            tls.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                ping(tls)
+            fabric.thaw()
+            tls.settimeout(10)
+            assert tls.recv(2) == PONG
+
+    def test_who_connects_is_accepted_and_hears_nothing(self, fabric: LocalFabric) -> None:
+        fabric.freeze()
+        with socket.create_connection(("127.0.0.1", fabric.port), timeout=10) as connection:
+            connection.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                ssl.create_default_context().wrap_socket(connection, server_hostname="127.0.0.1")
+        fabric.thaw()
+        with connected_socket(fabric) as tls:
+            assert ping(tls) == PONG
+
+    def test_freezing_and_thawing_twice_is_once(self, fabric: LocalFabric) -> None:
+        fabric.thaw()
+        fabric.freeze()
+        fabric.freeze()
+        fabric.thaw()
+        fabric.thaw()
+        with connected_socket(fabric) as tls:
+            assert ping(tls) == PONG
+
+    def test_leaving_a_frozen_fabric_ends(self) -> None:
+        with LocalFabric() as fabric, connected_socket(fabric) as tls:
+            fabric.freeze()
+            fabric.stop()
+            assert tls.recv(1) == b""
+            fabric.start()
+            fabric.freeze()
+
+    def test_a_program_can_end_with_a_frozen_fabric(self) -> None:
+        program = "from dxlthreateventclient.testing import LocalFabric as F\nf = F()\nf.start()\nf.freeze()"
+        subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
+
+
+class TestMisuse:
+    @pytest.mark.parametrize("call", [LocalFabric.drop_connections, LocalFabric.freeze])
+    def test_a_stopped_fabric_says_so(self, call: Callable[[LocalFabric], None]) -> None:
+        with pytest.raises(RuntimeError, match="not running: call start"):
+            call(LocalFabric())
+
+    def test_a_stopped_fabric_is_not_frozen(self) -> None:
+        LocalFabric().thaw()
+
+    def test_a_frozen_fabric_cannot_drop(self, fabric: LocalFabric) -> None:
+        fabric.freeze()
+        with pytest.raises(RuntimeError, match=r"frozen.*thaw"):
+            fabric.drop_connections()
