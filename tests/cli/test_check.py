@@ -197,7 +197,7 @@ def test_certificates_that_are_not_valid_for_long(
         with Command("check", "-c", tmp_path / "dxlclient.config") as check:
             lines = check.output.wait_for(expected).splitlines()
     step = "client certificate: " if whose == "client" else f"broker 127.0.0.1:{port}: "
-    [line] = [line for line in lines if step in line]
+    [line] = [line for line in lines if line[9:].startswith(step)]
     assert line.startswith(result)
     assert expected in line
 
