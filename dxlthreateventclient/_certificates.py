@@ -13,6 +13,9 @@ from dxlthreateventclient.exceptions import ConfigurationError
 
 _LARGEST_FILE = 1_000_000  # bytes
 
+STRONG = "with an RSA key of 2,048 bits or more and SHA-256"
+"""How to have a certificate issued."""
+
 UTF_16 = rb"\xff\xfe|\xfe\xff|.\0"
 """How a text in UTF-16 begins."""
 
@@ -53,13 +56,14 @@ _WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL")
 
 
 def regular_file(file: Path) -> bytes:
+    """Return what is in a file, or raise a ConfigurationError with the bare reason."""
     try:
         status = file.stat()
         # Not even opened, since a FIFO would block.
         if not stat.S_ISREG(status.st_mode):
             raise ConfigurationError("a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
         if status.st_size > _LARGEST_FILE:
-            raise ConfigurationError(f"too large, {status.st_size} bytes")
+            raise ConfigurationError(f"{status.st_size} bytes are too many")
         return file.read_bytes()
     except OSError as error:
         raise ConfigurationError(error.strerror) from error
@@ -72,10 +76,7 @@ def _pem(setting: str, file: str, wanted: str) -> list[str]:
     labels = _BEGIN.findall(text)
     blocks = [block[0] for block in _BLOCK.finditer(text) if block[1].endswith(wanted)]
     if not labels:
-        raise problem(
-            f"must be PEM with a line -----BEGIN {wanted}-----, "
-            + ("is empty" if not text.strip() else "has none")
-        )
+        raise problem(f"is not in PEM format: it has no line -----BEGIN {wanted}-----")
     if "OPENSSH PRIVATE KEY" in labels or not any(label.endswith(wanted) for label in labels):
         what = next(what for ending, what in _LABELS if labels[0].endswith(ending))
         raise problem(f"must hold a {wanted}, holds {what}")
@@ -89,12 +90,17 @@ def _text(problem: "_Problem", file: str) -> str:
     try:
         content = regular_file(Path(file))
     except ConfigurationError as error:
-        hint = ""
         if re.search(r"^~|\$|%\w+%", file):
-            hint = "; neither ~ nor variables are replaced: write the whole path"
-        elif not Path(file).is_absolute():
-            hint = f"; it is looked for in {Path.cwd()}, and beside the configuration"
-        raise problem(f"cannot be read: {error}{hint}") from error
+            raise problem(
+                "cannot be read: neither ~ nor variables are replaced, write the whole path"
+            ) from error
+        if not Path(file).exists() and not Path(file).is_absolute():
+            raise problem(
+                f"cannot be read: no such file in {Path.cwd()}, nor beside the configuration"
+            ) from error
+        raise problem(f"cannot be read: {error}") from error
+    if not content.strip():
+        raise problem("is empty: get the file again")
     for beginning, what in _BEGINNINGS:
         if re.match(beginning, content, re.DOTALL):
             raise problem(what)
@@ -124,7 +130,9 @@ def _certificates(setting: str, file: str) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cadata=block)
         except (ssl.SSLError, TypeError) as error:
-            raise problem(f"is damaged: certificate {number} of {len(blocks)} cannot be decoded") from error
+            raise problem(
+                f"is damaged: certificate {number} of {len(blocks)} cannot be decoded, get it again"
+            ) from error
     return context
 
 
@@ -167,7 +175,7 @@ def check_certificate(config: DxlClientConfig) -> str:
         if error.reason in _WEAK:
             raise _Problem("CertFile", file)(
                 f"has a weak key or signature, which this OpenSSL refuses ({error.reason}): have it issued"
-                " anew, with an RSA key of 2,048 bits or more and SHA-256"
+                f" anew, {STRONG}"
             ) from error
     return f"{file} is a certificate"
 

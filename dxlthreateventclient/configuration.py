@@ -18,8 +18,13 @@ __all__ = ["ConfigurationError", "Step", "file_steps", "load_configuration", "st
 
 _KEEP_ALIVE = 60  # seconds
 
-# Any setting whose value is still a placeholder such as <path-to-key>.
-_PLACEHOLDER = re.compile(r"^[ \t]*([^#;=\s][^=\n]*?)[ \t]*=[^#\n]*<[^<>\n]+>", re.MULTILINE)
+_SECTIONS = ("General", "Certs", "Brokers", "BrokersWebSockets", "Proxy")
+_FILES = ("BrokerCertChain", "CertFile", "PrivateKey")
+
+# A part of a value that is still to be filled in, such as <path-to-key>.
+_PLACEHOLDER = re.compile(r"<[^<>]+>")
+# A host name, or an IP address, with or without brackets.
+_HOST = re.compile(r"(?!\d+$)[\w.-]+|\[?[\dA-Fa-f:.%]*:[\w:.%]*\]?")
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,10 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
     try:
         config = _read(path, broker)
     except ConfigurationError as error:
-        yield Step("configuration", error=error)
+        yield Step("configuration", error=ConfigurationError(f"{path}: {error}"))
         return
-    section = _section_in_use(config)
-    yield Step(
-        "configuration", f"{path} is complete, with {len(config.brokers)} in [{section}]", config=config
-    )
+    detail = f"{path} is complete; brokers in [{_section(config)}]: {len(config.brokers)}"
+    yield Step("configuration", detail, config=config)
     for step in file_steps(config):
         wrong = step.error and ConfigurationError(f"{path}: {step.error}")
         yield Step(step.name, step.detail, wrong, config)
@@ -98,22 +101,20 @@ def file_steps(config: DxlClientConfig) -> Iterator[Step]:
 
 
 def _read(path: Path, broker: str | None) -> DxlClientConfig:
-    text = _text(path)
-    if unfilled := _PLACEHOLDER.findall(text):
-        raise ConfigurationError(f"{path} is not filled in: give a value to {', '.join(unfilled)}")
     try:
+        text = _text(path)
         settings = _parse(path)
-        _check_sections(settings)
-        _check_certs(path, settings)
+        _check_filled(path, settings, _values(settings))
+        _check_general(settings)
         _check_brokers(text, settings)
         config = DxlClientConfig.create_dxl_config_from_file(str(path))
         _check_use(settings, config)
         if broker is not None:
             _choose(settings, config, broker)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}{error}") from error
+    except ConfigurationError:
+        raise
     except Exception as error:  # dxlclient raises what it likes, down to bare Exception
-        raise ConfigurationError(f"{path}: {error}") from error
+        raise ConfigurationError(f"dxlclient cannot read it: {error}") from error
     config.keep_alive_interval = _KEEP_ALIVE
     return config
 
@@ -122,19 +123,18 @@ def _text(path: Path) -> str:
     try:
         content = regular_file(path)
     except ConfigurationError as error:
-        raise ConfigurationError(
-            f"cannot read the configuration {path}: {error}; 'python -m dxlclient provisionconfig' makes one"
-        ) from error
+        remedy = "'python -m dxlclient provisionconfig' makes one"
+        raise ConfigurationError(f"the configuration cannot be read: {error}; {remedy}") from error
     if re.match(UTF_16, content):
-        raise ConfigurationError(f"{path} is saved as UTF-16: save it as UTF-8")
+        raise ConfigurationError("the file is saved as UTF-16: save it as UTF-8")
     if b"\0" in content:
-        raise ConfigurationError(f"{path} is a binary file, not a configuration")
+        raise ConfigurationError("it is a binary file, not a configuration")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(
-            f"{path}, line {line}: not UTF-8, it seems to be Latin-1 or Windows-1252: save it as UTF-8"
+            f"line {line} is not UTF-8 and seems to be Latin-1 or Windows-1252: save the file as UTF-8"
         ) from error
 
 
@@ -148,52 +148,67 @@ def _parse(path: Path) -> ConfigObj:
         elif isinstance(error, NestingError):
             problem = "has brackets that do not match"
         else:
-            problem = "must be 'setting = value', with quotes in pairs"
+            problem = "must be a section or 'setting = value', with quotes in pairs"
         # Not the value, which may be a password.
         setting = error.line.partition("=")[0].strip()
-        raise ConfigurationError(f", line {error.line_number}: {setting!r} {problem}") from error
+        raise ConfigurationError(f"line {error.line_number}: {setting!r} {problem}") from error
 
 
-def _check_sections(settings: ConfigObj) -> None:
-    """Check that sections are sections, and that each value can be read."""
-    for name in ("General", "Certs", "Brokers", "BrokersWebSockets", "Proxy"):
-        if name in settings.scalars:
-            raise ConfigurationError(f": {name} must be a section: write [{name}]")
-    for name in settings.sections:
+def _values(settings: ConfigObj) -> dict[str, str]:
+    """Return all settings but those of the proxy, after checking that each value is read as it was meant."""
+    values = {}
+    for name in (name for name in _SECTIONS if name in settings):
+        if name not in settings.sections:
+            raise ConfigurationError(f"{name} must be a section: write [{name}]")
         section = settings[name]
         for inner in section.sections:
-            raise ConfigurationError(f": [[{inner}]] is a part of [{name}]: write [{inner}]")
-        for setting in section.scalars:
+            raise ConfigurationError(f"the section [[{inner}]] is inside [{name}]: write [{inner}]")
+        for setting in section:
             try:
-                section[setting]
+                value = section[setting]
             except InterpolationError as error:
                 raise ConfigurationError(
-                    f": {setting} has a %(name)s, which stands for another setting and cannot be quoted:"
-                    " rename the file or directory"
+                    f"{setting} has a %(name)s, which stands for another setting and cannot be quoted: rename"
+                    " the file or directory"
                 ) from error
+            if isinstance(value, list) and "Brokers" not in name:
+                shown = f"{len(value)} values" if name == "Proxy" else value  # one may be a password
+                raise ConfigurationError(
+                    f"{setting} is read as {shown}, because a comma separates values: put it in quotes"
+                )
+            if name != "Proxy":
+                values[setting] = str(value)
+    return values
 
 
-def _check_certs(path: Path, settings: ConfigObj) -> None:
-    """Check that the three files are named, each by one string."""
+def _check_filled(path: Path, settings: ConfigObj, values: dict[str, str]) -> None:
+    """Check that the three files are named, and that nothing is still a placeholder."""
     certs = settings.get("Certs", {})
-    missing = []
-    for setting in ("BrokerCertChain", "CertFile", "PrivateKey"):
-        value = certs.get(setting)
-        if not value:
-            missing.append(setting)
-        elif isinstance(value, list):
+    unfilled = [setting for setting in _FILES if not certs.get(setting)]
+    unfilled += [setting for setting, value in values.items() if _PLACEHOLDER.search(value)]
+    if unfilled:
+        names = ("Certs", *_FILES)
+        lower = [name.lower() for name in names]
+        alike = [name for name in (*settings, *certs) if name not in names and name.lower() in lower]
+        hint = f" (not {', '.join(alike)})" if alike else ""
+        where = "" if certs else " in a section [Certs]"
+        raise ConfigurationError(f"give a value to {', '.join(unfilled)}{where}{hint}")
+    for setting in _FILES:
+        comment, value = certs.inline_comments[setting], values[setting]
+        # dxlclient looks in the current directory, too.
+        if comment and not (Path(value).exists() or (path.parent / value).exists()):
             raise ConfigurationError(
-                f": {setting} is read as {len(value)} values, {value}, since it has a comma: put it in quotes"
+                f"{setting} is read as {value!r}, because # begins a comment ({comment}): put it in quotes"
             )
-        elif (comment := certs.inline_comments[setting]) and not (path.parent / value).exists():
-            raise ConfigurationError(
-                f": {setting} is read as {value!r}, since # begins a comment ({comment}): put it in quotes"
-            )
-    if missing:
-        lower = {name.lower() for name in ("Certs", *missing)}
-        alike = [name for name in (*settings, *certs) if name.lower() in lower - {"certs"} or name == "certs"]
-        hint = f"; upper and lower case matter: {', '.join(alike)}" if alike else ""
-        raise ConfigurationError(f" is not filled in: give a value to {', '.join(missing)} in [Certs]{hint}")
+
+
+def _check_general(settings: ConfigObj) -> None:
+    general = settings.get("General", {})
+    try:
+        if value := general.get("UseWebSockets"):
+            general.as_bool("UseWebSockets")
+    except ValueError as error:
+        raise ConfigurationError(f"UseWebSockets must be true or false, got {value!r}") from error
 
 
 def _check_brokers(text: str, settings: ConfigObj) -> None:
@@ -203,11 +218,12 @@ def _check_brokers(text: str, settings: ConfigObj) -> None:
             fields = [] if isinstance(value, list) else [field.strip() for field in value.split(";")]
             if fields and not _is_port(fields[0]):
                 del fields[0]  # the id
-            if len(fields) < 2 or not _is_port(fields[0]) or not fields[1] or fields[1].isdecimal():
+            hosts = [host for host in fields[1:3] if host]
+            if not (hosts and _is_port(fields[0]) and all(map(_HOST.fullmatch, hosts))):
                 shown = ", ".join(value) if isinstance(value, list) else value
                 raise ConfigurationError(
-                    f", line {_line(text, section, key)}: {shown!r} must be id;port;host name;IP address,"
-                    " without commas, an id that is not a number, and a port from 1 to 65535"
+                    f"line {_line(text, section, key)}: the broker {shown!r} must be id;port;host name;IP"
+                    " address, without commas, with an id that is not a number and a port from 1 to 65535"
                 )
 
 
@@ -225,44 +241,44 @@ def _line(text: str, section: str, key: str) -> int:
     return 0
 
 
-def _section_in_use(config: DxlClientConfig) -> str:
+def _section(config: DxlClientConfig) -> str:
     return "BrokersWebSockets" if config.use_websockets else "Brokers"
 
 
 def _check_use(settings: ConfigObj, config: DxlClientConfig) -> None:
-    """Check that there is a broker, in the section that is used, and that the proxy can be used."""
-    section = _section_in_use(config)
+    """Check that there is a broker in the section that is used, and that the proxy can be used."""
+    section = _section(config)
     if not config.brokers:
         other = "Brokers" if config.use_websockets else "BrokersWebSockets"
-        why = ""
-        if settings.get(other):
+        if count := len(settings.get(other, {})):
             value = settings["General"]["UseWebSockets"]
-            why = f", which is used since UseWebSockets = {value}, while [{other}] has {len(settings[other])}"
-        raise ConfigurationError(
-            f" names no broker in [{section}]{why}: add one to the section, or change it"
-        )
-    if config.use_websockets and (config.proxy_addr, config.proxy_port) != (None, None):
-        if not (isinstance(config.proxy_addr, str) and config.proxy_addr and _is_port(config.proxy_port)):
             raise ConfigurationError(
-                ": [Proxy] must have an Address and a Port from 1 to 65535,"
-                f" got {config.proxy_addr!r} and {config.proxy_port!r}"
+                f"UseWebSockets = {value} selects the section [{section}], which names no broker, while"
+                f" [{other}] names {count}: change UseWebSockets, or add a broker"
             )
-        try:
-            socket.gethostbyname(config.proxy_addr)  # as DxlClient does when it is made
-        except OSError as error:
-            raise ConfigurationError(
-                f": the name of the proxy {config.proxy_addr} cannot be resolved: {error.strerror}"
-            ) from error
+        raise ConfigurationError(f"no broker is named: add one to the section [{section}]")
+    address, port = config.proxy_addr, config.proxy_port
+    if not config.use_websockets or (address is None and port is None):
+        return
+    if not address or not _is_port(port):
+        raise ConfigurationError(
+            f"[Proxy] must have an Address and a Port from 1 to 65535, got {address!r} and {port!r}"
+        )
+    try:
+        socket.gethostbyname(address)  # as DxlClient does when it is made
+    except OSError as error:
+        raise ConfigurationError(
+            f"the proxy's name {address} cannot be resolved: {error.strerror}"
+        ) from error
 
 
 def _choose(settings: ConfigObj, config: DxlClientConfig, broker: str) -> None:
     """Leave only one broker."""
-    section = _section_in_use(config)
-    named = list(zip(settings[section], config.brokers, strict=True))
-    chosen = [candidate for key, candidate in named if broker in (key, candidate.unique_id)]
+    section = _section(config)
+    brokers = dict(zip(settings[section], config.brokers, strict=True))
+    chosen = [candidate for key, candidate in brokers.items() if broker in (key, candidate.unique_id)]
     if not chosen:
-        ids = ", ".join(key for key, _ in named)
-        raise ConfigurationError(f": [{section}] has no broker {broker!r}, only {ids}")
+        raise ConfigurationError(f"[{section}] has no broker {broker!r}; it has {', '.join(brokers)}")
     if config.use_websockets:
         config.websocket_brokers = chosen
     else:

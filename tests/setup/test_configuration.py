@@ -1,88 +1,121 @@
-from collections.abc import Callable
+"""A configuration that can be used, and every way in which one cannot."""
+
+import re
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from helpers.broken_files import KINDS, Broken, put, write_good
+from helpers.certificates import fabric_ca, issue
 
-from dxlthreateventclient.configuration import ConfigurationError, load_configuration
-from dxlthreateventclient.testing import LocalFabric
+from dxlthreateventclient import ConfigurationError, load_configuration
+from dxlthreateventclient.configuration import steps
 
 TEMPLATE = Path(__file__).parents[2] / "sample" / "dxlclient.config"
 
 
 @pytest.fixture
-def config_file(fabric: LocalFabric, tmp_path: Path) -> Path:
-    """A copy of a complete configuration, to be broken."""
-    for file in fabric.directory.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return tmp_path / "dxlclient.config"
+def config_file(tmp_path: Path) -> Path:
+    return write_good(tmp_path)
 
 
-def test_a_complete_configuration_is_loaded(config_file: Path, fabric: LocalFabric) -> None:
-    config = load_configuration(config_file)
-    assert [broker.port for broker in config.brokers] == [fabric.port]
+def shown(error: ConfigurationError, config_file: Path) -> str:
+    """What the table of broken configurations has for an error."""
+    message = str(error).removeprefix(f"{config_file}: ")
+    message = message.replace(str(config_file.parent), "{dir}").replace(str(Path.cwd()), "{cwd}")
+    return re.sub(r"\d{4}-\d\d-\d\d( \d\d:\d\d UTC)?", "<date>", message)
 
 
-def test_the_template_of_the_samples_names_the_settings_to_fill_in() -> None:
-    with pytest.raises(ConfigurationError) as raised:
-        load_configuration(TEMPLATE)
-    for expected in (str(TEMPLATE), "BrokerCertChain", "CertFile", "PrivateKey", "broker"):
-        assert expected in str(raised.value)
+class TestABrokenConfiguration:
+    @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+    def test_is_refused_with_what_to_do(self, config_file: Path, kind: Broken) -> None:
+        kind.spoil(config_file)
+        with pytest.raises(ConfigurationError) as raised:
+            load_configuration(config_file)
+        assert str(raised.value).startswith(f"{config_file}: ")
+        assert shown(raised.value, config_file) == kind.message
+        assert str(next(step.error for step in steps(config_file) if step.error)) == str(raised.value)
+
+    def test_of_the_samples_says_what_to_fill_in(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"BrokerCertChain, CertFile, PrivateKey, .*broker"):
+            load_configuration(TEMPLATE)
 
 
-def replace(old: str, new: str) -> Callable[[Path], object]:
-    def change(config_file: Path) -> None:
-        text = config_file.read_text()
-        assert old in text
-        config_file.write_text(text.replace(old, new))
+class TestACompleteConfiguration:
+    def test_is_loaded_with_a_keep_alive_of_a_minute(self, config_file: Path) -> None:
+        config = load_configuration(config_file)
+        assert [broker.port for broker in config.brokers] == [8883]
+        assert config.keep_alive_interval == 60
 
-    return change
+    def test_has_details_for_each_step(self, config_file: Path) -> None:
+        directory = config_file.parent
+        found = [
+            (step.name, re.sub(r"\d{4}-\d\d-\d\d", "<date>", step.detail)) for step in steps(config_file)
+        ]
+        assert found == [
+            ("configuration", f"{config_file} is complete; brokers in [Brokers]: 1"),
+            (
+                "CA certificates",
+                f"{directory}/ca.crt: 1 of 1 certificates are valid ones of a CA, until <date>",
+            ),
+            ("client certificate", f"{directory}/client.crt is a certificate"),
+            ("private key", f"{directory}/client.key belongs to the certificate"),
+        ]
 
+    @pytest.mark.parametrize("variable", ["elsewhere.config", None])
+    def test_is_found_without_being_named(
+        self, config_file: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+    ) -> None:
+        monkeypatch.chdir(config_file.parent)
+        monkeypatch.delenv("DXLCLIENT_CONFIG", raising=False)
+        if variable:
+            config_file.rename(config_file.with_name(variable))
+            monkeypatch.setenv("DXLCLIENT_CONFIG", variable)
+        assert load_configuration().cert_file == "client.crt"
 
-def write(name: str, content: str) -> Callable[[Path], object]:
-    return lambda config_file: config_file.with_name(name).write_text(content)
-
-
-def use_the_key_of_another_fabric(config_file: Path) -> None:
-    with LocalFabric() as other:
-        (other.directory / "client.key").replace(config_file.with_name("client.key"))
-
-
-def put_a_password_on_the_key(config_file: Path) -> None:
-    file = config_file.with_name("client.key")
-    key = serialization.load_pem_private_key(file.read_bytes(), None)
-    encryption = serialization.BestAvailableEncryption(b"secret")
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            pytest.param("dxlclient.config", "\ufeff", id="byte order mark"),
+            pytest.param("client.crt", "\ufeff", id="byte order mark in PEM"),
+            pytest.param("client.crt", "Subject: client\n", id="text before PEM"),
+        ],
     )
-
-
-@pytest.mark.parametrize(
-    ("spoil", "expected"),
-    [
-        pytest.param(Path.unlink, "cannot read the configuration", id="no file"),
-        pytest.param(replace("CertFile = client.crt\n", ""), "CertFile", id="a missing setting"),
-        pytest.param(replace("CertFile = client.crt", "CertFile ="), "CertFile", id="an empty setting"),
-        pytest.param(replace("[Certs]", "[Certs"), "no valid configuration", id="a broken section"),
-        pytest.param(replace("local;", "local;x"), "no valid configuration", id="a port that is no number"),
-        pytest.param(replace("local = ", "# local = "), "names no broker", id="no broker"),
-        pytest.param(
-            replace("client.crt", "missing.crt"), "CertFile cannot be read", id="a missing certificate"
-        ),
-        pytest.param(replace("ca-bundle.crt", "missing.crt"), "BrokerCertChain cannot", id="a missing CA"),
-        pytest.param(write("client.crt", "junk"), "no certificate and its key", id="a junk certificate"),
-        pytest.param(write("ca-bundle.crt", "junk"), "holds no CA certificates", id="a junk CA"),
-        pytest.param(use_the_key_of_another_fabric, "no certificate and its key", id="another key"),
-        pytest.param(put_a_password_on_the_key, "without a password", id="a key with a password"),
-        pytest.param(lambda file: file.write_bytes(b"\xff\0\xfe"), "no valid configuration", id="no text"),
-    ],
-)
-def test_an_incomplete_configuration_raises_one_line_that_names_the_file(
-    config_file: Path, spoil: Callable[[Path], object], expected: str
-) -> None:
-    spoil(config_file)
-    with pytest.raises(ConfigurationError) as raised:
+    def test_may_begin_with_what_tools_write(self, config_file: Path, name: str, content: str) -> None:
+        file = config_file.with_name(name)
+        put(name, content + file.read_text())(config_file)
         load_configuration(config_file)
-    assert str(config_file) in str(raised.value)
-    assert expected in str(raised.value)
-    assert "\n" not in str(raised.value)
+
+    def test_may_have_other_certificates_beside_valid_ones(self, config_file: Path) -> None:
+        old = issue("old", is_ca=True, begins=-9, ends=-2)
+        put("ca.crt", fabric_ca().pem + old.pem + issue("end", fabric_ca()).pem)(config_file)
+        assert "1 of 3 certificates are valid ones of a CA" in list(steps(config_file))[1].detail
+
+    def test_warns_of_a_key_that_others_can_read(self, config_file: Path) -> None:
+        config_file.with_name("client.key").chmod(0o644)
+        assert list(steps(config_file))[-1].detail.endswith(
+            "others can read it: 'chmod 600' keeps it private"
+        )
+
+    def test_of_a_broken_certificate_still_has_its_key_checked(self, config_file: Path) -> None:
+        put("client.crt", "")(config_file)
+        put("client.key", "")(config_file)
+        assert [step.name for step in steps(config_file) if step.error] == [
+            "client certificate",
+            "private key",
+        ]
+
+
+class TestTheBroker:
+    TWO = "one = {1111};8883;one.example.com\ntwo = {2222};8884;two.example.com;192.0.2.2\n"
+
+    @pytest.mark.parametrize("section", ["Brokers", "BrokersWebSockets"])
+    @pytest.mark.parametrize("broker", ["two", "{2222}"])
+    def test_of_an_id_is_the_only_one_left(self, config_file: Path, broker: str, section: str) -> None:
+        text = config_file.read_text().replace("one = one;8883;127.0.0.1\n", "")
+        config_file.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{self.TWO}"))
+        config = load_configuration(config_file, broker=broker)
+        assert [broker.host_name for broker in config.brokers] == ["two.example.com"]
+
+    def test_of_an_unknown_id_is_refused(self, config_file: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"\[Brokers\] has no broker 'three'; it has one"):
+            load_configuration(config_file, broker="three")
