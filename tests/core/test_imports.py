@@ -17,8 +17,8 @@ ALLOWED = {
     for name, _, imports in (
         line.partition(":")
         for line in """\
-__init__: _startup _version async_stream callbacks client configuration connection exceptions redundancy status \
-stream
+__init__: _startup _version async_stream callbacks client configuration connection exceptions redundancy \
+status stream
 __main__: _cli
 _certificates: exceptions
 _dxlclient:
