@@ -57,7 +57,6 @@ def connection_reported(client: DxlClient) -> Iterator[None]:
                 tell("The connection to the broker is lost. Connecting again; DXL keeps no events meanwhile.")
             elif is_connected and not was_connected:
                 tell("Connected again.")
-                log.shown.clear()
             was_connected = is_connected
 
     threading.Thread(target=watch, daemon=True).start()

@@ -5,13 +5,15 @@ import os
 import re
 import sys
 import threading
+import time
 import traceback
 from typing import IO
 
 from dxlthreateventclient.formats import one_line
 
-# Different lines of dxlclient that are remembered. Nobody can fill the memory with them.
+# How many lines of dxlclient are remembered, so that they cannot fill the memory, and for how many seconds.
 _REMEMBERED = 1000
+_FORGET_AFTER = 600.0
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -83,29 +85,34 @@ def show_progress(text: str) -> None:
 class _Log(logging.Handler):
     """Writes each record in one line.
 
-    dxlclient logs several lines for each try to connect. Each different line is shown once while it uses a
-    connection; ``--verbose`` shows all.
+    dxlclient logs the same lines for each try to connect. A line is shown if it was not logged in the last ten
+    minutes; ``--verbose`` shows all.
     """
 
     is_verbose = False
-    is_in_use = False  # before and after, everything that dxlclient complains of has been reported
-    shown: set[str] = set()  # noqa: RUF012 - there is one log
+    is_in_use = False
+    """Whether a client is in use. Before and after, all that dxlclient complains of has been reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         package = record.name.partition(".")[0]
         line = f"{package}: {record.getMessage()}"
         if record.exc_info and record.exc_info[1]:
             line += f": {_describe(record.exc_info[1])}"
-        if package == "dxlthreateventclient" or self.is_verbose or self._is_new(line):
+        if package == "dxlthreateventclient" or self.is_verbose or (self.is_in_use and self._is_new(line)):
             tell(line)
 
     def _is_new(self, line: str) -> bool:
-        # Two tries differ in their numbers: the seconds until the next one.
-        line = re.sub(r"[\d.]+", "", line)
-        if not self.is_in_use or line in self.shown or len(self.shown) > _REMEMBERED:
-            return False
-        self.shown.add(line)
-        return True
+        line = re.sub(r"[\d.]+", "", line)  # the seconds until the next try
+        now = time.monotonic()
+        is_new = now - self._logged.get(line, -_FORGET_AFTER) >= _FORGET_AFTER
+        if len(self._logged) == _REMEMBERED:
+            self._logged.clear()
+        self._logged[line] = now
+        return is_new
 
 
 log = _Log()

@@ -66,20 +66,24 @@ def test_each_fault_is_reported_in_one_line(program: str, expected: str) -> None
     assert reported(program) == expected
 
 
-def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose() -> None:
+@pytest.mark.parametrize(
+    ("first", "hidden"),
+    [("", {1, 3}), ("terminal._FORGET_AFTER = 0", {3}), ("log.is_in_use = False", {0, 1, 2, 3})],
+    ids=["repeated", "repeated after a while", "before it is used"],
+)
+def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden: set[int]) -> None:
     """Each try to connect logs the same lines, with another delay."""
     program = (
+        f"from dxlthreateventclient._cli import terminal; {first}\n"
         "logger = logging.getLogger('dxlclient.client')\n"
         "for delay in (1, 2.5): logger.error('Retrying in %s seconds', delay)\n"
         "logger.error('Another fault')\nlogger.debug('Details')\n"
     )
-    assert reported(program) == "dxlclient: Retrying in 1 seconds\ndxlclient: Another fault\n"
-    assert reported(program, verbose=True).splitlines() == [
-        "dxlclient: Retrying in 1 seconds",
-        "dxlclient: Retrying in 2.5 seconds",
-        "dxlclient: Another fault",
-        "dxlclient: Details",
-    ]
+    lines = ["Retrying in 1 seconds", "Retrying in 2.5 seconds", "Another fault", "Details"]
+    every = [f"dxlclient: {line}" for line in lines]
+    shown = [line for number, line in enumerate(every) if number not in hidden]
+    assert reported(program).splitlines() == shown
+    assert reported(program, verbose=True).splitlines() == every
 
 
 @pytest.mark.parametrize("in_use", [True, False])
