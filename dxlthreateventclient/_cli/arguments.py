@@ -90,5 +90,5 @@ def topic(text: str) -> str:
 
 def topic_filter(text: str) -> str:
     """Return a topic to listen on, or let argparse report what is wrong."""
-    topic(text.removesuffix("/#") or "/")
+    topic(re.sub("(^|/)#$", "/", text))
     return text

@@ -14,8 +14,8 @@ from dxlthreateventclient.payload import decode_threat_event
 # A DXL broker takes messages of 1 MiB, with an envelope of some hundred bytes around the payload.
 _LARGEST = 2**20 - 2**10
 _TOO_DEEP = "it is nested too deeply"
-_SPACE = re.compile(r"\s*")
-_SPACE_OR_COMMA = re.compile(r"[\s,]*")
+_BETWEEN = re.compile(r"[\s,]*")
+_decoder = json.JSONDecoder()
 
 
 def read_documents(file: str) -> list[dict[str, Any]]:
@@ -57,21 +57,12 @@ def _read(name: str, file: str) -> str:
 
 def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
     """Yield the JSON values in a text, or the items of its array, with the lines in which they begin."""
-    values = list(_sequence(name, text, 0, len(text), _SPACE))
-    if len(values) == 1 and isinstance(values[0][1], list):
-        yield from _sequence(name, text, text.index("[") + 1, text.rindex("]"), _SPACE_OR_COMMA)
-    else:
-        yield from values
-
-
-def _sequence(
-    name: str, text: str, start: int, end: int, separator: re.Pattern[str]
-) -> Iterator[tuple[int, Any]]:
-    decoder, line, counted = json.JSONDecoder(), 1, 0
-    while (start := separator.match(text, start, end).end()) < end:  # type: ignore[union-attr] # it always matches
-        line, counted = line + text.count("\n", counted, start), start
+    is_array = text.lstrip().startswith("[") and text.endswith("]")
+    position, end = (text.index("[") + 1, len(text) - 1) if is_array else (0, len(text))
+    while (position := _BETWEEN.match(text, position, end).end()) < end:  # type: ignore[union-attr] # it matches
+        line = text.count("\n", 0, position) + 1
         try:
-            value, start = decoder.raw_decode(text, start)
+            value, position = _decoder.raw_decode(text, position)
         except (RecursionError, ValueError) as error:
             reason = _TOO_DEEP if isinstance(error, RecursionError) else error
             raise _error(name, line, f"what begins here is not JSON: {reason}") from error

@@ -11,8 +11,7 @@ from typing import Any
 from dxlclient.message import Event
 
 from dxlthreateventclient import ThreatEventDecodeError, ThreatEventStream
-from dxlthreateventclient._cli.terminal import CommandError, painted
-from dxlthreateventclient.callbacks import log_error
+from dxlthreateventclient._cli.terminal import CommandError, painted, tell
 from dxlthreateventclient.formats import FORMATS, severity_of, text_columns
 
 OnReject = Callable[[ThreatEventDecodeError, Event], None]
@@ -20,29 +19,24 @@ OnReject = Callable[[ThreatEventDecodeError, Event], None]
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # bold red, red, yellow
 
 
-def formatter(name: str) -> Callable[[Mapping[str, Any], Event], str]:
-    """Return what makes text of an event and the DXL event that carried it, with colours on a terminal."""
-
-    def make_text(threat_event: Mapping[str, Any], event: Event) -> str:
-        if name == "text":
-            styles = "2", _SEVERITY_STYLES.get(severity_of(threat_event) or 0, ""), "36", "1", ""
-            return "".join(map(painted, text_columns(threat_event), styles))
-        now = datetime.now(timezone.utc)
-        topic, event_id = event.destination_topic, event.message_id
-        return FORMATS[name](threat_event, topic=topic, event_id=event_id, arrived=now)
-
-    return make_text
+def text_of(threat_event: Mapping[str, Any], event: Event, name: str) -> str:
+    """Return the text of an event, which the DXL event carried, in a format: with colours on a terminal."""
+    if name == "text":
+        styles = "2", _SEVERITY_STYLES.get(severity_of(threat_event) or 0, ""), "36", "1", ""
+        return "".join(map(painted, text_columns(threat_event), styles))
+    now = datetime.now(timezone.utc)
+    topic, event_id = event.destination_topic, event.message_id
+    return FORMATS[name](threat_event, topic=topic, event_id=event_id, arrived=now)
 
 
 def texts(stream: ThreatEventStream, options: argparse.Namespace, on_reject: OnReject) -> Iterator[str]:
     """Yield the text of each event of a stream that the user asked for."""
-    make_text = formatter(options.format)
     for threat_event, event in stream:
         # An event that does not say how severe it is is never left out.
         if options.severity and (severity_of(threat_event) or 0) > options.severity:
             continue
         try:
-            text = make_text(threat_event, event)
+            text = text_of(threat_event, event, options.format)
         except RecursionError:
             on_reject(ThreatEventDecodeError("payload is nested too deeply", event.payload), event)
         else:
@@ -50,15 +44,17 @@ def texts(stream: ThreatEventStream, options: argparse.Namespace, on_reject: OnR
 
 
 def rejects(file: Path | None) -> OnReject:
-    """Return what logs a payload that is not a threat event, and appends it to a file if there is one.
+    """Return what reports a payload that is not a threat event, and appends it to a file if there is one.
 
     :raise CommandError: if the file cannot be written
     """
-    if file is None:
-        return log_error
-    _append(file, "", status=2)
+    if file:
+        _append(file, "", status=2)
 
     def reject(error: ThreatEventDecodeError, event: Event) -> None:
+        tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
+        if not file:
+            return
         # A DXL message can carry any value instead of bytes: that is kept as Python writes it.
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
@@ -67,7 +63,6 @@ def rejects(file: Path | None) -> OnReject:
             "reason": error.reason,
             "base64": base64.b64encode(payload).decode(),
         }
-        log_error(error, event)
         _append(file, json.dumps(line) + "\n", status=1)
 
     return reject

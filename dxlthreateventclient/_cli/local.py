@@ -9,7 +9,7 @@ from pathlib import Path
 from dxlthreateventclient import CommonThreatEventClient, testing
 from dxlthreateventclient._cli import arguments
 from dxlthreateventclient._cli.broker import closing_client
-from dxlthreateventclient._cli.events import formatter
+from dxlthreateventclient._cli.events import text_of
 from dxlthreateventclient._cli.signals import pause
 from dxlthreateventclient._cli.terminal import CommandError, tell, write
 from dxlthreateventclient.testing.events import varied_threat_events
@@ -60,7 +60,6 @@ def run_fabric(options: argparse.Namespace) -> int:
 
 def run_demo(options: argparse.Namespace) -> int:
     """Show events arriving over a local fabric."""
-    make_text = formatter(options.format)
     with (
         _local_fabric() as fabric,
         closing_client(fabric.client_config()) as client,
@@ -78,7 +77,7 @@ def run_demo(options: argparse.Namespace) -> int:
                 pause(1)
             testing.publish_threat_event(epo, next(threat_events))
             threat_event, event = stream.get(timeout=30)
-            write(make_text(threat_event, event))
+            write(text_of(threat_event, event, options.format))
     return 0
 
 

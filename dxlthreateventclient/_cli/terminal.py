@@ -85,8 +85,8 @@ def show_progress(text: str) -> None:
 class _Log(logging.Handler):
     """Writes each record in one line.
 
-    dxlclient logs the same lines for each try to connect. A line is shown if it was not logged in the last ten
-    minutes; ``--verbose`` shows all.
+    dxlclient logs the same lines for each try to connect. A line is shown if it was not logged in the last
+    ten minutes; ``--verbose`` shows all.
     """
 
     is_verbose = False

@@ -16,6 +16,7 @@ from dxlthreateventclient._cli.terminal import CommandError
     [
         pytest.param(b'{"a": 1}', [{"a": 1}], id="an object"),
         pytest.param(b'\n{\n"a":\n1}\n\n', [{"a": 1}], id="an object over several lines"),
+        pytest.param(b'{"a": 1}, {"a": 2}', [{"a": 1}, {"a": 2}], id="an array without its brackets"),
         pytest.param(b'[{"a": 1}, {"a": [2, "]"]}]', [{"a": 1}, {"a": [2, "]"]}], id="an array"),
         pytest.param(b' [\n{"a": 1},\n {"a": "[,"}\n]\n', [{"a": 1}, {"a": "[,"}], id="an array over lines"),
         pytest.param(b'{"a": 1}\r\n\r\n{"a": 2}\r\n', [{"a": 1}, {"a": 2}], id="JSON lines"),

@@ -57,6 +57,11 @@ def test_wrong_usage_is_reported_with_2(
     assert expected in errors.splitlines()[-1]
 
 
+@pytest.mark.parametrize("topic", ["#", "/#", "/lab/#", "/lab/x"])
+def test_a_topic_may_be_a_filter(topic: str) -> None:
+    assert _cli.make_parser().parse_args(["listen", "--topic", topic]).topic == [topic]
+
+
 def test_each_subcommand_has_help_and_a_section_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     page = PAGE.read_text(encoding="utf-8")
     [subcommands] = [
