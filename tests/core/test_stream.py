@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 from dxlclient.client import DxlClient
+from dxlclient.exceptions import WaitTimeoutException
 from dxlclient.message import Event
 from helpers.clients import clients, queue_is_full
 from helpers.program import running, until_printed
@@ -311,6 +312,14 @@ class TestTheBuffer:
         with worker.stream(max_buffered=1) as events:
             events.close()
             assert taken(events) == list(range(5))
+
+    def test_makes_no_worker_wait_if_it_could_not_be_opened(self, worker: Worker) -> None:
+        """Events may arrive until dxlclient has given up waiting for the broker and the stream is removed."""
+        worker.dxl_client.add_event_callback.side_effect = WaitTimeoutException("no answer")
+        with pytest.raises(WaitTimeoutException), worker.stream(max_buffered=1):
+            pass
+        worker.number(*range(5))
+        worker.dxl_client.remove_event_callback.assert_called_once()
 
 
 class TestLeaving:
