@@ -1,7 +1,5 @@
 """Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
 
-import logging
-
 from dxlthreateventclient import _startup as _startup  # first: it handles Ctrl-C during the other imports
 from dxlthreateventclient._version import __version__
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
@@ -9,6 +7,7 @@ from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
 from dxlthreateventclient.connection import connect
 from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError, ThreatEventDecodeError
+from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
@@ -16,6 +15,8 @@ __all__ = [
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
     "ConfigurationError",
+    "FeedStatus",
+    "Gap",
     "ThreatEventDecodeError",
     "ThreatEventStream",
     "__version__",
@@ -23,8 +24,6 @@ __all__ = [
     "get_version",
     "load_configuration",
 ]
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def get_version() -> str:

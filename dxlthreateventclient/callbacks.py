@@ -1,8 +1,12 @@
-"""From a DXL event to the method, or the function, of a user, and what becomes of an event that fails."""
+"""From a DXL event to the method, or the function, of a user, and what happens to an event that fails."""
 
+import inspect
 import logging
+import traceback
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
@@ -10,10 +14,26 @@ from dxlclient.message import Event
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
+__all__ = ["CommonThreatEventCallback", "ErrorFunction", "Predicate", "ThreatEventFunction"]
+
 logger = logging.getLogger(__name__)
 
 ThreatEventFunction: TypeAlias = Callable[[dict[str, Any], Event], object]
+"""Called with a threat event as a dictionary, and the DXL event that carried it."""
+
 ErrorFunction: TypeAlias = Callable[[BaseException, Event], object]
+"""Called with what went wrong, and the DXL event."""
+
+Predicate: TypeAlias = Callable[[dict[str, Any]], object]
+"""Called with a threat event as a dictionary; returns whether it is wanted."""
+
+Outcome: TypeAlias = Literal["handled", "failed", "filtered"]
+
+ASYNCHRONOUS = (
+    "pass a function that hands the event to the event loop, with asyncio.run_coroutine_threadsafe(), or use"
+    " client.async_threat_events()"
+)
+"""What to do instead of passing an asynchronous callback."""
 
 
 class CommonThreatEventCallback(EventCallback):
@@ -29,84 +49,179 @@ class CommonThreatEventCallback(EventCallback):
     """
 
     def on_event(self, event: Event) -> None:
-        """Decode the event and hand it to :meth:`on_threat_event`. Called by dxlclient; not to be overridden.
+        """Decode the event and hand it to :meth:`on_threat_event`. Called by dxlclient; do not override it.
 
-        Whatever goes wrong is handed to :meth:`on_threat_event_error`. Nothing is raised.
+        Every error is handed to :meth:`on_threat_event_error`. Nothing is raised.
 
         :param event: the DXL event
         """
-        try:
-            self.on_threat_event(decode_threat_event(event.payload), event)
-        except BaseException as error:  # noqa: BLE001 - SystemExit would end dxlclient's only worker
-            hand_over(self.on_threat_event_error, error, event)
+        _deliverer_to(self)(event)
 
-    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        """Handle a threat event. To be overridden.
+    def on_threat_event(self, threat_event_dict: Any, original_event: Event) -> None:
+        """Handle a threat event. Override this method.
 
-        :param threat_event_dict: the decoded payload; see the page *The threat event* for its keys
-        :param original_event: the DXL event that carried it
+        :param threat_event_dict: the decoded payload, a ``dict[str, Any]``; see the page *The threat event*
+            for its keys. It is typed ``Any``, so that an override may annotate it as
+            :class:`~dxlthreateventclient.threat_event.ThreatEvent`, too.
+        :param original_event: the DXL event that carried it, as a copy of your own
         :raise NotImplementedError: unless overridden
         """
-        raise NotImplementedError(f"{type(self).__name__} has to override on_threat_event")
+        raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
         """Handle an event that could not be handled. Override it to keep or report such events.
 
         The default logs an error with the topic, the message id and the reason. What this method raises is
-        logged; the events that follow, and other callbacks, are not concerned.
+        logged; later events and other callbacks are unaffected.
 
-        :param error: a :class:`~dxlthreateventclient.payload.ThreatEventDecodeError` if the payload could
+        :param error: a :class:`~dxlthreateventclient.exceptions.ThreatEventDecodeError` if the payload could
             not be decoded, else what :meth:`on_threat_event` raised (``SystemExit`` included)
         :param original_event: the DXL event; its ``payload`` is what arrived
         """
         log_error(error, original_event)
 
 
-class FunctionCallback(CommonThreatEventCallback):
-    """Calls a function for each threat event, and is equal to it, so that dxlclient finds it to remove it."""
+def deliverer(
+    callback: Any, on_error: ErrorFunction | None = None, where: Predicate | None = None
+) -> Callable[[Event], Outcome]:
+    """Return what hands events to a callback. It returns what happened to the event, and raises nothing.
 
-    def __init__(self, function: ThreatEventFunction, on_error: ErrorFunction | None = None) -> None:
-        super().__init__()
-        self._function = function
-        self._on_error = on_error or log_error
+    :param callback: a callback object, a class of such, of which a new instance is made for each event, or a
+        function
+    :param on_error: what a function's errors are handed to; the default logs them
+    :param where: which events the callback wants; the default is all
+    """
+    if isinstance(callback, type):
+        return partial(_deliver_to_new, callback, where)
+    if not isinstance(callback, EventCallback):
+        return partial(_deliver, callback, log_error if on_error is None else on_error, where)
+    if getattr(type(callback), "on_event", None) is CommonThreatEventCallback.on_event:
+        return _deliverer_to(callback, where)
+    return partial(_deliver_undecoded, callback, where)
 
-    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        """Call the function."""
-        self._function(threat_event_dict, original_event)
 
-    def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Call ``on_error``."""
-        self._on_error(error, original_event)
+def _deliverer_to(callback: Any, where: Predicate | None = None) -> Callable[[Event], Outcome]:
+    # The methods are looked up for each event, where what that raises is caught.
+    return partial(
+        _deliver,
+        lambda threat_event, event: callback.on_threat_event(threat_event, event),  # noqa: PLW0108
+        lambda error, event: callback.on_threat_event_error(error, event),  # noqa: PLW0108
+        where,
+    )
 
-    def __eq__(self, other: object) -> bool:
-        return self._function == (other._function if isinstance(other, FunctionCallback) else other)
 
-    def __hash__(self) -> int:
-        return hash(self._function)
+def _deliver_to_new(callback: type[EventCallback], where: Predicate | None, event: Event) -> Outcome:
+    try:
+        instance = callback()
+    except BaseException as error:
+        hand_over(log_error, error, event)
+        return "failed"
+    return deliverer(instance, where=where)(event)
+
+
+def _deliver(
+    function: ThreatEventFunction, on_error: ErrorFunction, where: Predicate | None, event: Event
+) -> Outcome:
+    try:
+        threat_event = decode_threat_event(event.payload)
+        if where is not None and not _is_wanted(where, threat_event, event):
+            return "filtered"
+        result = function(threat_event, event)
+        if result is not None:
+            _refuse_coroutine(result)
+    except BaseException as error:  # SystemExit would end dxlclient's only worker
+        hand_over(on_error, error, event)
+        return "failed"
+    return "handled"
+
+
+def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: Event) -> Outcome:
+    if where is not None and not is_wanted(where, event):
+        return "filtered"
+    try:
+        result: object = callback.on_event(event)  # type: ignore[func-returns-value]
+        if result is not None:
+            _refuse_coroutine(result)
+    except BaseException as error:
+        hand_over(log_error, error, event)
+        return "failed"
+    return "handled"
+
+
+def is_wanted(where: Predicate, event: Event) -> bool:
+    """Return whether a predicate wants an event. One that cannot be decoded is wanted, as an error."""
+    try:
+        threat_event = decode_threat_event(event.payload)
+    except ThreatEventDecodeError:
+        return True
+    return _is_wanted(where, threat_event, event)
+
+
+def _is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> bool:
+    try:
+        return bool(where(threat_event))
+    except BaseException as error:
+        # In doubt no event is passed over.
+        _log_on_worker("Message %s on topic %s: 'where' raised, so the event is handed over", event, error)
+        return True
+
+
+def _refuse_coroutine(result: object) -> None:
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that it was never awaited
+    elif not inspect.isgenerator(result) and not inspect.isasyncgen(result):
+        return
+    raise TypeError(f"the callback returned a {type(result).__name__}, which nothing runs: {ASYNCHRONOUS}")
 
 
 def log_error(error: BaseException, original_event: Event) -> None:
     """Log an error with the message id and the topic of its event, and a traceback if there is one to see."""
-    place = (original_event.message_id, original_event.destination_topic)
     if isinstance(error, ThreatEventDecodeError):
-        logger.error("Message %s on topic %s was not handled: %s", *place, error)
+        _log("Message %s on topic %s was not handled: %s", original_event, shown(error))
     elif isinstance(error, Exception):
-        logger.error("Message %s on topic %s: the callback raised", *place, exc_info=error)
+        _log("Message %s on topic %s: the callback raised", original_event, exc_info=error)
     else:
-        logger.error(
-            "Message %s on topic %s: the callback raised %s, which ended nothing, since callbacks run on a"
-            " thread of dxlclient. To end the program, set a threading.Event that the main thread waits for",
-            *place,
+        _log(
+            "Message %s on topic %s: the callback raised %s, which ends nothing, because callbacks run on a"
+            " thread of dxlclient. To end the program, set a threading.Event for which the main thread waits",
+            original_event,
             type(error).__name__,
             exc_info=error,
         )
 
 
 def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) -> None:
-    """Call a hook with an error and its event. If the hook raises too, log both: nothing leaves here."""
+    """Call a hook with an error and its event. If the hook raises, too, log both. Raises nothing."""
     try:
-        hook(error, original_event)
+        result = hook(error, original_event)
+        if result is not None:
+            _refuse_coroutine(result)
+    except BaseException as hook_error:  # SystemExit would end dxlclient's only worker
+        if hook_error is not error:
+            # A hook may cut the chain with "raise ... from None".
+            hook_error.__suppress_context__ = False
+        _log_on_worker("Message %s on topic %s: the error hook raised, too", original_event, hook_error)
+
+
+def _log(message: str, event: Event, *details: str, exc_info: BaseException | None = None) -> None:
+    logger.error(
+        message, shown(event.message_id), shown(event.destination_topic), *details, exc_info=exc_info
+    )
+
+
+def _log_on_worker(message: str, event: Event, error: BaseException) -> None:
+    try:
+        _log(message, event, exc_info=error)
     except BaseException:
-        # SystemExit, too: it would end dxlclient's only worker.
-        logger.exception("The error hook of a callback raised, too; what it was called with:")
-        log_error(error, original_event)
+        # A logging handler that raises must not end dxlclient's only worker.
+        with suppress(BaseException):
+            traceback.print_exception(error)
+
+
+def shown(text: object) -> str:
+    """Return text in a form that can neither add a line to a log nor steer a terminal.
+
+    Message ids and topics come from the sender.
+    """
+    plain = str(text)
+    return plain if plain.isprintable() else repr(plain)[1:-1]

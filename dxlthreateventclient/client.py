@@ -1,7 +1,9 @@
-"""Which callback listens on which topic."""
+"""The client: adds and removes threat event callbacks, and opens streams."""
 
 import inspect
+import logging
 from collections.abc import Callable
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import TypeAlias
 
@@ -10,15 +12,24 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
-from dxlthreateventclient._subscriptions import DxlCallback, Subscriptions, check_topic
-from dxlthreateventclient.callbacks import ErrorFunction, FunctionCallback, ThreatEventFunction
+from dxlthreateventclient._subscriptions import Registration, Subscriptions, check_topic
+from dxlthreateventclient.callbacks import (
+    ASYNCHRONOUS,
+    ErrorFunction,
+    Predicate,
+    ThreatEventFunction,
+    deliverer,
+)
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
+from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
+
+logger = logging.getLogger(__name__)
 
 EPO_THREAT_EVENT_RESPONSE_TOPIC = "/mcafee/event/epo/threat/response"
 """The topic on which ePO's automatic response *Send DXL Threat Event* publishes."""
 
-ThreatEventCallback: TypeAlias = DxlCallback | ThreatEventFunction
+ThreatEventCallback: TypeAlias = EventCallback | type[EventCallback] | ThreatEventFunction
 
 
 class CommonThreatEventClient:
@@ -27,28 +38,33 @@ class CommonThreatEventClient:
     .. code-block:: python
 
         with DxlClient(config) as dxl_client:
-            dxl_client.connect()
+            connect(dxl_client)
             with CommonThreatEventClient(dxl_client) as client:
                 client.add_epo_threat_event_response_callback(MyCallback())
 
     Leaving the ``with`` block removes what was added through this client, and through no other client of the
-    same ``DxlClient``. All methods may be called from any thread, inside a callback too: there they take
+    same ``DxlClient``. All methods may be called from any thread, and inside a callback: there they take
     effect for the next event, and do not wait for the broker. To replace the last callback on a topic without
     a gap, add the new one before you remove the old one.
 
     :param dxl_client: the DXL client to receive with. It stays the caller's, who connects and destroys it;
         callbacks may be added before it connects.
-    :raise TypeError: if it is no DXL client
+    :param on_gap: called with a :class:`~dxlthreateventclient.status.Gap` when events may be missing, and
+        again with its end when it is over, on a thread of its own; what it raises is logged. The default logs
+        a warning each time.
+    :raise TypeError: if ``dxl_client`` is not a DXL client, or ``on_gap`` not a function
     """
 
-    def __init__(self, dxl_client: DxlClient) -> None:
+    def __init__(self, dxl_client: DxlClient, on_gap: Callable[[Gap], object] | None = None) -> None:
         if isinstance(dxl_client, type) or not hasattr(dxl_client, "add_event_callback"):
             raise TypeError(
-                f"{dxl_client!r} is no DXL client: pass an instance of dxlclient.client.DxlClient"
+                f"dxl_client must be an instance of dxlclient.client.DxlClient, got {dxl_client!r}"
             )
-        self._subscriptions = Subscriptions(dxl_client)
+        _check_function("on_gap", on_gap)
+        self._subscriptions = Subscriptions(dxl_client, on_gap)
 
     def __enter__(self) -> "CommonThreatEventClient":
+        self._subscriptions.is_closed = False
         return self
 
     def __exit__(
@@ -57,11 +73,40 @@ class CommonThreatEventClient:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        added = self._subscriptions.take_added()
-        for _, callback in added:
-            if isinstance(callback, ThreatEventStream):
-                callback.close()
-        self._subscriptions.remove(added)
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was added through this client, as leaving the ``with`` block does.
+
+        It may be called again. Python can skip the end of a ``with`` block if a signal handler raises at its
+        very start: a program with such handlers calls this once more.
+
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
+        """
+        for stream in self._streams():
+            stream.close()
+        self._subscriptions.close()
+
+    def status(self) -> FeedStatus:
+        """Return the present state of the feed. May be called from any thread at any time: it never waits."""
+        subscriptions, feed = self._subscriptions, self._subscriptions.shared.feed
+        listener, counts, streams = subscriptions.listener, subscriptions.counts, self._streams()
+        gap, last = listener.gap, subscriptions.last_event_at
+        now = datetime.now(timezone.utc)
+        return FeedStatus(
+            connected=feed.is_connected,
+            subscribed=tuple(sorted(feed.acknowledged.intersection(tuple(listener.topics)))),
+            gap=gap,
+            gaps=listener.gaps,
+            gap_seconds=listener.gap_seconds + (max(0.0, (now - gap.start).total_seconds()) if gap else 0.0),
+            received=counts["handled"] + counts["failed"] + counts["filtered"],
+            failed=counts["failed"],
+            filtered=counts["filtered"],
+            dropped=counts["dropped"],
+            buffered=sum(stream.buffered for stream in streams),
+            buffered_max=max((stream.buffered_max for stream in streams), default=0),
+            last_event_at=None if last is None else datetime.fromtimestamp(last, timezone.utc),
+        )
 
     def add_epo_threat_event_response_callback(
         self, threat_event_callback: ThreatEventCallback, *, on_error: ErrorFunction | None = None
@@ -88,37 +133,55 @@ class CommonThreatEventClient:
         topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC,
         *,
         on_error: ErrorFunction | None = None,
+        where: Predicate | None = None,
     ) -> None:
         """Add a callback for the threat events on a topic. Adding it twice is adding it once.
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
-            or such a class, of which dxlclient then makes a new instance for each event, or a function that
-            is called with the threat event as a dictionary and the DXL event
+                a
+            class of such, of which a new instance is made for each event, or a function that is called with
+            the threat event as a dictionary and the DXL event
         :param topic: the topic, or a filter that ends in ``/#``
-        :param on_error: for a function only: called with the error and the DXL event where the payload could
-            not be decoded or the function raised; the default logs an error
-        :raise TypeError: if it is no callback, or if it is asynchronous
+        :param on_error: for a function only: called with the error and the DXL event if the payload could not
+            be decoded or the function raised; the default logs an error
+        :param where: called with each threat event as a dictionary; if it returns a false value, the callback
+            does not get the event. If it raises, that is logged, and the callback gets the event.
+        :raise TypeError: if it is not a callback, or if it is asynchronous
         :raise ValueError: if no event could arrive under this topic
+        :raise RuntimeError: if the client is closed, or its ``DxlClient`` can deliver no event any more: it
+            was destroyed, or connected before this process was forked
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes;
             the callback is not added, then
         """
-        callback = _callback(threat_event_callback, on_error)
+        _check_callback(threat_event_callback)
+        if on_error is not None and _is_callback_object(threat_event_callback):
+            raise TypeError("on_error goes with a function: override on_threat_event_error of the callback")
+        _check_function("on_error", on_error)
+        _check_function("where", where)
         check_topic(topic)
-        self._subscriptions.add(topic, callback)
+        self._subscriptions.add(
+            Registration(
+                topic,
+                threat_event_callback,
+                deliverer(threat_event_callback, on_error, where),
+                _log_passed_over,
+            )
+        )
 
     def remove_threat_event_callback(
         self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
         """Remove a callback that :meth:`add_threat_event_callback` added. Others on the topic stay.
 
-        :param threat_event_callback: the callback that was added, through whichever client; one that is not
-            there is no error
+        :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
+            ignored
         :param topic: the topic it was added for
-        :raise TypeError: if it is no callback
+        :raise TypeError: if it is not a callback
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
-        self._subscriptions.remove([(topic, _callback(threat_event_callback))])
+        _check_callback(threat_event_callback)
+        self._subscriptions.remove(topic, threat_event_callback)
 
     def threat_events(
         self,
@@ -126,6 +189,7 @@ class CommonThreatEventClient:
         *,
         max_buffered: int = 10_000,
         on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
+        where: Predicate | None = None,
     ) -> ThreatEventStream:
         """Return the threat events on a topic as a stream, for a ``for`` loop on the caller's own thread.
 
@@ -142,49 +206,73 @@ class CommonThreatEventClient:
         :param max_buffered: how many events wait in memory until the loop takes them. When there are as many,
             dxlclient waits, and so in the end does the broker; only while this library waits for the
             broker's answer, there may be more.
-        :param on_error: called, on the thread of the loop, with the error and the DXL event where a payload
+        :param on_error: called, on the thread of the loop, with the error and the DXL event if a payload
             could not be decoded; what it raises comes out of the loop; the default logs an error
-        :raise TypeError: if ``on_error`` is no function, or is asynchronous
+        :param where: see :meth:`add_threat_event_callback`; it is called on dxlclient's worker thread
+        :raise TypeError: if ``on_error`` or ``where`` is not a function, or is asynchronous
         :raise ValueError: if no event could arrive under this topic, or nothing could be buffered
         """
         check_topic(topic)
-        _check_function(on_error)
-        return ThreatEventStream(self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error)
+        _check_function("on_error", on_error)
+        _check_function("where", where)
+        return ThreatEventStream(
+            self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error, where=where
+        )
 
     convert_aggregate_fields = staticmethod(other_data.convert_aggregate_fields)
     create_dict_from_aggregate_listOf = staticmethod(other_data.create_dict_from_aggregate_listOf)
     create_set_from_aggregate_setOf = staticmethod(other_data.create_set_from_aggregate_setOf)
 
+    def _streams(self) -> list[ThreatEventStream]:
+        callbacks = {id(added.callback): added.callback for added in self._subscriptions.registrations()}
+        return [callback for callback in callbacks.values() if isinstance(callback, ThreatEventStream)]
 
-def _callback(
-    threat_event_callback: ThreatEventCallback, on_error: ErrorFunction | None = None
-) -> DxlCallback:
-    """Return what dxlclient is given: an EventCallback as it is, a function in a FunctionCallback."""
-    if isinstance(threat_event_callback, EventCallback) or (
-        isinstance(threat_event_callback, type) and issubclass(threat_event_callback, EventCallback)
-    ):
-        if on_error is not None:
-            raise TypeError("on_error goes with a function: override on_threat_event_error of the callback")
-        for method in ("on_threat_event", "on_threat_event_error"):
-            _check_function(getattr(threat_event_callback, method, None))
-        return threat_event_callback
-    if isinstance(threat_event_callback, type) or not callable(threat_event_callback):
-        raise TypeError(
-            f"{threat_event_callback!r} is no callback: pass an instance of a subclass of"
-            " CommonThreatEventCallback, or a function"
+
+def _log_passed_over(registration: Registration, passed_over: int) -> int:
+    if passed_over:
+        logger.warning(
+            "Callback %r on %s removed: %d events handed over, %d passed over that had arrived, too",
+            registration.callback,
+            registration.topic,
+            registration.received,
+            passed_over,
         )
-    _check_function(threat_event_callback)
-    _check_function(on_error)
-    return FunctionCallback(threat_event_callback, on_error)
+    return passed_over
 
 
-def _check_function(function: Callable[..., object] | None) -> None:
-    if function is None:
+def _is_callback_object(callback: object) -> bool:
+    return isinstance(callback, EventCallback) or (
+        isinstance(callback, type) and issubclass(callback, EventCallback)
+    )
+
+
+def _check_callback(callback: object) -> None:
+    if _is_callback_object(callback):
+        for method in ("on_event", "on_threat_event", "on_threat_event_error"):
+            # Not of the object: a property of it might raise.
+            _check_function(
+                method, getattr(callback if isinstance(callback, type) else type(callback), method, None)
+            )
+    elif isinstance(callback, type) or not callable(callback):
+        raise TypeError(
+            "callback must be an instance of a subclass of CommonThreatEventCallback or a function,"
+            f" got {callback!r}"
+        )
+    else:
+        _check_function("callback", callback)
+
+
+def _check_function(name: str, function: object) -> None:
+    if function is None or isinstance(function, property):
         return
     if not callable(function):
-        raise TypeError(f"{function!r} is no function")
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        raise TypeError(
-            f"{function!r} is asynchronous, and nothing would await it: pass a function that hands the event"
-            " to the event loop, with asyncio.run_coroutine_threadsafe()"
-        )
+        raise TypeError(f"{name} must be a function, got {function!r}")
+    for candidate in (function, type(function).__call__):
+        if (
+            inspect.iscoroutinefunction(candidate)
+            or inspect.isgeneratorfunction(candidate)
+            or inspect.isasyncgenfunction(candidate)
+        ):
+            raise TypeError(
+                f"{name} must not be asynchronous or a generator, got {function!r}: {ASYNCHRONOUS}"
+            )

@@ -1,29 +1,21 @@
 """The same events in a for loop, on the caller's own thread."""
 
 import logging
-import queue
-import threading
-import time
+import math
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
-from dxlthreateventclient._subscriptions import Subscriptions
-from dxlthreateventclient.callbacks import log_error
+from dxlthreateventclient._buffer import LOOK_EVERY, Buffer
+from dxlthreateventclient._subscriptions import Registration, Subscriptions
+from dxlthreateventclient.callbacks import Predicate, deliverer, log_error
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
 logger = logging.getLogger(__name__)
-
-# On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this many seconds.
-_LONGEST_WAIT = 1.0
-
-# How often a worker that waits for room looks whether the broker is waited for, in seconds.
-_LONGEST_WAIT_FOR_ROOM = 0.1
 
 
 class ThreatEventStream(EventCallback):
@@ -32,6 +24,9 @@ class ThreatEventStream(EventCallback):
     It takes each event off dxlclient's worker at once and decodes it when the loop takes it, so a slow loop
     does not keep dxlclient from reconnecting. Several threads may take from one stream: each event goes to
     one of them.
+
+    An exception that a signal handler raises loses no event: it stays in the stream. Python 3.10 is an
+    exception for :meth:`get`: there an interrupted call can lose its event.
     """
 
     def __init__(
@@ -40,34 +35,25 @@ class ThreatEventStream(EventCallback):
         topic: str,
         *,
         max_buffered: int,
-        on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
+        on_error: Callable[[ThreatEventDecodeError, Event], object] | None,
+        where: Predicate | None,
     ) -> None:
         super().__init__()
         if not isinstance(max_buffered, int) or max_buffered < 1:
             raise ValueError(
-                f"max_buffered is {max_buffered!r}: it has to be a whole number of events, at least 1"
+                f"max_buffered must be a whole number of events, at least 1, got {max_buffered!r}"
             )
         self._subscriptions = subscriptions
-        self._topic = topic
-        self._max_buffered = max_buffered
-        self._on_error = on_error or log_error
-        # SimpleQueue.put() may interrupt itself, so a signal handler can call close() at any moment.
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
-        # One worker at a time fills the buffer, so that it never holds more than it may.
-        self._filling = threading.Lock()
-        self._is_waiting = False
-        self._is_warned = False
+        self._buffer = Buffer(max_buffered, subscriptions.is_waiting_for_broker)
+        self._registration = Registration(topic, self, deliverer(self, where=where), self._report)
+        self._on_error = log_error if on_error is None else on_error
         self._is_opened = False
-        self._closing = threading.Lock()
-        self._is_closed = False
-        self._passed_over = 0
 
     def __enter__(self) -> "ThreatEventStream":
         if self._is_opened:
             raise RuntimeError("a stream is opened once: call threat_events() for another one")
         try:
-            self._subscriptions.add(self._topic, self)
+            self._subscriptions.add(self._registration)
         except BaseException:
             # Nobody will take what arrived already.
             self.close()
@@ -81,21 +67,15 @@ class ThreatEventStream(EventCallback):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A worker that waits for room has to go first: removing waits for the broker, whose answer waits
-        # behind that worker.
+        # A worker that waits for room has to go first: the broker's answer waits behind it.
         self.close()
-        try:
-            self._subscriptions.remove([(self._topic, self)])
-        finally:
-            left = self._events.qsize() - 1 + self._passed_over
-            if left > 0:
-                logger.warning("A stream was left with %d events that had arrived and were not taken", left)
+        self._subscriptions.remove(self._registration.topic, self)
 
     def __iter__(self) -> "ThreatEventStream":
         return self
 
     def __next__(self) -> tuple[dict[str, Any], Event]:
-        taken = self._take(None)
+        taken = self._take(math.inf)
         if taken is None:
             raise StopIteration
         return taken
@@ -103,81 +83,76 @@ class ThreatEventStream(EventCallback):
     def get(self, timeout: float | None = None) -> tuple[dict[str, Any], Event]:
         """Return the next threat event, waiting for it if there is none yet.
 
-        :param timeout: how many seconds to wait at the most; ``None`` is as long as it takes
+        :param timeout: how many seconds to wait at most; ``None`` and infinity wait as long as it takes, 0
+            and less do not wait
         :return: the threat event as a dictionary, and the DXL event that carried it
         :raise TimeoutError: if none arrived in that time
         :raise EOFError: if the stream is closed and all that was buffered has been taken
+        :raise ValueError: if the time-out is not a number (NaN)
         """
-        taken = self._take(timeout)
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError(f"timeout must be a number of seconds, or None, got {timeout!r}")
+        taken = self._take(math.inf if timeout is None else timeout)
         if taken is None:
             raise EOFError("the stream is closed, and all its events have been taken")
         return taken
 
     def close(self) -> None:
         """End the loop after what is buffered. May be called from any thread and from a signal handler."""
-        # The one who gets this lock closes the stream; nobody ever waits for it.
-        if self._closing.acquire(blocking=False):
-            self._is_closed = True
-            self._events.put(None)
-            self._room.put(None)
+        self._buffer.close()
 
     def on_event(self, event: Event) -> None:
         """Buffer an event. Called by dxlclient."""
-        with self._filling:
-            self._wait_for_room()
-            if self._is_closed:
-                self._passed_over += 1
-            else:
-                self._events.put(event)
+        self._buffer.put(event)
 
-    def _wait_for_room(self) -> None:
-        buffered = self._events.qsize()
-        if buffered == 0:
-            self._is_warned = False
-        while buffered >= self._max_buffered and not self._is_closed:
-            if self._subscriptions.is_waiting_for_broker():
-                # Its answer waits behind this worker, and perhaps the thread that takes waits for it.
-                return
-            if not self._is_warned:
-                # Once until the loop has caught up, not for each event that finds no room.
-                self._is_warned = True
-                logger.warning(
-                    "The stream's buffer is full: %d events wait for the loop, and now dxlclient waits too",
-                    buffered,
-                )
-            # Asked again after it is set, for what is taken from now on is told.
-            self._is_waiting = True
-            if self._events.qsize() >= self._max_buffered and not self._is_closed:
-                with suppress(queue.Empty):
-                    self._room.get(timeout=_LONGEST_WAIT_FOR_ROOM)
-            self._is_waiting = False
-            buffered = self._events.qsize()
+    @property
+    def buffered(self) -> int:
+        """How many events wait in this stream."""
+        return len(self._buffer)
 
-    def _take(self, timeout: float | None) -> tuple[dict[str, Any], Event] | None:
+    @property
+    def buffered_max(self) -> int:
+        """The most events that have waited in this stream."""
+        return self._buffer.highest
+
+    def _take(self, seconds: float) -> tuple[dict[str, Any], Event] | None:
         """Return the next event that can be decoded, or None if there is none left in a closed stream."""
         if not self._is_opened:
             raise RuntimeError("the stream is not open: use it in a with statement")
-        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            event = self._next(deadline)
-            if event is None:
-                # For the other threads that take from this stream.
-                self._events.put(None)
+            # Asked first: what came before the stream was closed is still taken.
+            is_closed = self._buffer.is_closed
+            hand = self._buffer.hand()
+            if hand:
+                try:
+                    taken = decode_threat_event(hand[0].payload), hand[0]
+                except ThreatEventDecodeError as error:
+                    try:
+                        self._on_error(error, hand[0])
+                    finally:
+                        del hand[0]
+                    continue
+                # Nothing is called from here on, so no exception of a signal handler can come in between.
+                del hand[0]
+                return taken
+            if is_closed:
                 return None
-            try:
-                return decode_threat_event(event.payload), event
-            except ThreatEventDecodeError as error:
-                self._on_error(error, event)
+            if seconds <= 0:
+                raise TimeoutError("no threat event arrived in time")
+            # Looks are counted instead of asking a clock: a test may have stopped the clock.
+            if not self._buffer.wait(min(seconds, LOOK_EVERY)):
+                seconds -= LOOK_EVERY
 
-    def _next(self, deadline: float | None) -> Event | None:
-        while True:
-            wait = _LONGEST_WAIT if deadline is None else min(_LONGEST_WAIT, deadline - time.monotonic())
-            try:
-                event = self._events.get(timeout=max(0.0, wait))
-            except queue.Empty:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise TimeoutError("no threat event arrived in time") from None
-                continue
-            if self._is_waiting:
-                self._room.put(None)
-            return event
+    def _report(self, registration: Registration, passed_over: int) -> int:
+        """Log what was not handed over, and return how many events that were."""
+        unread = len(self._buffer)
+        passed_over += self._buffer.passed_over
+        if unread or passed_over:
+            logger.warning(
+                "Stream on %s closed: %d events handed over, %d unread, %d passed over that had arrived, too",
+                registration.topic,
+                max(0, registration.received - self._buffer.passed_over - unread),
+                unread,
+                passed_over,
+            )
+        return unread + passed_over

@@ -45,7 +45,7 @@ def client(mocked: Mock) -> CommonThreatEventClient:
 class TestArguments:
     @pytest.mark.parametrize("wrong", [None, "client", {}, DxlClient])
     def test_a_dxl_client_is_an_instance_of_one(self, wrong: Any) -> None:
-        with pytest.raises(TypeError, match=rf"{re.escape(repr(wrong))}(.|\n)*DxlClient|DxlClient.*None"):
+        with pytest.raises(TypeError, match=f"DxlClient, got {re.escape(repr(wrong))}"):
             CommonThreatEventClient(wrong)
 
     @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class TestWithoutAConnection:
         assert removed.numbers == []
 
     def test_every_method_works(self, fabric: LocalFabric, topic: str) -> None:
-        """Before connecting, after disconnecting, and after destroying."""
+        """Before connecting and after disconnecting."""
 
         def use() -> None:
             with CommonThreatEventClient(own) as client:
@@ -64,8 +64,18 @@ class TestWithoutAConnection:
         use()
         own.disconnect()
         use()
+
+    def test_nothing_can_be_added_once_it_is_destroyed(self, fabric: LocalFabric, topic: str) -> None:
+        """It would never receive anything."""
+        own = DxlClient(fabric.client_config())
         own.destroy()
-        use()
+        with CommonThreatEventClient(own) as client:
+            for add in (
+                lambda: client.add_threat_event_callback(Receiver(), topic),
+                lambda: client.threat_events(topic).__enter__(),
+            ):
+                with pytest.raises(RuntimeError, match="the DxlClient was destroyed"):
+                    add()
 
     def test_the_with_block_can_be_left(self, fabric: LocalFabric, topic: str) -> None:
         dxl_client = DxlClient(fabric.client_config())
@@ -73,7 +83,8 @@ class TestWithoutAConnection:
             client.add_threat_event_callback(Receiver(), topic)
             dxl_client.connect()
             dxl_client.destroy()
-        assert topic not in dxl_client.subscriptions
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            client.add_threat_event_callback(Receiver(), topic)
 
     def test_a_destroyed_dxl_client_is_freed(self, fabric: LocalFabric, topic: str) -> None:
         """Even if its callback knows it."""

@@ -20,16 +20,17 @@ ALLOWED = {
 __init__: _startup _version async_stream callbacks client configuration connection exceptions redundancy \
 status stream
 __main__: _cli
+_buffer:
 _certificates: exceptions
 _dxlclient:
 _feed: _dxlclient status
 _probe: _certificates configuration exceptions
 _startup:
-_subscriptions: _dxlclient _feed exceptions
+_subscriptions: _dxlclient _feed status
 _version:
-async_stream: _feed _subscriptions callbacks exceptions payload status stream
+async_stream: _buffer _subscriptions callbacks exceptions payload
 callbacks: exceptions payload
-client: _feed _subscriptions async_stream callbacks exceptions other_data status stream
+client: __init__ _subscriptions async_stream callbacks exceptions other_data status stream
 configuration: _certificates exceptions
 connection: _dxlclient _probe configuration exceptions
 constants:
@@ -39,7 +40,7 @@ other_data:
 payload: exceptions
 redundancy: client status stream
 status:
-stream: _feed _subscriptions callbacks exceptions payload status
+stream: _buffer _subscriptions callbacks exceptions payload
 testing.: client testing.
 threat_event:
 """.splitlines()

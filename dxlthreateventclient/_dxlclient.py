@@ -1,0 +1,394 @@
+"""All that this library knows of dxlclient's private parts, each with the reason why it is needed.
+
+dxlclient has no public way to see the other callbacks on a topic, a connection that was lost, or a
+subscription that was acknowledged. The parts are those of dxlclient 5.7.0.1. If a ``DxlClient`` lacks one, an
+error is logged that names it and says what no longer works; everything else goes on.
+"""
+
+import copy
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from importlib import metadata
+from queue import Queue
+from typing import Any, NamedTuple
+
+from dxlclient.client import DxlClient
+from dxlclient.message import Event
+
+logger = logging.getLogger(__name__)
+
+_KNOWN_VERSION = "5.7.0.1"
+_NUMBER = (int, float)
+# A network thread that has waited this many seconds for data has taken all that there was.
+_CAUGHT_UP = 0.02
+# The code with which a broker refuses a subscription.
+_REFUSED = 128
+
+# For each part: its attributes with their types, and what does not work without it.
+_PARTS: dict[str, tuple[dict[str, Any], str]] = {
+    # dxlclient unsubscribes from a topic with the first callback that leaves it, and while its own method for
+    # removing runs, it passes over the callbacks of all filters. So callbacks are looked up and removed here.
+    "_event_callbacks": (
+        {"callbacks_by_channel": dict, "lock": AbstractContextManager},
+        "callbacks that were added with DxlClient.add_event_callback() fall silent when ours leave the topic",
+    ),
+    # Its threads show whether anything can be delivered at all, and its queue whether the network thread
+    # waits.
+    "_thread_pool": (
+        {"_tasks": Queue, "_threads": list},
+        "a DxlClient that was destroyed, or that another process connected, is not recognized",
+    ),
+    # The MQTT client sees each loss of the connection and each acknowledgement; DxlClient.connected misses
+    # losses that are over quickly, and DxlClient.subscribe() sends nothing for a topic that it knows.
+    "_client": (
+        {
+            "_keepalive": _NUMBER,
+            "_last_msg_in": _NUMBER,
+            "_on_connect": Callable,
+            "_on_disconnect": Callable,
+            "_on_message": Callable,
+            "_on_subscribe": Callable,
+            "_on_unsubscribe": Callable,
+            "_ping_t": _NUMBER,
+            "subscribe": Callable,
+            "unsubscribe": Callable,
+        },
+        "gaps are not reported, and the status does not know the connection",
+    ),
+    # Ends dxlclient's wait of up to two minutes for an acknowledgement that cannot come any more.
+    "_on_packet_ack": ({}, "after some losses of the connection dxlclient waits for two minutes"),
+}
+
+
+class Parts:
+    """The private parts of one ``DxlClient``. A part that is not there is ``None``.
+
+    What is not a ``DxlClient``, such as a mock, may lack them all.
+    """
+
+    def __init__(self, dxl_client: DxlClient) -> None:
+        self._pid = os.getpid()
+        # A MagicMock(spec=DxlClient) passes isinstance().
+        self.is_real = issubclass(type(dxl_client), DxlClient)
+        missing: dict[str, str] = {}
+        self.registry = self._part(dxl_client, "_event_callbacks", missing)
+        self.pool = self._part(dxl_client, "_thread_pool", missing)
+        self.mqtt = self._part(dxl_client, "_client", missing)
+        acknowledge = getattr(dxl_client, "_on_packet_ack", None)
+        self.acknowledge: Callable[[int], object] = (
+            acknowledge if self.mqtt and acknowledge else lambda _: None
+        )
+        if self.mqtt and not acknowledge:
+            missing["_on_packet_ack"] = "_on_packet_ack"
+        connected = getattr(dxl_client, "_connected", False)
+        # Not the property DxlClient.connected, which waits while dxlclient subscribes.
+        self.was_connected = connected is True
+        if self.is_real and not self.why_dead():
+            for part, name in missing.items():
+                logger.error(
+                    "DxlClient.%s is not as in dxlclient %s (installed: %s): %s. Everything else works."
+                    " A newer version of dxlthreateventclient may know this version of dxlclient.",
+                    name,
+                    _KNOWN_VERSION,
+                    metadata.version("dxlclient"),
+                    _PARTS[part][1],
+                )
+
+    @staticmethod
+    def _part(dxl_client: DxlClient, name: str, missing: dict[str, str]) -> Any:
+        part = getattr(dxl_client, name, None)
+        for attribute, kind in _PARTS[name][0].items():
+            if not isinstance(getattr(part, attribute, None), kind):
+                missing[name] = f"{name}.{attribute}"
+                return None
+        return part
+
+    def callbacks(self, topic: str) -> list[Any]:
+        """Return all callbacks on a topic, those that were registered with the DxlClient itself, too."""
+        # dxlclient replaces the dictionary instead of changing it, so it can be read without a lock.
+        return [] if self.registry is None else list(self.registry.callbacks_by_channel.get(topic, []))
+
+    def remove_callbacks(self, topic: str, is_removed: Callable[[Any], bool]) -> None:
+        """Remove callbacks from a topic, and leave the subscription alone."""
+        with self.registry.lock:
+            by_topic = dict(self.registry.callbacks_by_channel)
+            left = [callback for callback in by_topic.pop(topic, []) if not is_removed(callback)]
+            if left:
+                by_topic[topic] = left
+            self.registry.callbacks_by_channel = by_topic
+
+    def why_dead(self) -> str | None:
+        """Return why no event can be delivered any more, or ``None`` if events can be."""
+        if self.pool is None or any(thread.is_alive() for thread in self.pool._threads):
+            return None
+        if os.getpid() != self._pid:
+            return "this process was forked: make and connect the DxlClient in the process that uses it"
+        if self.mqtt is None or self.mqtt._userdata is None:
+            return "the DxlClient was destroyed"
+        return "the threads of the DxlClient have ended: was it destroyed, or did a callback of its own exit?"
+
+    def queue_is_full(self) -> bool:
+        """Return whether the network thread would have to wait for room in dxlclient's queue."""
+        tasks = self.pool._tasks if self.pool else None
+        return tasks is not None and 0 < tasks.maxsize <= len(tasks.queue)
+
+    def hold_disconnect_back(self) -> Callable[[], object]:
+        """Let ``DxlClient.disconnect()`` and ``destroy()`` wait until the returned function is called.
+
+        dxlclient iterates over its set of subscriptions when it disconnects, and fails if the set changes
+        meanwhile. Before that it waits until all tasks in its queue are done, so this counts as one more
+        task.
+        """
+        if self.pool is None:
+            return lambda: None
+        tasks: Queue[Any] = self.pool._tasks
+        with tasks.all_tasks_done:
+            tasks.unfinished_tasks += 1
+        return tasks.task_done
+
+
+class _Request(NamedTuple):
+    """A SUBSCRIBE or UNSUBSCRIBE that the broker has not acknowledged yet."""
+
+    topic: str | None
+    """The topic of a SUBSCRIBE."""
+
+    is_ours: bool
+    sent_at: float
+
+
+class Hooks:
+    """Sees what the MQTT client in a ``DxlClient`` sees: connections, acknowledgements and messages.
+
+    The three functions are called on the network thread, which must not wait.
+
+    :param parts: the parts of the DxlClient
+    :param on_connect: called when a broker has accepted a connection
+    :param on_disconnect: called when a connection has ended, with whether the user wanted that
+    :param on_acknowledgement: called with a topic, and with whether the broker refused the subscription
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        on_connect: Callable[[], object],
+        on_disconnect: Callable[[bool], object],
+        on_acknowledgement: Callable[[str, bool], object],
+    ) -> None:
+        self._parts = parts
+        self._tell_connected = on_connect
+        self._tell_disconnected = on_disconnect
+        self._tell_acknowledged = on_acknowledgement
+        self._lock = threading.Lock()
+        self._requests: dict[int, _Request] = {}
+        # Acknowledgements that came before the numbers of their requests were known here, and how many
+        # requests are being sent; and requests of dxlclient's for which it does not wait any more.
+        self._early: dict[int, Callable[[], object]] = {}
+        self._sending = 0
+        self._released: set[int] = set()
+        # How many messages arrived, for each topic and filter that is watched.
+        self._arrived: dict[str, int] = {}
+        self._filters: tuple[str, ...] = ()
+        # Since when dxlclient's queue has been full, as long as the network thread has not caught up; and
+        # when that thread last handed a message over.
+        self._full_since: float | None = None
+        self._handed_over = 0.0
+        if parts.mqtt is not None:
+            self._set(parts.mqtt)
+
+    def _set(self, mqtt: Any) -> None:
+        # Not through the setters, which wait while a callback of the MQTT client runs.
+        mqtt._on_connect = partial(self._on_connect, mqtt._on_connect)
+        mqtt._on_disconnect = partial(self._on_disconnect, mqtt._on_disconnect)
+        mqtt._on_message = partial(self._on_message, mqtt._on_message)
+        mqtt._on_subscribe = partial(self._on_acknowledgement, mqtt._on_subscribe)
+        mqtt._on_unsubscribe = partial(self._on_acknowledgement, mqtt._on_unsubscribe)
+        self._mqtt_subscribe = mqtt.subscribe
+        mqtt_unsubscribe = mqtt.unsubscribe
+        mqtt.subscribe = lambda topic, qos=0: self._send(
+            lambda: self._mqtt_subscribe(topic, qos), topic if isinstance(topic, str) else None
+        )
+        mqtt.unsubscribe = lambda topic: self._send(lambda: mqtt_unsubscribe(topic), None)
+
+    def subscribe(self, topic: str) -> None:
+        """Send a SUBSCRIBE of our own: dxlclient sends none for a topic that it knows."""
+        if self._parts.mqtt is not None:
+            self._send(lambda: self._mqtt_subscribe(topic), topic, is_ours=True)
+
+    def last_sent(self, topic: str) -> float | None:
+        """Return when the last SUBSCRIBE was sent, of those that wait for their acknowledgement."""
+        with self._lock:
+            return max(
+                (sent.sent_at for sent in self._requests.values() if sent.topic == topic), default=None
+            )
+
+    def watch(self, topic: str) -> None:
+        """Begin to count what arrives on a topic, or under a filter."""
+        with self._lock:
+            self._arrived.setdefault(topic, 0)
+            self._filters = tuple(watched for watched in self._arrived if watched.endswith("#"))
+
+    def forget(self, topic: str) -> None:
+        """Count no more."""
+        with self._lock:
+            self._arrived.pop(topic, None)
+            self._filters = tuple(watched for watched in self._arrived if watched.endswith("#"))
+
+    def arrived(self, topic: str) -> int:
+        """Return how many messages arrived on a topic, or under a filter, since it is watched."""
+        return self._arrived.get(topic, 0)
+
+    def last_heard(self) -> float:
+        """Return the last moment at which the connection is known to have worked, as ``time.monotonic()``."""
+        now, mqtt = time.monotonic(), self._parts.mqtt
+        if self._full_since is not None and now - self._handed_over < _CAUGHT_UP:
+            # Since then the network thread has been waiting for room, and has not seen how the connection is.
+            return self._full_since
+        heard: float = mqtt._last_msg_in
+        if mqtt._ping_t > 0:
+            # Sending a ping sets _last_msg_in, too. It is sent one keep-alive after the last packet.
+            heard = min(heard, mqtt._ping_t - mqtt._keepalive)
+        return min(now, max(heard, self._handed_over))
+
+    def _send(
+        self, send: Callable[[], tuple[int, int | None]], topic: str | None, *, is_ours: bool = False
+    ) -> tuple[int, int | None]:
+        with self._lock:
+            self._sending += 1
+        number: int | None = None
+        try:
+            result, number = send()
+        finally:
+            with self._lock:
+                self._sending -= 1
+                if number is not None and result == 0:
+                    self._requests[number] = _Request(topic, is_ours, time.monotonic())
+                # Nobody else will ask for the others, which were sent before the hooks were set.
+                early = list(self._early) if self._sending == 0 else [number] if number in self._early else []
+                acknowledgements = [self._early.pop(other) for other in early]
+        for acknowledge in acknowledgements:
+            acknowledge()
+        return result, number
+
+    def _on_connect(
+        self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
+    ) -> None:
+        with self._lock:
+            self._requests.clear()
+            self._early.clear()
+            self._released.clear()
+        # A broker that refuses answers, too, and dxlclient takes that for a connection.
+        if code == 0:
+            self._tell_connected()
+        dxlclients(mqtt, user_data, flags, code)
+
+    def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
+        with self._lock:
+            unanswered = [number for number, request in self._requests.items() if not request.is_ours]
+            self._requests.clear()
+        # dxlclient would hold its lock of the subscriptions for two minutes, in which it subscribes to
+        # nothing.
+        for number in unanswered:
+            self._parts.acknowledge(number)
+        self._tell_disconnected(code == 0 and not _is_teardown())
+        dxlclients(mqtt, user_data, code)
+
+    def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
+        try:
+            self._note_message(mqtt, message.topic)
+        finally:
+            dxlclients(mqtt, user_data, message)
+            self._handed_over = time.monotonic()
+
+    def _note_message(self, mqtt: Any, topic: str) -> None:
+        with suppress(KeyError):
+            self._arrived[topic] += 1
+        for watched in self._filters:
+            if topic.startswith(watched[:-1]) or topic == watched[:-2]:
+                with suppress(KeyError):
+                    self._arrived[watched] += 1
+        # A message shows as well as the answer to a ping that the broker is there, and that answer may be
+        # behind thousands of messages: a slow consumer would lose its connection.
+        mqtt._ping_t = 0
+        now = time.monotonic()
+        if now - self._handed_over > _CAUGHT_UP:
+            self._full_since = None
+        if self._full_since is None and self._parts.queue_is_full():
+            self._full_since = now
+
+    def _on_acknowledgement(
+        self,
+        dxlclients: Callable[..., object],
+        mqtt: Any,
+        user_data: Any,
+        number: int,
+        granted: tuple[int, ...] = (),
+    ) -> None:
+        arguments = (mqtt, user_data, number, granted) if granted else (mqtt, user_data, number)
+        with self._lock:
+            request = self._requests.pop(number, None)
+            if request is None and self._sending:
+                self._early[number] = partial(self._on_acknowledgement, dxlclients, *arguments)
+                return
+            if number in self._released:
+                self._released.discard(number)
+                return
+        if request is not None and request.topic is not None:
+            is_refused = _REFUSED in granted
+            self._tell_acknowledged(request.topic, is_refused)
+            if request.is_ours and not is_refused:
+                self.release(request.topic)
+        if request is None or not request.is_ours:
+            # Ours never go to dxlclient: it would take the number for that of a later request of its own.
+            dxlclients(*arguments)
+
+    def release(self, topic: str) -> None:
+        """End dxlclient's wait for the acknowledgement of a topic: it holds its lock as long as it waits."""
+        with self._lock:
+            numbers = [number for number, request in self._requests.items() if request.topic == topic]
+            for number in numbers:
+                if not self._requests.pop(number).is_ours:
+                    self._released.add(number)
+            waited_for = [number for number in numbers if number in self._released]
+        for number in waited_for:
+            self._parts.acknowledge(number)
+
+
+def is_worker() -> bool:
+    """Return whether this thread runs callbacks for a DxlClient: it must never wait for the broker.
+
+    The answer comes through the network thread, which may be waiting for room in the queue that only this
+    thread empties.
+    """
+    return threading.current_thread().name.startswith("DxlMessagePool-")
+
+
+def _is_teardown() -> bool:
+    """Return whether this thread is the one with which dxlclient reacts to a lost connection.
+
+    It ends the connection that the MQTT client may have restored meanwhile, in the same way as a user who
+    calls ``disconnect()``: the thread's name, which Python makes of the function's, tells the two apart.
+    """
+    return threading.current_thread().name.endswith("(_on_disconnect_run)")
+
+
+def copy_event(event: Event) -> Event:
+    """Return a copy that shares nothing with the event that could be changed.
+
+    It is made for each callback, and takes a fifth of the time of ``copy.deepcopy()``.
+    """
+    own: Event = Event.__new__(type(event))
+    fields = vars(own)
+    fields.update(vars(event))
+    for name, value in fields.items():
+        if type(value) in (list, dict):
+            fields[name] = value.copy()
+    # A DXL message can carry any MessagePack value as its payload.
+    if not isinstance(event.payload, bytes):
+        own.payload = copy.deepcopy(event.payload)
+    return own

@@ -1,0 +1,250 @@
+"""A feed knows when it is deaf: every event that was published outside of the reported gaps has arrived."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from helpers.clients import Connect, clients
+from helpers.receiving import Receiver, publish_numbers
+from helpers.stub_broker import GRANTED, REFUSED, WITHHELD, StubBroker, stub_broker
+from helpers.waiting import until
+
+from dxlthreateventclient import CommonThreatEventClient, Gap
+from dxlthreateventclient.testing import LocalFabric
+
+EVENT = b'{"event": {"id": 1}}'
+
+
+class Gaps(list[Gap]):
+    """The gaps that were reported, as ``on_gap``."""
+
+    def __call__(self, gap: Gap) -> None:
+        self.append(gap)
+
+    @property
+    def ended(self) -> list[Gap]:
+        return [gap for gap in self if gap.end]
+
+    def until_ended(self, number: int) -> None:
+        until(lambda: len(self.ended) == number, f"{number} gaps are over")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StubBroker]:
+    with stub_broker(tmp_path_factory.mktemp("stub")) as stub:
+        yield stub
+
+
+@pytest.fixture
+def connect_to_stub(broker: StubBroker) -> Iterator[Connect]:
+    broker.answer = lambda _: GRANTED
+    with clients(broker.client_config) as connect:
+        yield connect
+
+
+class TestAGap:
+    def test_is_reported_when_it_begins_and_when_it_is_over(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        gaps, receiver = Gaps(), Receiver()
+        before = datetime.now(timezone.utc)
+        with CommonThreatEventClient(connect_to_stub(), gaps) as client:
+            client.add_threat_event_callback(receiver, topic)
+            assert client.status().gap is None
+            broker.reset()
+            gaps.until_ended(1)
+            begun, ended = gaps
+            assert (begun.start, begun.topics, begun.reason) == (ended.start, ended.topics, ended.reason)
+            assert (begun.end, begun.duration, begun.topics) == (None, None, (topic,))
+            assert ended.end is not None
+            assert before - timedelta(seconds=2) < ended.start <= ended.end <= datetime.now(timezone.utc)
+            assert ended.end.tzinfo == timezone.utc
+            assert broker.publish(topic, EVENT) == 1
+            receiver.until_received(1)
+            status = client.status()
+            assert (status.gaps, status.gap, status.subscribed) == (1, None, (topic,))
+            assert ended.duration is not None
+            assert status.gap_seconds == pytest.approx(ended.duration.total_seconds())
+
+    def test_is_a_warning_in_the_log_by_default(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with CommonThreatEventClient(connect_to_stub()) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            broker.reset()
+            until(lambda: "may be missing from" in caplog.text, "the end of the gap is logged")
+        records = [record for record in caplog.records if "may be missing" in record.getMessage()]
+        assert {record.levelno for record in records} == {logging.WARNING}
+        assert all(topic in record.getMessage() for record in records)
+
+    def test_is_not_missed_however_short_it_is(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        gaps = Gaps()
+        with CommonThreatEventClient(connect_to_stub(), gaps) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            for number in range(1, 9):
+                broker.reset()
+                gaps.until_ended(number)
+            assert client.status().gaps == 8
+
+    def test_lasts_until_the_subscription_is_acknowledged(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The broker is asked again and again; dxlclient would wait for two minutes and then stay deaf."""
+        gaps, receiver = Gaps(), Receiver()
+        withheld: list[datetime] = []
+
+        def withhold_three(subscribed: str) -> int | None:
+            if subscribed != topic or len(withheld) == 3:
+                return GRANTED
+            withheld.append(datetime.now(timezone.utc))
+            return WITHHELD
+
+        dxl_client = connect_to_stub()
+        with CommonThreatEventClient(dxl_client, gaps) as client:
+            client.add_threat_event_callback(receiver, topic)
+            broker.answer = withhold_three
+            broker.reset()
+            until(lambda: client.status().connected and bool(withheld), "it is connected again")
+            assert client.status().subscribed == ()
+            gaps.until_ended(1)
+            [gap] = gaps.ended
+            assert gap.end is not None
+            assert gap.end > withheld[-1]
+            assert broker.publish(topic, EVENT) == 1
+            receiver.until_received(1)
+            assert dxl_client.connected, "dxlclient does not wait any more, either"
+        assert f"not acknowledged the subscription to {topic}" in caplog.text
+
+    def test_ends_when_its_client_is_left(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        gaps = Gaps()
+        with CommonThreatEventClient(connect_to_stub(), gaps) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            broker.answer = lambda subscribed: WITHHELD if subscribed == topic else GRANTED
+            broker.reset()
+            until(lambda: broker.subscribes.count(topic) == 2, "it waits for the acknowledgement")
+        assert len(gaps.ended) == 1
+
+    @pytest.mark.parametrize("end", ["disconnect", "destroy"])
+    def test_is_not_what_the_user_wants(self, connect_to_stub: Connect, topic: str, end: str) -> None:
+        gaps = Gaps()
+        dxl_client = connect_to_stub()
+        client = CommonThreatEventClient(dxl_client, gaps)
+        client.add_threat_event_callback(Receiver(), topic)
+        getattr(dxl_client, end)()
+        assert not client.status().connected
+        if end == "disconnect":
+            dxl_client.connect()
+            until(lambda: client.status().subscribed == (topic,), "it listens again")
+            client.close()
+        assert (client.status().gaps, gaps) == (0, [])
+
+    # A thread of dxlclient that reconnects fails when the client is destroyed meanwhile.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_is_closed_by_destroying_the_dxl_client(self, fabric: LocalFabric, topic: str) -> None:
+        gaps = Gaps()
+        with LocalFabric() as own, clients(own.client_config) as connect:
+            dxl_client = connect(reconnect_delay=60)
+            client = CommonThreatEventClient(dxl_client, gaps)
+            client.add_threat_event_callback(Receiver(), topic)
+            own.stop()
+            until(lambda: len(gaps) == 1, "the gap begins")
+            dxl_client.destroy()
+            gaps.until_ended(1)
+
+    def test_covers_what_was_published_while_the_broker_was_silent(self, topic: str) -> None:
+        """A half-open connection is noticed late, but the gap starts when the broker was last heard."""
+        gaps, receiver = Gaps(), Receiver()
+        with LocalFabric() as own, clients(own.client_config) as connect:
+            dxl_client = connect(keep_alive_interval=1)
+            with CommonThreatEventClient(dxl_client, gaps) as client:
+                client.add_threat_event_callback(receiver, topic)
+                own.freeze()
+                frozen = datetime.now(timezone.utc)
+                until(lambda: len(gaps) == 1, "it is noticed")
+                own.thaw()
+                gaps.until_ended(1)
+                publish_numbers(dxl_client, [1], topic)
+                receiver.until_received(1)
+        assert gaps[0].start < frozen
+
+
+class TestOnGap:
+    def test_may_take_its_time_raise_and_call_the_client(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        go_on = threading.Event()
+        seen: list[Gap] = []
+
+        def on_gap(gap: Gap) -> None:
+            go_on.wait(30)
+            seen.append(gap)
+            client.add_threat_event_callback(receiver, f"{topic}/{len(seen)}")
+            raise ValueError("a bug")
+
+        receiver = Receiver()
+        with CommonThreatEventClient(connect_to_stub(), on_gap) as client:
+            client.add_threat_event_callback(receiver, topic)
+            broker.reset()
+            until(lambda: client.status().gaps == 1 and client.status().gap is None, "it listens again")
+            go_on.set()
+            until(lambda: len(seen) == 2 and caplog.text.count("ValueError: a bug") == 2, "both are reported")
+            until(lambda: len(client.status().subscribed) == 3, "what it added is subscribed")
+
+
+class TestASubscription:
+    def test_that_the_broker_refuses_is_an_error_in_the_log(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        broker.answer = lambda subscribed: REFUSED if subscribed == topic else GRANTED
+        with CommonThreatEventClient(connect_to_stub()) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            assert client.status().subscribed == ()
+        assert f"refuses the subscription to {topic}" in caplog.text
+
+    def test_whose_acknowledgement_is_lost_is_asked_for_again(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        answers = iter([WITHHELD])
+        broker.answer = lambda subscribed: next(answers, GRANTED) if subscribed == topic else GRANTED
+        started = time.monotonic()
+        with CommonThreatEventClient(connect_to_stub()) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            assert client.status().subscribed == (topic,)
+        assert time.monotonic() - started < 30, "dxlclient's own patience is two minutes"
+
+    def test_that_was_made_before_needs_an_acknowledgement_of_its_own(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """dxlclient sends nothing for a topic that it is subscribed to."""
+        dxl_client = connect_to_stub()
+        dxl_client.subscribe(topic)
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            assert client.status().subscribed == (topic,)
+        assert broker.subscribes.count(topic) == 2
+
+
+def test_a_slow_consumer_keeps_its_connection(tmp_path: Path, topic: str) -> None:
+    """The answer to a ping waits behind the events, and each event shows as well that the broker is there."""
+    gaps, receiver = Gaps(), Receiver()
+
+    def slow(*_: object) -> None:
+        time.sleep(0.02)
+
+    with stub_broker(tmp_path) as broker, clients(broker.client_config) as connect:
+        dxl_client = connect(keep_alive_interval=1, incoming_message_queue_size=5)
+        with CommonThreatEventClient(dxl_client, gaps) as client:
+            client.add_threat_event_callback(slow, topic)
+            client.add_threat_event_callback(receiver, topic)
+            for _ in range(200):
+                broker.publish(topic, EVENT)
+            until(lambda: len(receiver.handled) == 200, "all events are handled")
+    assert gaps == []
