@@ -1,4 +1,4 @@
-"""A DXL client that is closed in time, what it says about its connection, and messages to itself."""
+"""A DXL client that is closed in time, and messages to itself."""
 
 import queue
 import threading
@@ -13,7 +13,7 @@ from dxlclient.client_config import DxlClientConfig
 from dxlclient.exceptions import DxlException
 from dxlclient.message import Event
 
-from dxlthreateventclient._cli.terminal import CommandError, log, tell
+from dxlthreateventclient._cli.terminal import CommandError, log
 
 # In seconds, all of them.
 _CLOSE_WITHIN = 0.2
@@ -41,29 +41,6 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         closing = threading.Thread(target=client.destroy, daemon=True)
         closing.start()
         closing.join(_CLOSE_WITHIN)
-
-
-@contextmanager
-def connection_reported(client: DxlClient) -> Iterator[None]:
-    """Report on stderr when the connection is lost, and when it is back."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        was_connected = True
-        # A thread of its own: while dxlclient subscribes again, the question takes as long as that.
-        while not ended.wait(_CHECK_EVERY):
-            is_connected = client.connected
-            if was_connected and not is_connected and not ended.is_set():
-                tell("The connection to the broker is lost. Connecting again; DXL keeps no events meanwhile.")
-            elif is_connected and not was_connected:
-                tell("Connected again.")
-            was_connected = is_connected
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
 
 
 class Echo(EventCallback):

@@ -16,11 +16,12 @@ from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.exceptions import DxlException
 
-from dxlthreateventclient import BrokerConnectionError, ConfigurationError, connect
+from dxlthreateventclient import BrokerConnectionError, CommonThreatEventClient, ConfigurationError, connect
 from dxlthreateventclient._cli import arguments
 from dxlthreateventclient._cli.broker import Echo, closing_client
 from dxlthreateventclient._cli.signals import INTERRUPTED
 from dxlthreateventclient._cli.terminal import painted, write
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.configuration import Step, steps
 from dxlthreateventclient.connection import address, broker_certificate, try_broker
 from dxlthreateventclient.formats import one_line
@@ -30,7 +31,7 @@ _SOON = 30  # days
 _HINT = (
     "All is well here. If no threat events arrive, look on the side of ePO: its automatic response 'Send DXL"
     " Threat Event' must be enabled, with a filter that lets the events through; and the fabric must let this"
-    " client receive on the topic: a broker does not say so if it may not."
+    " client receive on the topic, for a broker acknowledges a subscription that it does not serve."
 )
 
 
@@ -65,7 +66,7 @@ def run_check(options: argparse.Namespace) -> int:
             for broker in config.brokers
         ]
         if can_connect and any(usable):
-            report.run("message", partial(_send_message, config), status=1)
+            _check_feed(report, config)
         else:
             report.add("skipped", "message", "no broker can be used")
     return report.end()
@@ -138,11 +139,22 @@ def _validity(pem: bytes, name: str, remedy: str, *, number: int | None = 1) -> 
     return certificates[0].subject.rfc4514_string(), f"{end:%Y-%m-%d}", (end - now).days
 
 
-def _send_message(config: DxlClientConfig) -> Finding:
+def _check_feed(report: "_Report", config: DxlClientConfig) -> None:
     with closing_client(config) as client:
-        echo = Echo(client)
-        connect(client, retries=0)
-        return Finding(f"sent on a topic of its own, and back after {1000 * echo.wait():.0f} ms")
+        feed, echo = CommonThreatEventClient(client), Echo(client)
+        feed.add_epo_threat_event_response_callback(lambda *_: None)
+
+        def send() -> Finding:
+            connect(client, retries=0)
+            return Finding(f"sent on a topic of its own, and back after {1000 * echo.wait():.0f} ms")
+
+        def subscribe() -> Finding:
+            if not feed.status().subscribed:
+                raise DxlException(f"the broker has not acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}")
+            return Finding(f"the broker has acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}")
+
+        if report.run("message", send, status=1):
+            report.run("subscription", subscribe, status=1)
 
 
 class _Report:

@@ -9,7 +9,7 @@ from dxlclient.client import DxlClient
 
 from dxlthreateventclient import CommonThreatEventClient, ThreatEventStream, connect, load_configuration
 from dxlthreateventclient._cli import arguments
-from dxlthreateventclient._cli.broker import closing_client, connection_reported
+from dxlthreateventclient._cli.broker import closing_client
 from dxlthreateventclient._cli.events import OnReject, rejects, texts
 from dxlthreateventclient._cli.signals import Ending
 from dxlthreateventclient._cli.terminal import tell, write
@@ -52,11 +52,10 @@ def run_listen(options: argparse.Namespace) -> int:
         connect(client, retries=options.retries)
         ending = Ending(stream.close)
         tell(f"Waiting for threat events on {', '.join(topics)}...")
-        with connection_reported(client):
-            for number, text in enumerate(texts(stream, options, on_reject), start=1):
-                write(text)
-                if number == options.count or ending.is_overdue():
-                    break
+        for number, text in enumerate(texts(stream, options, on_reject), start=1):
+            write(text)
+            if number == options.count or ending.is_overdue():
+                break
         ending.is_written = True
     return 0
 

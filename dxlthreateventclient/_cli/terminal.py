@@ -99,10 +99,11 @@ class _Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         package = record.name.partition(".")[0]
-        line = f"{package}: {record.getMessage()}"
+        is_ours = package == "dxlthreateventclient"
+        line = record.getMessage() if is_ours else f"{package}: {record.getMessage()}"
         if record.exc_info and record.exc_info[1]:
             line += f": {_describe(record.exc_info[1])}"
-        if package == "dxlthreateventclient" or self.is_verbose or (self.is_in_use and self._is_new(line)):
+        if is_ours or self.is_verbose or (self.is_in_use and self._is_new(line)):
             tell(line)
 
     def _is_new(self, line: str) -> bool:

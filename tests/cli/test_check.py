@@ -69,7 +69,9 @@ def test_all_is_well_and_no_threat_event_is_sent() -> None:
     assert completed.returncode == 0
     port = fabric.port
     names = ["configuration", "CA certificates", "client certificate", "private key"]
-    assert steps(completed) == dict.fromkeys([*names, f"broker 127.0.0.1:{port}", "message"], "ok")
+    assert steps(completed) == dict.fromkeys(
+        [*names, f"broker 127.0.0.1:{port}", "message", "subscription"], "ok"
+    )
     assert "CN=local-client" in completed.stdout
     assert completed.stdout.count("until 3000-01-01") == 3
     assert last_line(completed).startswith("All is well here.")
@@ -86,7 +88,7 @@ def test_json_is_one_object(fabric: LocalFabric, tmp_path: Path) -> None:
     assert [document["status"] for document in documents] == [good.returncode, bad.returncode] == [0, 1]
     assert documents[0]["cause"] is None
     assert documents[1]["cause"].startswith("broker 127.0.0.1:1: cannot reach")
-    assert [step["result"] for step in documents[0]["steps"]] == ["ok"] * 6
+    assert [step["result"] for step in documents[0]["steps"]] == ["ok"] * 7
     assert set(documents[0]["steps"][0]) == {"step", "result", "detail"}
 
 

@@ -47,7 +47,7 @@ def reported(program: str, *arguments: object, verbose: bool = False) -> str:
         ),
         pytest.param(
             "threading.Thread(target=lambda: 1 / 0).start()",
-            "dxlthreateventclient: a thread ended: ZeroDivisionError: division by zero\n",
+            "a thread ended: ZeroDivisionError: division by zero\n",
             id="an exception that ends a thread",
         ),
         pytest.param(
@@ -57,7 +57,7 @@ def reported(program: str, *arguments: object, verbose: bool = False) -> str:
         ),
         pytest.param(
             "for what in 'ab': logging.getLogger('dxlthreateventclient').warning('again')",
-            "dxlthreateventclient: again\n" * 2,
+            "again\n" * 2,
             id="what this package repeats",
         ),
     ],
