@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -102,7 +103,8 @@ def test_ctrl_c_says_how_many_were_sent(fabric: LocalFabric, topic: str, receive
     with Command("publish", "-c", fabric.config_file, *options) as publish:
         received(1)
         assert publish.end(signal.SIGINT) == 130
-        assert publish.errors.all().splitlines()[1:] == ["Interrupted after 1 event of 3"]
+        # It may come between sending and counting.
+        assert re.match(r"Sending 3 .*\nInterrupted after [01] events? of 3\n$", publish.errors.all())
 
 
 def test_a_broker_that_restarts_meanwhile_is_an_error(topic: str) -> None:
@@ -115,7 +117,7 @@ def test_a_broker_that_restarts_meanwhile_is_an_error(topic: str) -> None:
             fabric.start()
             assert publish.process.wait(TIMEOUT) == 1
             *_, last = publish.errors.all().splitlines()
-            assert "1 of 2 events had been sent, and the last 1 of these may be lost" in last
+            assert re.search(r"([01]) of 2 events had been sent, and the last \1 of these may be lost", last)
             assert "Traceback" not in publish.errors.all()
 
 
