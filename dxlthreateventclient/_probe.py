@@ -22,6 +22,7 @@ from dxlthreateventclient._certificates import why_untrusted, why_unusable
 from dxlthreateventclient.exceptions import BrokerConnectionError
 
 _CIPHER = "AES128-SHA256"  # all that dxlclient offers for TLS 1.2
+_OFFER = f"{_CIPHER} with an RSA key over TLS 1.2"
 _QUESTION = "is it the port of a DXL broker?"
 
 # Of MQTT: CONNECT with a client id of 38 characters, the first bytes of CONNACK, and DISCONNECT.
@@ -254,20 +255,22 @@ class Probe:
     def _why_no_tls(self, reason: str, context: ssl.SSLContext) -> str:
         """Say whose settings keep this machine and the broker from agreeing on TLS."""
         level, version = context.security_level, context.minimum_version
-        offer = f"dxlclient 5.7 offers TLS 1.3, and {_CIPHER} with RSA keys over TLS 1.2"
         if level > 2 or version > ssl.TLSVersion.TLSv1_2:
             return (
-                f"{self.name} does not take TLS 1.3 ({reason}), and the crypto policy of this machine forbids"
-                f" the rest (security level {level}, {version.name} or newer): {offer}; allow level 2 and TLS"
-                " 1.2 there, or TLS 1.3 on the broker"
+                f"{self.name} does not take TLS 1.3 ({reason}), and the crypto policy of this machine"
+                f" (security level {level}, {version.name} or newer) forbids what else dxlclient 5.7 offers,"
+                f" {_OFFER}: allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
             )
         other = self._context()
         other.set_ciphers("DEFAULT")
-        taken = "neither"
+        taken = ""
         with contextlib.suppress(OSError), self._tls(other) as tls:
             tls.do_handshake()
-            taken = (tls.cipher() or ("another cipher",))[0]
-        return f"{self.name} takes {taken} ({reason}): {offer}; allow one of these on the broker"
+            taken = f", and takes {(tls.cipher() or ('another cipher',))[0]}"
+        return (
+            f"{self.name} refuses what dxlclient 5.7 offers ({reason}){taken}: allow TLS 1.3 on the broker,"
+            f" or {_OFFER}"
+        )
 
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, TimeoutError):

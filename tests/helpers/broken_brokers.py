@@ -136,14 +136,11 @@ UPDATE = "'python -m dxlclient updateconfig' gets the present CA certificates"
 CHAIN = "BrokerCertChain ({dir}/ca.crt)"
 REFUSES = "{broker} refuses the client certificate {dir}/client.crt: "
 PROVISION = "; 'python -m dxlclient provisionconfig' gets one that the fabric trusts"
-OFFER = (
-    "dxlclient 5.7 offers TLS 1.3, and AES128-SHA256 with RSA keys over TLS 1.2; allow one of these on the"
-    " broker"
-)
+OFFER = "allow TLS 1.3 on the broker, or AES128-SHA256 with an RSA key over TLS 1.2"
 POLICY = (
-    "{broker} does not take TLS 1.3 (protocol version), and the crypto policy of this machine forbids the"
-    " rest (security level 2, TLSv1_3 or newer): dxlclient 5.7 offers TLS 1.3, and AES128-SHA256 with RSA"
-    " keys over TLS 1.2; allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
+    "{broker} does not take TLS 1.3 (protocol version), and the crypto policy of this machine (security level"
+    " 2, TLSv1_3 or newer) forbids what else dxlclient 5.7 offers, AES128-SHA256 with an RSA key over TLS 1.2:"
+    " allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
 )
 WEAK = "have it issued anew, with an RSA key of 2,048 bits or more and SHA-256"
 
@@ -253,15 +250,17 @@ KINDS: dict[str, Broken] = {
     # Its TLS.
     "TLS 1.1 only": Broken(
         tls(version=ssl.TLSVersion.TLSv1_1, ciphers="ALL:@SECLEVEL=0"),
-        f"{{broker}} takes neither (protocol version): {OFFER}",
+        f"{{broker}} refuses what dxlclient 5.7 offers (protocol version): {OFFER}",
     ),
     "forward secrecy only": Broken(
         tls(ciphers="ECDHE-RSA-AES256-GCM-SHA384"),
-        f"{{broker}} takes ECDHE-RSA-AES256-GCM-SHA384 (handshake failure): {OFFER}",
+        "{broker} refuses what dxlclient 5.7 offers (handshake failure), and takes"
+        f" ECDHE-RSA-AES256-GCM-SHA384: {OFFER}",
     ),
     "an elliptic curve key": Broken(
         tls(_ec_broker, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256"),
-        f"{{broker}} takes ECDHE-ECDSA-AES128-GCM-SHA256 (handshake failure): {OFFER}",
+        "{broker} refuses what dxlclient 5.7 offers (handshake failure), and takes"
+        f" ECDHE-ECDSA-AES128-GCM-SHA256: {OFFER}",
     ),
     # Its certificate.
     "another CA": Broken(
@@ -272,7 +271,7 @@ KINDS: dict[str, Broken] = {
     "a self-signed certificate": Broken(tls(lambda: issue("broker")), _untrusted("self-signed certificate")),
     "an end certificate as its CA": Broken(
         tls(),
-        f"{CHAIN} holds no CA certificate, and not the certificate of {{broker}}: {UPDATE}",
+        f"{CHAIN} holds no CA certificate, nor the certificate of {{broker}}: {UPDATE}",
         change=put("ca.crt", lambda: client().pem),
     ),
     "an expired certificate": Broken(
