@@ -139,8 +139,8 @@ PROVISION = "; 'python -m dxlclient provisionconfig' gets one that the fabric tr
 OFFER = "allow TLS 1.3 on the broker, or AES128-SHA256 with an RSA key over TLS 1.2"
 POLICY = (
     "{broker} does not take TLS 1.3 (protocol version), and the crypto policy of this machine (security level"
-    " 2, TLSv1_3 or newer) forbids what else dxlclient 5.7 offers, AES128-SHA256 with an RSA key over TLS 1.2:"
-    " allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
+    " 2, TLSv1_3 or newer) forbids what else dxlclient 5.7 offers, AES128-SHA256 with an RSA key over TLS"
+    " 1.2: allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
 )
 WEAK = "have it issued anew, with an RSA key of 2,048 bits or more and SHA-256"
 
