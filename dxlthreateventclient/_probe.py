@@ -38,6 +38,8 @@ _ANSWERS = {
 }
 _UNAVAILABLE = 3
 
+_LONGEST_ANSWER = 10_000  # bytes, of HTTP
+
 # How OpenSSL names the alerts with which a broker refuses a client certificate,
 _REFUSALS = (
     "ACCESS_DENIED",
@@ -220,7 +222,7 @@ class Probe:
         with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             tls.sendall("\r\n".join(lines).encode())
         answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
+        while not answer.endswith(b"\r\n\r\n") and len(answer) < _LONGEST_ANSWER:
             answer += _read(tls, 1)
         status = answer.splitlines()[0].decode(errors="replace")
         if status.split(" ")[1:2] != ["101"]:
