@@ -48,6 +48,7 @@ _REFUSALS = (
     "CERTIFICATE_REQUIRED",
     "CERTIFICATE_REVOKED",
     "CERTIFICATE_UNKNOWN",
+    "DECRYPT_ERROR",  # a signature that does not match, such as that of a CA made anew under the same name
     "UNKNOWN_CA",
     "UNSUPPORTED_CERTIFICATE",
 )
@@ -248,11 +249,12 @@ class Probe:
             # Not every broker says why it refuses a client.
             trust = f"does it trust {certificate}, and " if got_certificate else ""
             return BrokerConnectionError(f"{self.name} closed the connection: {trust}{_QUESTION}")
-        if code:
+        if code and "_ALERT_" not in code:
             return _final(f"{self.name} does not speak TLS ({reason}): {_QUESTION}")
-        return BrokerConnectionError(
-            f"{self.name} takes connections and stays silent ({reason}): {_QUESTION}"
-        )
+        what = f"refuses the connection ({reason}): see the broker's log"
+        if not code:
+            what = f"takes connections and stays silent ({reason}): {_QUESTION}"
+        return BrokerConnectionError(f"{self.name} {what}")
 
     def _why_no_tls(self, reason: str, context: ssl.SSLContext) -> str:
         """Say whose settings keep this machine and the broker from agreeing on TLS."""

@@ -161,6 +161,11 @@ def identity_of(make: Callable[[], Identity]) -> Spoil:
 
 
 @functools.cache
+def _same_name() -> Identity:
+    return issue("fabric", is_ca=True)
+
+
+@functools.cache
 def _old_client() -> Identity:
     return issue("client", fabric_ca(), begins=-9, ends=-2)
 
@@ -241,6 +246,11 @@ KINDS: dict[str, Broken] = {
         False,
         timeout=1.5,
     ),
+    "an alert without a meaning of its own": Broken(
+        plain(b"\x15\x03\x03\0\x02\x02\x50"),
+        "{broker} refuses the connection (internal error): see the broker's log",
+        False,
+    ),
     "HTTPS": Broken(
         tls(lambda: issue("www", foreign_ca())), _untrusted("unable to get local issuer certificate")
     ),
@@ -267,6 +277,9 @@ KINDS: dict[str, Broken] = {
         tls(),
         _untrusted("self-signed certificate in certificate chain"),
         change=put("ca.crt", lambda: foreign_ca().pem),
+    ),
+    "another CA of the same name": Broken(
+        tls(), _untrusted("certificate signature failure"), change=put("ca.crt", lambda: _same_name().pem)
     ),
     "a self-signed certificate": Broken(tls(lambda: issue("broker")), _untrusted("self-signed certificate")),
     "an end certificate as its CA": Broken(
@@ -307,6 +320,9 @@ KINDS: dict[str, Broken] = {
     "refuses the client": Broken(tls(clients_of=foreign_ca), f"{REFUSES}unknown ca{PROVISION}"),
     "refuses the client over TLS 1.3": Broken(
         tls(clients_of=foreign_ca, version=V13), f"{REFUSES}unknown ca{PROVISION}"
+    ),
+    "trusts another CA of the same name": Broken(
+        tls(clients_of=_same_name), f"{REFUSES}decrypt error{PROVISION}"
     ),
     "an expired client": Broken(
         tls(), f"{REFUSES}certificate expired{PROVISION}", change=identity_of(_old_client)
