@@ -1,5 +1,6 @@
 """Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
 
+from dxlthreateventclient import _startup as _startup  # first: it handles Ctrl-C during the other imports
 from dxlthreateventclient._version import __version__
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient

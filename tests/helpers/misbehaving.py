@@ -43,6 +43,7 @@ def tls_server(
     *,
     answer: bytes = b"\x20\x02\0\0",
     clients_of: trustme.CA | None = None,
+    certificate: trustme.LeafCert | None = None,
 ) -> Callable[[socket.socket], object]:
     """What answers the hello of MQTT over one version of TLS, to clients of its CA or of another one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -50,7 +51,7 @@ def tls_server(
     context.set_ciphers("AES128-SHA256")
     context.verify_mode = ssl.CERT_REQUIRED
     (clients_of or ca).configure_trust(context)
-    ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(context)
+    (certificate or ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)).configure_cert(context)
 
     def serve(connection: socket.socket) -> None:
         try:
