@@ -57,6 +57,7 @@ fuzz: $(BIN)/dev-installed
 
 bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/overhead.py
 
 check: $(BIN)/dev-installed
 	$(BIN)/ruff format --check .
