@@ -9,8 +9,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from importlib import metadata
 from queue import Queue
@@ -195,6 +195,8 @@ class Hooks:
         self._early: dict[int, Callable[[], object]] = {}
         self._sending = 0
         self._released: set[int] = set()
+        # Topics that are being unsubscribed from.
+        self._unwanted: set[str] = set()
         # How many messages arrived, for each topic and filter that is watched.
         self._arrived: dict[str, int] = {}
         self._filters: tuple[str, ...] = ()
@@ -268,6 +270,7 @@ class Hooks:
         with self._lock:
             self._sending += 1
         number: int | None = None
+        is_unwanted = False
         try:
             result, number = send()
         finally:
@@ -275,11 +278,14 @@ class Hooks:
                 self._sending -= 1
                 if number is not None and result == 0:
                     self._requests[number] = _Request(topic, is_ours, time.monotonic())
+                    is_unwanted = topic in self._unwanted and not is_ours
                 # Nobody else will ask for the others, which were sent before the hooks were set.
                 early = list(self._early) if self._sending == 0 else [number] if number in self._early else []
                 acknowledgements = [self._early.pop(other) for other in early]
         for acknowledge in acknowledgements:
             acknowledge()
+        if is_unwanted and topic is not None:
+            self._release(topic)
         return result, number
 
     def _on_connect(
@@ -349,13 +355,25 @@ class Hooks:
             is_refused = _REFUSED in granted
             self._tell_acknowledged(request.topic, is_refused)
             if request.is_ours and not is_refused:
-                self.release(request.topic)
+                self._release(request.topic)
         if request is None or not request.is_ours:
             # Ours never go to dxlclient: it would take the number for that of a later request of its own.
             dxlclients(*arguments)
 
-    def release(self, topic: str) -> None:
-        """End dxlclient's wait for the acknowledgement of a topic: it holds its lock as long as it waits."""
+    @contextmanager
+    def unsubscribing(self, topic: str) -> Iterator[None]:
+        """Let dxlclient not wait for acknowledgements of a topic: its lock is needed to unsubscribe."""
+        with self._lock:
+            self._unwanted.add(topic)
+        self._release(topic)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._unwanted.discard(topic)
+
+    def _release(self, topic: str) -> None:
+        """End dxlclient's wait for the acknowledgement of a topic."""
         with self._lock:
             numbers = [number for number, request in self._requests.items() if request.topic == topic]
             for number in numbers:

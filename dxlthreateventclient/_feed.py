@@ -130,7 +130,7 @@ class Feed:
         self._parts = parts
         self._hooks = Hooks(parts, self._on_connect, self._on_disconnect, self._on_acknowledgement)
         self.arrived = self._hooks.arrived
-        self.release = self._hooks.release
+        self.unsubscribing = self._hooks.unsubscribing
 
     def listener(self, on_gap: Callable[[Gap], object] | None) -> Listener:
         """Return a new listener."""

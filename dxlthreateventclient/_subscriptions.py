@@ -218,9 +218,8 @@ class _Shared:
             return
         with self._waiting_for_broker():
             if not self._is_used(topic):
-                # While dxlclient waits for the acknowledgement, nothing can be unsubscribed.
-                self.feed.release(topic)
-                self._dxl_client.unsubscribe(topic)
+                with self.feed.unsubscribing(topic):
+                    self._dxl_client.unsubscribe(topic)
             # A worker, or someone with the DxlClient, may have added one meanwhile.
             if self._is_used(topic):
                 self._dxl_client.subscribe(topic)
