@@ -25,7 +25,7 @@ autodoc_typehints_description_target = "documented"
 nitpicky = True
 # What others document: no build asks the network for their inventories.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(dxlclient|collections|os|pathlib|types)\..*"),
+    (r"py:.*", r"(dxlclient|collections|datetime|os|pathlib|types)\..*"),
     (
         r"py:.*",
         r"(Callable|DxlClient|DxlClientConfig|DxlException|Event|EventCallback|Path|PathLike|TracebackType)",

@@ -4,6 +4,7 @@ import os
 import re
 import ssl
 import stat
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,9 +13,6 @@ from dxlclient.client_config import DxlClientConfig
 from dxlthreateventclient.exceptions import ConfigurationError
 
 _LARGEST_FILE = 1_000_000  # bytes
-
-STRONG = "with an RSA key of 2,048 bits or more and SHA-256"
-"""How to have a certificate issued."""
 
 UTF_16 = rb"\xff\xfe|\xfe\xff|.\0"
 """How a text in UTF-16 begins."""
@@ -49,10 +47,14 @@ _LABELS = (
     ("OPENSSH PRIVATE KEY", "an SSH key"),
     ("PRIVATE KEY", "a private key: that is for PrivateKey"),
     ("CERTIFICATE", "a certificate: that is for CertFile or BrokerCertChain"),
-    ("", "something else"),
 )
-# OpenSSL's codes for a signature or key that its security level forbids.
-_WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL")
+# OpenSSL's codes for a signature or key that its security level forbids: of a client, and of a broker.
+_WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL", 66, 67, 68)
+_STRONG = "with an RSA key of 2,048 bits or more and SHA-256"
+_UPDATE = "'python -m dxlclient updateconfig' gets the present CA certificates"
+# Its codes for the dates of a broker's certificate.
+_NOT_YET_VALID = 9
+_EXPIRED = 10
 
 
 def regular_file(file: Path) -> bytes:
@@ -69,96 +71,101 @@ def regular_file(file: Path) -> bytes:
         raise ConfigurationError(error.strerror) from error
 
 
-def _pem(setting: str, file: str, wanted: str) -> list[str]:
-    """Return the PEM blocks of a file whose labels end in ``wanted``."""
-    problem = _Problem(setting, file)
-    text = _text(problem, file)
-    labels = _BEGIN.findall(text)
-    blocks = [block[0] for block in _BLOCK.finditer(text) if block[1].endswith(wanted)]
-    if not labels:
-        raise problem(f"is not in PEM format: it has no line -----BEGIN {wanted}-----")
-    if "OPENSSH PRIVATE KEY" in labels or not any(label.endswith(wanted) for label in labels):
-        what = next(what for ending, what in _LABELS if labels[0].endswith(ending))
-        raise problem(f"must hold a {wanted}, holds {what}")
-    if len(blocks) < sum(label.endswith(wanted) for label in labels):
-        raise problem("is cut off: a line END is missing, get the whole file")
-    return blocks
+class _File:
+    """The file of a setting."""
 
+    def __init__(self, setting: str, path: str, wanted: str) -> None:
+        self._where = f"{setting} ({path})"
+        self._wanted = wanted  # how the labels of its PEM blocks end
+        try:
+            self._content = regular_file(Path(path))
+        except ConfigurationError as error:
+            reason = str(error)
+            if re.search(r"^~|\$|%\w+%", path):
+                reason = "neither ~ nor variables are replaced, write the whole path"
+            elif not Path(path).is_absolute() and not Path(path).exists():
+                reason = f"no such file in {Path.cwd()}, nor beside the configuration"
+            raise self.problem(f"cannot be read: {reason}") from error
 
-def _text(problem: "_Problem", file: str) -> str:
-    """Return the text of a file in which the PEM blocks, if there are any, stand as they have to."""
-    try:
-        content = regular_file(Path(file))
-    except ConfigurationError as error:
-        if re.search(r"^~|\$|%\w+%", file):
-            raise problem(
-                "cannot be read: neither ~ nor variables are replaced, write the whole path"
-            ) from error
-        if not Path(file).exists() and not Path(file).is_absolute():
-            raise problem(
-                f"cannot be read: no such file in {Path.cwd()}, nor beside the configuration"
-            ) from error
-        raise problem(f"cannot be read: {error}") from error
-    if not content.strip():
-        raise problem("is empty: get the file again")
-    for beginning, what in _BEGINNINGS:
-        if re.match(beginning, content, re.DOTALL):
-            raise problem(what)
-    text = content.decode("utf-8-sig", errors="replace")
-    for pattern, what in _LINES:
-        if re.search(pattern, text):
-            raise problem(what)
-    return text
-
-
-class _Problem:
-    """Makes the error about the file of a setting."""
-
-    def __init__(self, setting: str, file: str) -> None:
-        self._where = f"{setting} ({file})"
-
-    def __call__(self, what: str) -> ConfigurationError:
+    def problem(self, what: str) -> ConfigurationError:
+        """Return the error that says what is wrong with the file."""
         return ConfigurationError(f"{self._where} {what}")
 
+    def wrong_form(self) -> str | None:
+        """Say why OpenSSL does not take the file, if its form shows that."""
+        content, wanted = self._content, self._wanted
+        if not content.strip():
+            return "is empty: get the file again"
+        if b"-----BEGIN" not in content:
+            found = (what for start, what in _BEGINNINGS if re.match(start, content, re.DOTALL))
+            return next(found, f"is not in PEM format: it has no line -----BEGIN {wanted}-----")
+        text = content.decode("utf-8-sig", errors="replace")
+        if what := next((what for pattern, what in _LINES if re.search(pattern, text)), None):
+            return what
+        labels = _BEGIN.findall(text)
+        if not any(label.endswith(wanted) and "SSH" not in label for label in labels):
+            found = (what for ending, what in _LABELS if labels and labels[0].endswith(ending))
+            return f"must hold a {wanted}, holds {next(found, 'something else')}"
+        if len(self.blocks()) < len([label for label in labels if label.endswith(wanted)]):
+            return "is cut off: a line END is missing, get the whole file"
+        is_encrypted = "ENCRYPTED" in self.blocks()[0]
+        return (
+            "has a password, which dxlclient cannot give: remove it with 'openssl pkey'"
+            if is_encrypted
+            else None
+        )
 
-def _certificates(setting: str, file: str) -> ssl.SSLContext:
-    """Return a context that trusts each certificate of a file."""
-    problem = _Problem(setting, file)
+    def blocks(self) -> list[str]:
+        """Return the wanted PEM blocks."""
+        found = _BLOCK.finditer(self._content.decode(errors="replace"))
+        return [block[0] for block in found if block[1].endswith(self._wanted)]
+
+
+def _certificates(setting: str, path: str) -> tuple[_File, ssl.SSLContext]:
+    """Return a file, and a context that trusts each of its certificates."""
+    file = _File(setting, path, "CERTIFICATE")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    blocks = _pem(setting, file, "CERTIFICATE")
-    for number, block in enumerate(blocks, 1):
+    try:
+        context.load_verify_locations(path)
+        if context.cert_store_stats()["x509"]:
+            return file, context
+    except ssl.SSLError:
+        pass
+    raise file.problem(file.wrong_form() or _which_is_damaged(file.blocks()))
+
+
+def _which_is_damaged(certificates: list[str]) -> str:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for number, certificate in enumerate(certificates, 1):
         try:
-            context.load_verify_locations(cadata=block)
-        except (ssl.SSLError, TypeError) as error:
-            raise problem(
-                f"is damaged: certificate {number} of {len(blocks)} cannot be decoded, get it again"
-            ) from error
-    return context
+            context.load_verify_locations(cadata=certificate)
+        except (ssl.SSLError, TypeError):
+            return f"is damaged: certificate {number} of {len(certificates)} cannot be decoded, get it again"
+    return "is refused by OpenSSL: get it again"
 
 
 def check_ca(config: DxlClientConfig) -> str:
-    file = config.broker_ca_bundle
-    problem = _Problem("BrokerCertChain", file)
-    context = _certificates("BrokerCertChain", file)
+    """Check BrokerCertChain, and return what it holds."""
+    path = config.broker_ca_bundle
+    file, context = _certificates("BrokerCertChain", path)
     total, authorities = context.cert_store_stats()["x509"], context.get_ca_certs()
     if not authorities:
-        return f"{file}: none of its {total} certificates is that of a CA; only such brokers are trusted"
+        return f"{path}: none of its {total} certificates is that of a CA; only such brokers are trusted"
     now = datetime.now(timezone.utc)
     begins, ends = (
         [_time(str(certificate[key])) for certificate in authorities] for key in ("notBefore", "notAfter")
     )
     valid = [end for begin, end in zip(begins, ends, strict=True) if begin <= now <= end]
     if not valid and min(begins) > now:
-        raise problem(
+        raise file.problem(
             f"is valid only from {min(begins):%Y-%m-%d %H:%M} UTC, and the clock of this machine says"
             f" {now:%Y-%m-%d %H:%M} UTC: set the clock"
         )
     if not valid:
-        raise problem(
-            f"expired on {max(ends):%Y-%m-%d}, and the clock of this machine says {now:%Y-%m-%d}: get the"
-            " present CA certificates with 'python -m dxlclient updateconfig'"
+        raise file.problem(
+            f"expired on {max(ends):%Y-%m-%d}, and the clock of this machine says {now:%Y-%m-%d}: {_UPDATE}"
         )
-    return f"{file}: {len(valid)} of {total} certificates are valid ones of a CA, until {min(valid):%Y-%m-%d}"
+    return f"{path}: {len(valid)} of {total} certificates are valid ones of a CA, until {min(valid):%Y-%m-%d}"
 
 
 def _time(text: str) -> datetime:
@@ -166,39 +173,86 @@ def _time(text: str) -> datetime:
 
 
 def check_certificate(config: DxlClientConfig) -> str:
-    file = config.cert_file
-    _certificates("CertFile", file)
+    """Check CertFile, and return what it is."""
+    path = config.cert_file
+    file, context = _certificates("CertFile", path)
     try:
-        # The key is not there: what counts is how OpenSSL finds the certificate, which it looks at first.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, password="")
+        # The key is not there; OpenSSL looks at the certificate first.
+        context.load_cert_chain(path, password="")
     except ssl.SSLError as error:
         if error.reason in _WEAK:
-            raise _Problem("CertFile", file)(
+            raise file.problem(
                 f"has a weak key or signature, which this OpenSSL refuses ({error.reason}): have it issued"
-                f" anew, {STRONG}"
+                f" anew, {_STRONG}"
             ) from error
-    return f"{file} is a certificate"
+    return f"{path} is a certificate"
 
 
 def check_key(config: DxlClientConfig) -> str:
-    file = config.private_key
-    problem = _Problem("PrivateKey", file)
-    block = _pem("PrivateKey", file, "PRIVATE KEY")[0]
-    if "ENCRYPTED" in block:
-        raise problem("has a password, which dxlclient cannot give: remove it with 'openssl pkey'")
-    detail = file
+    """Check PrivateKey, and return whether it belongs to the certificate."""
+    path = config.private_key
+    file = _File("PrivateKey", path, "PRIVATE KEY")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    detail = f"{path} belongs to the certificate"
     try:
-        check_certificate(config)
-    except ConfigurationError:
-        detail += ": not compared with the certificate, which cannot be used"
-    else:
+        context.load_cert_chain(config.cert_file, path, password="")
+    except OSError as error:
+        if isinstance(error, ssl.SSLError) and error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+            raise file.problem(f"is not the key of the first certificate in {config.cert_file}") from error
+        if wrong := file.wrong_form():
+            raise file.problem(wrong) from error
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(config.cert_file, file, password="")
-        except ssl.SSLError as error:
-            if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
-                raise problem(f"is not the key of the first certificate in {config.cert_file}") from error
-            raise problem("is damaged: it cannot be decoded") from error
-        detail += " belongs to the certificate"
-    if os.name == "posix" and Path(file).stat().st_mode & 0o077:
+            check_certificate(config)
+        except ConfigurationError:
+            detail = f"{path}: not compared with the certificate, which cannot be used"
+        else:
+            raise file.problem("is damaged: it cannot be decoded, get it again") from error
+    if os.name == "posix" and Path(path).stat().st_mode & 0o077:
         detail += "; others can read it: 'chmod 600' keeps it private"
     return detail
+
+
+CHECKS: dict[str, Callable[[DxlClientConfig], str]] = {
+    "CA certificates": check_ca,
+    "client certificate": check_certificate,
+    "private key": check_key,
+}
+"""What to check of the files that a configuration names. Each returns what it found, or raises."""
+
+
+def why_unusable(config: DxlClientConfig) -> str:
+    """Say what is wrong with the files that a configuration names."""
+    wrong = []
+    for check in CHECKS.values():
+        try:
+            check(config)
+        except ConfigurationError as error:
+            wrong.append(str(error))
+    return "; ".join(wrong)
+
+
+def why_untrusted(
+    error: ssl.SSLCertVerificationError, context: ssl.SSLContext, broker: str, bundle: str
+) -> str:
+    """Say what is wrong with the certificate of a broker, or with what it is compared to."""
+    certificate, chain = f"the certificate of {broker}", f"BrokerCertChain ({bundle})"
+    now = datetime.now(timezone.utc)
+    ends = [_time(str(ca["notAfter"])) for ca in context.get_ca_certs()]
+    if error.verify_code == _NOT_YET_VALID:
+        clock = f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
+        return f"{certificate} is not valid yet, and {clock}: set the clock"
+    if error.verify_code == _EXPIRED:
+        if min(ends, default=now) < now:
+            return f"{certificate} has expired, or a CA certificate in {chain} has: {_UPDATE}"
+        return f"{certificate} has expired: have it renewed on the broker"
+    if error.verify_code in _WEAK:
+        return (
+            f"{certificate}, or that of its CA, is weak, and OpenSSL on this machine refuses it"
+            f" ({error.verify_message}): have it issued anew, {_STRONG}"
+        )
+    if not ends:
+        return f"{chain} holds no CA certificate, and not {certificate}: {_UPDATE}"
+    return (
+        f"{certificate} is not signed by a CA in {chain} ({error.verify_message}): {_UPDATE}; or is it not"
+        " that of a DXL broker?"
+    )

@@ -108,6 +108,11 @@ class Parts:
                 return None
         return part
 
+    @property
+    def is_mock(self) -> bool:
+        """Whether there is nothing of dxlclient's in it, so that it has no locks, either."""
+        return self.registry is None and not self.is_real
+
     def callbacks(self, topic: str) -> list[Any]:
         """Return all callbacks on a topic, those that were registered with the DxlClient itself, too."""
         # dxlclient replaces the dictionary instead of changing it, so it can be read without a lock.

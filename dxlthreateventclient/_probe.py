@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +18,7 @@ import socks
 from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 
-from dxlthreateventclient._certificates import STRONG
-from dxlthreateventclient.configuration import file_steps
+from dxlthreateventclient._certificates import why_untrusted, why_unusable
 from dxlthreateventclient.exceptions import BrokerConnectionError
 
 _CIPHER = "AES128-SHA256"  # all that dxlclient offers for TLS 1.2
@@ -58,10 +56,6 @@ _NOTHING_IN_COMMON = (
     "PROTOCOL_VERSION",
     "UNSUPPORTED_PROTOCOL",
 )
-# OpenSSL's codes for a certificate that cannot be trusted (X509_V_ERR_...).
-_NOT_YET_VALID = 9
-_EXPIRED = 10
-_WEAK = (66, 67, 68)
 
 
 def address(host: str, port: object) -> str:
@@ -169,13 +163,12 @@ class Probe:
         config = self._config
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        context.set_ciphers(_CIPHER)
         try:
+            context.set_ciphers(_CIPHER)
             context.load_verify_locations(config.broker_ca_bundle)
             context.load_cert_chain(config.cert_file, config.private_key, password="")
         except OSError as error:
-            wrong = [str(step.error) for step in file_steps(config) if step.error]
-            raise _final("; ".join(wrong) or self._reason(error)) from error
+            raise _final(why_unusable(config) or self._reason(error)) from error
         return context
 
     @contextlib.contextmanager
@@ -240,7 +233,7 @@ class Probe:
         code = error.reason or "" if isinstance(error, ssl.SSLError) else ""
         certificate = f"the client certificate {self._config.cert_file}"
         if isinstance(error, ssl.SSLCertVerificationError):
-            return _final(self._why_untrusted(error, context))
+            return _final(why_untrusted(error, context, self.name, self._config.broker_ca_bundle))
         if code.endswith(_REFUSALS):
             return _final(
                 f"{self.name} refuses {certificate}: {reason}; 'python -m dxlclient provisionconfig' gets one"
@@ -256,31 +249,6 @@ class Probe:
             return _final(f"{self.name} does not speak TLS ({reason}): {_QUESTION}")
         return BrokerConnectionError(
             f"{self.name} takes connections and stays silent ({reason}): {_QUESTION}"
-        )
-
-    def _why_untrusted(self, error: ssl.SSLCertVerificationError, context: ssl.SSLContext) -> str:
-        certificate = f"the certificate of {self.name}"
-        chain = f"BrokerCertChain ({self._config.broker_ca_bundle})"
-        remedy = "'python -m dxlclient updateconfig' gets the present CA certificates"
-        now = datetime.now(timezone.utc)
-        ends = [ssl.cert_time_to_seconds(str(ca["notAfter"])) for ca in context.get_ca_certs()]
-        if error.verify_code == _NOT_YET_VALID:
-            clock = f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
-            return f"{certificate} is not valid yet, and {clock}: set the clock"
-        if error.verify_code == _EXPIRED and min(ends, default=0) < now.timestamp():
-            return f"{certificate} has expired, or a CA certificate in {chain} has: {remedy}"
-        if error.verify_code == _EXPIRED:
-            return f"{certificate} has expired: have it renewed on the broker"
-        if error.verify_code in _WEAK:
-            return (
-                f"{certificate}, or that of its CA, is weak, and OpenSSL on this machine refuses it"
-                f" ({error.verify_message}): have it issued anew, {STRONG}"
-            )
-        if not ends:
-            return f"{chain} holds no CA certificate, and not {certificate}: {remedy}"
-        return (
-            f"{certificate} is not signed by a CA in {chain} ({error.verify_message}): {remedy}; or is it not"
-            " that of a DXL broker?"
         )
 
     def _why_no_tls(self, reason: str, context: ssl.SSLContext) -> str:

@@ -12,7 +12,8 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
-from dxlthreateventclient._subscriptions import Registration, Subscriptions, check_topic
+from dxlthreateventclient._registration import Registration
+from dxlthreateventclient._subscriptions import Subscriptions, check_topic
 from dxlthreateventclient.callbacks import (
     ASYNCHRONOUS,
     ErrorFunction,

@@ -11,15 +11,22 @@ from pathlib import Path
 from configobj import ConfigObj, ConfigObjError, DuplicateError, InterpolationError, NestingError
 from dxlclient.client_config import DxlClientConfig
 
-from dxlthreateventclient._certificates import UTF_16, check_ca, check_certificate, check_key, regular_file
+from dxlthreateventclient._certificates import CHECKS, UTF_16, regular_file
 from dxlthreateventclient.exceptions import ConfigurationError
 
-__all__ = ["ConfigurationError", "Step", "file_steps", "load_configuration", "steps"]
+__all__ = ["ConfigurationError", "Step", "load_configuration", "steps"]
 
 _KEEP_ALIVE = 60  # seconds
 
-_SECTIONS = ("General", "Certs", "Brokers", "BrokersWebSockets", "Proxy")
 _FILES = ("BrokerCertChain", "CertFile", "PrivateKey")
+# What dxlclient reads: each section, with its settings if they have fixed names.
+_SETTINGS = {
+    "General": ("ClientId", "UseWebSockets"),
+    "Certs": _FILES,
+    "Brokers": (),
+    "BrokersWebSockets": (),
+    "Proxy": ("Address", "Port", "User", "Password"),
+}
 
 # A part of a value that is still to be filled in, such as <path-to-key>.
 _PLACEHOLDER = re.compile(r"<[^<>]+>")
@@ -82,22 +89,11 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
         return
     detail = f"{path} is complete; brokers in [{_section(config)}]: {len(config.brokers)}"
     yield Step("configuration", detail, config=config)
-    for step in file_steps(config):
-        wrong = step.error and ConfigurationError(f"{path}: {step.error}")
-        yield Step(step.name, step.detail, wrong, config)
-
-
-def file_steps(config: DxlClientConfig) -> Iterator[Step]:
-    """Check the certificates and the key that a configuration names, one by one."""
-    for name, check in (
-        ("CA certificates", check_ca),
-        ("client certificate", check_certificate),
-        ("private key", check_key),
-    ):
+    for name, check in CHECKS.items():
         try:
             yield Step(name, check(config), config=config)
         except ConfigurationError as error:
-            yield Step(name, error=error, config=config)
+            yield Step(name, error=ConfigurationError(f"{path}: {error}"), config=config)
 
 
 def _read(path: Path, broker: str | None) -> DxlClientConfig:
@@ -155,15 +151,17 @@ def _parse(path: Path) -> ConfigObj:
 
 
 def _values(settings: ConfigObj) -> dict[str, str]:
-    """Return all settings but those of the proxy, after checking that each value is read as it was meant."""
+    """Return all values but those of the proxy, after checking that each is read as it was meant."""
     values = {}
-    for name in (name for name in _SECTIONS if name in settings):
-        if name not in settings.sections:
+    for name, known in _SETTINGS.items():
+        section = settings.get(name, {})
+        if not isinstance(section, dict):
             raise ConfigurationError(f"{name} must be a section: write [{name}]")
-        section = settings[name]
-        for inner in section.sections:
-            raise ConfigurationError(f"the section [[{inner}]] is inside [{name}]: write [{inner}]")
         for setting in section:
+            if setting in _SETTINGS:
+                raise ConfigurationError(f"the section [[{setting}]] is inside [{name}]: write [{setting}]")
+            if known and setting not in known:
+                continue
             try:
                 value = section[setting]
             except InterpolationError as error:
@@ -171,7 +169,7 @@ def _values(settings: ConfigObj) -> dict[str, str]:
                     f"{setting} has a %(name)s, which stands for another setting and cannot be quoted: rename"
                     " the file or directory"
                 ) from error
-            if isinstance(value, list) and "Brokers" not in name:
+            if known and isinstance(value, list):
                 shown = f"{len(value)} values" if name == "Proxy" else value  # one may be a password
                 raise ConfigurationError(
                     f"{setting} is read as {shown}, because a comma separates values: put it in quotes"

@@ -17,9 +17,10 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 
 from dxlthreateventclient import _probe
+from dxlthreateventclient._dxlclient import Parts
 from dxlthreateventclient.exceptions import BrokerConnectionError
 
-__all__ = ["BrokerConnectionError", "address", "broker_certificate", "connect", "try_broker"]
+__all__ = ["address", "broker_certificate", "connect", "try_broker"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,10 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, timeout: float = _TIMEOU
 
     .. code-block:: python
 
-        with DxlClient(load_configuration()) as dxl_client:
+        from dxlclient.client import DxlClient
+        from dxlthreateventclient import connect
+
+        with DxlClient(config) as dxl_client:
             connect(dxl_client)
 
     :param dxl_client: the client to connect
@@ -45,15 +49,15 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, timeout: float = _TIMEOU
     :param timeout: how long one try may take, in seconds
     :raise BrokerConnectionError: if no broker can be used after all tries; at once if it is of no use to try
         again
-    :raise RuntimeError: if the client was destroyed
+    :raise RuntimeError: if the client was destroyed, or comes from a process that this one was forked from
     """
     # Not isinstance(): a mock whose specification is DxlClient passes that.
     if not issubclass(type(dxl_client), DxlClient):
         dxl_client.connect()
         return
+    if why := Parts(dxl_client).why_dead():
+        raise RuntimeError(f"cannot connect: {why}")
     config = dxl_client.config
-    if config is None:
-        raise RuntimeError("the DxlClient was destroyed: make a new one")
     delay = config.reconnect_delay
     for attempt in count():
         try:

@@ -10,7 +10,8 @@ from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
 from dxlthreateventclient._buffer import LOOK_EVERY, Buffer
-from dxlthreateventclient._subscriptions import Registration, Subscriptions
+from dxlthreateventclient._registration import Registration
+from dxlthreateventclient._subscriptions import Subscriptions
 from dxlthreateventclient.callbacks import Predicate, deliverer, log_error
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event

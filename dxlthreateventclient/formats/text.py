@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dxlthreateventclient.formats._message import Message
-from dxlthreateventclient.formats._values import harmless, integer, text, timestamp
+from dxlthreateventclient.formats._values import action_word, harmless, integer, iso_8601, text, timestamp
 
 _MISSING = "-"
 
@@ -23,18 +23,18 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     ['-', '2', '-', 'EICAR', '-']
     """
     message = Message(threat_event)
-    moment = message.get("analyzer.detectedUTC", timestamp) or message.take_received()
-    time = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z" if moment else None
+    event, analyzer, target = message.event, message.analyzer, message.target
+    moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
     # The name that the server gives the severity. Without it there is only the number.
-    severity = message.get("otherData.threatSeverityString", text) or message.get("threatSeverity", text)
-    hosts = (message.get(path, text) for path in ("analyzer.hostName", "target.hostName", "analyzer.ipv4"))
-    threat = message.get("threatName", text) or message.get("eventDesc", text)
+    severity = text(message.other.get("threatSeverityString")) or text(event.get("threatSeverity"))
+    host = text(analyzer.get("hostName")) or text(target.get("hostName")) or text(analyzer.get("ipv4"))
+    threat = text(event.get("threatName")) or text(event.get("eventDesc"))
     return [
-        _padded(time, 26),
+        _padded(iso_8601(moment), 26),
         _padded(severity, 13),
-        _padded(next(filter(None, hosts), None), 18),
+        _padded(host, 18),
         _padded(threat, 30),
-        one_line(message.get("threatActionTaken", text) or "") or _MISSING,
+        _padded(action_word(event.get("threatActionTaken")), 0).rstrip(),
     ]
 
 

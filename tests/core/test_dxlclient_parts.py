@@ -49,9 +49,8 @@ class TestDxlclientStillHas:
         """Python names it by its function."""
         from dxlclient import client  # noqa: PLC0415
 
-        assert threading.Thread(target=vars(client)["_on_disconnect_run"]).name.endswith(
-            "(_on_disconnect_run)"
-        )
+        thread = threading.Thread(target=vars(client)["_on_disconnect_run"])
+        assert thread.name.endswith("(_on_disconnect_run)")
 
     def test_one_mqtt_client_with_these_attributes(self, dxl_client: Any) -> None:
         mqtt = dxl_client._client

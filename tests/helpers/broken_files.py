@@ -427,7 +427,9 @@ KINDS: dict[str, Broken] = {
         lambda: client().old_encrypted_key_pem,
         "has a password, which dxlclient cannot give: remove it with 'openssl pkey'",
     ),
-    "a key that is damaged": key(lambda: _damaged(client().key_pem), "is damaged: it cannot be decoded"),
+    "a key that is damaged": key(
+        lambda: _damaged(client().key_pem), "is damaged: it cannot be decoded, get it again"
+    ),
     "the key of another certificate": key(
         lambda: fabric_ca().key_pem, "is not the key of the first certificate in {dir}/client.crt"
     ),
@@ -451,8 +453,8 @@ KINDS: dict[str, Broken] = {
     ),
     "an expired CA": ca(
         lambda: issue("old", is_ca=True, begins=-9, ends=-2).pem,
-        "expired on <date>, and the clock of this machine says <date>: get the present CA "
-        "certificates with 'python -m dxlclient updateconfig'",
+        "expired on <date>, and the clock of this machine says <date>: 'python -m dxlclient "
+        "updateconfig' gets the present CA certificates",
     ),
     "a CA that is not valid yet": ca(
         lambda: issue("new", is_ca=True, begins=2).pem,

@@ -1,6 +1,7 @@
 """Certificates as good or bad as a test needs them."""
 
 import functools
+import ssl
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -47,6 +48,13 @@ class Identity:
     def old_encrypted_key_pem(self) -> str:
         """The same in the form of older tools, which have the encryption in a header."""
         return self._key_pem(BestAvailableEncryption(b"secret"), PrivateFormat.TraditionalOpenSSL)
+
+    def configure(self, context: ssl.SSLContext) -> None:
+        """Have a server show the certificate."""
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(self.pem + self.key_pem)
+            file.flush()
+            context.load_cert_chain(file.name)
 
     def _key_pem(self, encryption: NoEncryption | BestAvailableEncryption, form: PrivateFormat) -> str:
         return self.key.private_bytes(Encoding.PEM, form, encryption).decode()

@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import trustme
 
@@ -13,6 +13,7 @@ import trustme
 def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
     """A server on this machine that does something with each connection. Gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
 
         def accept() -> None:
             while True:
@@ -20,7 +21,8 @@ def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                accepted.append(connection)
+                with connection, suppress(OSError):
                     serve(connection)
 
         thread = threading.Thread(target=accept, daemon=True)
@@ -29,6 +31,9 @@ def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
+            # The last one may still be served.
+            with suppress(OSError):
+                accepted[-1].shutdown(socket.SHUT_RDWR) if accepted else None
             thread.join()
 
 

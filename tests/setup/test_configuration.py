@@ -78,6 +78,9 @@ class TestACompleteConfiguration:
             pytest.param("dxlclient.config", "\ufeff", id="byte order mark"),
             pytest.param("client.crt", "\ufeff", id="byte order mark in PEM"),
             pytest.param("client.crt", "Subject: client\n", id="text before PEM"),
+            pytest.param("ca.crt", "MICROSOFT CA <ca>\n", id="a title before PEM"),
+            pytest.param("ca.crt", "# -----BEGIN CERTIFICATE-----\n", id="a comment in PEM"),
+            pytest.param("dxlclient.config", "[General]\nNote = a, b\nOther = %(x)s\n", id="other settings"),
         ],
     )
     def test_may_begin_with_what_tools_write(self, config_file: Path, name: str, content: str) -> None:
