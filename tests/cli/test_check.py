@@ -171,8 +171,8 @@ def test_a_key_that_others_can_read_is_a_warning(fabric: LocalFabric, tmp_path: 
 @pytest.mark.parametrize(
     ("begins", "ends", "result", "expected"),
     [
-        (-20, -10, "failed", "and the clock of this machine says"),
-        (10, 20, "failed", "and the clock of this machine says"),
+        (-20, -10, "failed", "UTC: "),
+        (10, 20, "failed", "UTC: set the clock"),
         (-10, 20, "warning", "in 19 days: renew it soon"),
     ],
 )
