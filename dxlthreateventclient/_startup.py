@@ -11,7 +11,7 @@ import sys
 def _is_command_line() -> bool:
     # While Python looks for the module to run, sys.argv[0] is "-m", whichever module it is.
     arguments = sys.orig_argv
-    name = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib takes as long to import as all of this
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119 - pathlib takes long to import
     return name == __package__ or (name == "-m" and __package__ in arguments[: arguments.index("-m") + 2])
 
 

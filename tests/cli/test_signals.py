@@ -44,6 +44,25 @@ def test_a_signal_ends_the_imports_without_a_traceback(
         assert command.errors.all() == "importing\n"
 
 
+@pytest.mark.parametrize("arguments", [["-c", "import program"], ["-m", "program"]])
+def test_a_program_that_imports_the_package_keeps_its_handlers(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "__main__.py").touch()
+    (tmp_path / "program" / "__init__.py").write_text(
+        "import signal, dxlthreateventclient\nprint(*map(signal.getsignal, (2, 15)))"
+    )
+    completed = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
+    assert completed.stdout.startswith("<built-in function default_int_handler> ")
+    assert "lambda" not in completed.stdout
+
+
 UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 
 
