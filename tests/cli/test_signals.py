@@ -33,7 +33,10 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("program", [PROGRAM, SCRIPT, [PROGRAM[0], "-W", "error", *PROGRAM[1:]]])
+@pytest.mark.parametrize(
+    "program",
+    [PROGRAM, SCRIPT, [PROGRAM[0], "-W", "error", *PROGRAM[1:]], [PROGRAM[0], "-Bmdxlthreateventclient"]],
+)
 def test_a_signal_ends_the_imports_without_a_traceback(
     tmp_path: Path, program: list[str], number: int
 ) -> None:
