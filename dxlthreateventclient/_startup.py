@@ -10,7 +10,7 @@ import sys
 
 def _is_command_line() -> bool:
     program = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119 - pathlib takes long to import
-    # While Python looks for the module that "-m" names, sys.argv[0] is "-m", and all arguments are in orig_argv.
+    # While Python looks for the module of "-m", sys.argv[0] is "-m", and orig_argv has what was before it.
     return program == __package__ or (program == "-m" and sys.orig_argv[-len(sys.argv)].endswith(__package__))
 
 
