@@ -52,7 +52,7 @@ def _merge(target: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def varied_threat_events() -> Iterator[dict[str, Any]]:
-    """Yield sample events of different threats, hosts and severities, for ever."""
+    """Yield sample events of different threats, hosts and severities, without end."""
     for overrides in cycle(_VARIATIONS):
         yield sample_threat_event(**overrides)
 

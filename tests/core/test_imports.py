@@ -26,7 +26,8 @@ _dxlclient:
 _feed: _dxlclient status
 _helper: _dxlclient _feed
 _probe: _certificates configuration exceptions
-_registration: _dxlclient _feed
+_registration: _feed
+_startup:
 _startup:
 _subscriptions: _dxlclient _feed _helper _registration status
 _version:
