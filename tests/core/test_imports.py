@@ -28,7 +28,6 @@ _helper: _dxlclient _feed
 _probe: _certificates configuration exceptions
 _registration: _feed
 _startup:
-_startup:
 _subscriptions: _dxlclient _feed _helper _registration status
 _version:
 async_stream: _buffer _registration _subscriptions callbacks exceptions payload
