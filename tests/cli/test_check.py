@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import queue
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,9 @@ def test_all_is_well_and_no_threat_event_is_sent() -> None:
     assert "CN=local-client" in completed.stdout
     assert completed.stdout.count("until 3000-01-01") == 3
     assert last_line(completed).startswith("All is well here.")
+    page = (Path(__file__).parents[2] / "docs" / "commandline.rst").read_text(encoding="utf-8")
+    shown = re.findall(r"^    ok       (?!broker )(.*?):", page, re.MULTILINE)
+    assert shown == [*names, "message", "subscription"]
     assert spy.topics.get(timeout=TIMEOUT).startswith("/dxlthreateventclient/echo/")
     assert spy.topics.empty()
 
