@@ -63,7 +63,8 @@ def regular_file(file: Path) -> bytes:
         status = file.stat()
         # Not even opened, since a FIFO would block.
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigurationError("a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise ConfigurationError(f"it is {kind}")
         if status.st_size > _LARGEST_FILE:
             raise ConfigurationError(f"{status.st_size} bytes are too many")
         return file.read_bytes()
@@ -251,7 +252,7 @@ def why_untrusted(
             f" ({error.verify_message}): have it issued anew, {_STRONG}"
         )
     if not ends:
-        return f"{chain} holds no CA certificate, and not {certificate}: {_UPDATE}"
+        return f"{chain} holds no CA certificate, nor {certificate}: {_UPDATE}"
     return (
         f"{certificate} is not signed by a CA in {chain} ({error.verify_message}): {_UPDATE}; or is it not"
         " that of a DXL broker?"

@@ -22,6 +22,7 @@ from dxlthreateventclient._certificates import why_untrusted, why_unusable
 from dxlthreateventclient.exceptions import BrokerConnectionError
 
 _CIPHER = "AES128-SHA256"  # all that dxlclient offers for TLS 1.2
+_OFFER = f"{_CIPHER} with an RSA key over TLS 1.2"
 _QUESTION = "is it the port of a DXL broker?"
 
 # Of MQTT: CONNECT with a client id of 38 characters, the first bytes of CONNACK, and DISCONNECT.
@@ -37,6 +38,8 @@ _ANSWERS = {
 }
 _UNAVAILABLE = 3
 
+_LONGEST_ANSWER = 10_000  # bytes, of HTTP
+
 # How OpenSSL names the alerts with which a broker refuses a client certificate,
 _REFUSALS = (
     "ACCESS_DENIED",
@@ -45,6 +48,7 @@ _REFUSALS = (
     "CERTIFICATE_REQUIRED",
     "CERTIFICATE_REVOKED",
     "CERTIFICATE_UNKNOWN",
+    "DECRYPT_ERROR",  # a signature that does not match, such as that of a CA made anew under the same name
     "UNKNOWN_CA",
     "UNSUPPORTED_CERTIFICATE",
 )
@@ -219,7 +223,7 @@ class Probe:
         with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             tls.sendall("\r\n".join(lines).encode())
         answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
+        while not answer.endswith(b"\r\n\r\n") and len(answer) < _LONGEST_ANSWER:
             answer += _read(tls, 1)
         status = answer.splitlines()[0].decode(errors="replace")
         if status.split(" ")[1:2] != ["101"]:
@@ -245,29 +249,32 @@ class Probe:
             # Not every broker says why it refuses a client.
             trust = f"does it trust {certificate}, and " if got_certificate else ""
             return BrokerConnectionError(f"{self.name} closed the connection: {trust}{_QUESTION}")
-        if code:
+        if code and "_ALERT_" not in code:
             return _final(f"{self.name} does not speak TLS ({reason}): {_QUESTION}")
-        return BrokerConnectionError(
-            f"{self.name} takes connections and stays silent ({reason}): {_QUESTION}"
-        )
+        what = f"refuses the connection ({reason}): see the broker's log"
+        if not code:
+            what = f"takes connections and stays silent ({reason}): {_QUESTION}"
+        return BrokerConnectionError(f"{self.name} {what}")
 
     def _why_no_tls(self, reason: str, context: ssl.SSLContext) -> str:
         """Say whose settings keep this machine and the broker from agreeing on TLS."""
         level, version = context.security_level, context.minimum_version
-        offer = f"dxlclient 5.7 offers TLS 1.3, and {_CIPHER} with RSA keys over TLS 1.2"
         if level > 2 or version > ssl.TLSVersion.TLSv1_2:
             return (
-                f"{self.name} does not take TLS 1.3 ({reason}), and the crypto policy of this machine forbids"
-                f" the rest (security level {level}, {version.name} or newer): {offer}; allow level 2 and TLS"
-                " 1.2 there, or TLS 1.3 on the broker"
+                f"{self.name} does not take TLS 1.3 ({reason}), and the crypto policy of this machine"
+                f" (security level {level}, {version.name} or newer) forbids what else dxlclient 5.7 offers,"
+                f" {_OFFER}: allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
             )
         other = self._context()
         other.set_ciphers("DEFAULT")
-        taken = "neither"
+        taken = ""
         with contextlib.suppress(OSError), self._tls(other) as tls:
             tls.do_handshake()
-            taken = (tls.cipher() or ("another cipher",))[0]
-        return f"{self.name} takes {taken} ({reason}): {offer}; allow one of these on the broker"
+            taken = f", and takes {(tls.cipher() or ('another cipher',))[0]}"
+        return (
+            f"{self.name} refuses what dxlclient 5.7 offers ({reason}){taken}: allow TLS 1.3 on the broker,"
+            f" or {_OFFER}"
+        )
 
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, TimeoutError):

@@ -232,8 +232,8 @@ def _is_port(value: object) -> bool:
 def _line(text: str, section: str, key: str) -> int:
     is_inside = False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip().startswith("["):
-            is_inside = line.strip().startswith(f"[{section}]")
+        if header := re.match(r"\s*\[\s*(.*?)\s*\]", line):
+            is_inside = header[1] == section
         elif is_inside and line.partition("=")[0].strip(" \t'\"") == key:
             return number
     return 0

@@ -136,14 +136,11 @@ UPDATE = "'python -m dxlclient updateconfig' gets the present CA certificates"
 CHAIN = "BrokerCertChain ({dir}/ca.crt)"
 REFUSES = "{broker} refuses the client certificate {dir}/client.crt: "
 PROVISION = "; 'python -m dxlclient provisionconfig' gets one that the fabric trusts"
-OFFER = (
-    "dxlclient 5.7 offers TLS 1.3, and AES128-SHA256 with RSA keys over TLS 1.2; allow one of these on the"
-    " broker"
-)
+OFFER = "allow TLS 1.3 on the broker, or AES128-SHA256 with an RSA key over TLS 1.2"
 POLICY = (
-    "{broker} does not take TLS 1.3 (protocol version), and the crypto policy of this machine forbids the"
-    " rest (security level 2, TLSv1_3 or newer): dxlclient 5.7 offers TLS 1.3, and AES128-SHA256 with RSA"
-    " keys over TLS 1.2; allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
+    "{broker} does not take TLS 1.3 (protocol version), and the crypto policy of this machine (security level"
+    " 2, TLSv1_3 or newer) forbids what else dxlclient 5.7 offers, AES128-SHA256 with an RSA key over TLS"
+    " 1.2: allow level 2 and TLS 1.2 there, or TLS 1.3 on the broker"
 )
 WEAK = "have it issued anew, with an RSA key of 2,048 bits or more and SHA-256"
 
@@ -161,6 +158,11 @@ def identity_of(make: Callable[[], Identity]) -> Spoil:
         put("client.key", make().key_pem)(config_file)
 
     return change
+
+
+@functools.cache
+def _same_name() -> Identity:
+    return issue("fabric", is_ca=True)
 
 
 @functools.cache
@@ -244,6 +246,11 @@ KINDS: dict[str, Broken] = {
         False,
         timeout=1.5,
     ),
+    "an alert without a meaning of its own": Broken(
+        plain(b"\x15\x03\x03\0\x02\x02\x50"),
+        "{broker} refuses the connection (internal error): see the broker's log",
+        False,
+    ),
     "HTTPS": Broken(
         tls(lambda: issue("www", foreign_ca())), _untrusted("unable to get local issuer certificate")
     ),
@@ -253,15 +260,17 @@ KINDS: dict[str, Broken] = {
     # Its TLS.
     "TLS 1.1 only": Broken(
         tls(version=ssl.TLSVersion.TLSv1_1, ciphers="ALL:@SECLEVEL=0"),
-        f"{{broker}} takes neither (protocol version): {OFFER}",
+        f"{{broker}} refuses what dxlclient 5.7 offers (protocol version): {OFFER}",
     ),
     "forward secrecy only": Broken(
         tls(ciphers="ECDHE-RSA-AES256-GCM-SHA384"),
-        f"{{broker}} takes ECDHE-RSA-AES256-GCM-SHA384 (handshake failure): {OFFER}",
+        "{broker} refuses what dxlclient 5.7 offers (handshake failure), and takes"
+        f" ECDHE-RSA-AES256-GCM-SHA384: {OFFER}",
     ),
     "an elliptic curve key": Broken(
         tls(_ec_broker, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256"),
-        f"{{broker}} takes ECDHE-ECDSA-AES128-GCM-SHA256 (handshake failure): {OFFER}",
+        "{broker} refuses what dxlclient 5.7 offers (handshake failure), and takes"
+        f" ECDHE-ECDSA-AES128-GCM-SHA256: {OFFER}",
     ),
     # Its certificate.
     "another CA": Broken(
@@ -269,10 +278,13 @@ KINDS: dict[str, Broken] = {
         _untrusted("self-signed certificate in certificate chain"),
         change=put("ca.crt", lambda: foreign_ca().pem),
     ),
+    "another CA of the same name": Broken(
+        tls(), _untrusted("certificate signature failure"), change=put("ca.crt", lambda: _same_name().pem)
+    ),
     "a self-signed certificate": Broken(tls(lambda: issue("broker")), _untrusted("self-signed certificate")),
     "an end certificate as its CA": Broken(
         tls(),
-        f"{CHAIN} holds no CA certificate, and not the certificate of {{broker}}: {UPDATE}",
+        f"{CHAIN} holds no CA certificate, nor the certificate of {{broker}}: {UPDATE}",
         change=put("ca.crt", lambda: client().pem),
     ),
     "an expired certificate": Broken(
@@ -308,6 +320,9 @@ KINDS: dict[str, Broken] = {
     "refuses the client": Broken(tls(clients_of=foreign_ca), f"{REFUSES}unknown ca{PROVISION}"),
     "refuses the client over TLS 1.3": Broken(
         tls(clients_of=foreign_ca, version=V13), f"{REFUSES}unknown ca{PROVISION}"
+    ),
+    "trusts another CA of the same name": Broken(
+        tls(clients_of=_same_name), f"{REFUSES}decrypt error{PROVISION}"
     ),
     "an expired client": Broken(
         tls(), f"{REFUSES}certificate expired{PROVISION}", change=identity_of(_old_client)

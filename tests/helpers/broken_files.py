@@ -169,11 +169,12 @@ KINDS: dict[str, Broken] = {
     ),
     "a directory": Broken(
         instead(Path.mkdir),
-        "the configuration cannot be read: a directory; 'python -m dxlclient provisionconfig' makes one",
+        "the configuration cannot be read: it is a directory; 'python -m dxlclient "
+        "provisionconfig' makes one",
     ),
     "a FIFO": Broken(
         instead(os.mkfifo),
-        "the configuration cannot be read: not a regular file; 'python -m dxlclient "
+        "the configuration cannot be read: it is not a regular file; 'python -m dxlclient "
         "provisionconfig' makes one",
     ),
     "a huge file": Broken(
