@@ -45,6 +45,7 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
     # losses that are over quickly, and DxlClient.subscribe() sends nothing for a topic that it knows.
     "_client": (
         {
+            "_call_socket_register_write": Callable,
             "_keepalive": _NUMBER,
             "_last_msg_in": _NUMBER,
             "_on_connect": Callable,
@@ -217,6 +218,9 @@ class Hooks:
             lambda: self._mqtt_subscribe(topic, qos), topic if isinstance(topic, str) else None
         )
         mqtt.unsubscribe = lambda topic: self._send(lambda: mqtt_unsubscribe(topic), None)
+        # It would call a hook that dxlclient does not use, under a lock that the network thread holds while
+        # it waits for room in dxlclient's queue: a callback that sends something then would hang for good.
+        mqtt._call_socket_register_write = lambda: None
 
     def subscribe(self, topic: str) -> None:
         """Send a SUBSCRIBE of our own: dxlclient sends none for a topic that it knows."""

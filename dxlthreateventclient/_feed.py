@@ -135,8 +135,10 @@ class Feed:
     def listener(self, on_gap: Callable[[Gap], object] | None) -> Listener:
         """Return a new listener."""
         listener = Listener(self.lock, on_gap)
-        with self.lock:
-            self._listeners.add(listener)
+        # In a forked process the lock may be held forever, by a thread that is not there.
+        if not self._parts.why_dead():
+            with self.lock:
+                self._listeners.add(listener)
         return listener
 
     def listen(self, listener: Listener, topic: str) -> None:
