@@ -45,17 +45,10 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
     # losses that are over quickly, and DxlClient.subscribe() sends nothing for a topic that it knows.
     "_client": (
         {
+            **dict.fromkeys(("_keepalive", "_last_msg_in", "_ping_t"), _NUMBER),
+            **dict.fromkeys(("_on_connect", "_on_disconnect", "_on_message"), Callable),
+            **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
             "_call_socket_register_write": Callable,
-            "_keepalive": _NUMBER,
-            "_last_msg_in": _NUMBER,
-            "_on_connect": Callable,
-            "_on_disconnect": Callable,
-            "_on_message": Callable,
-            "_on_subscribe": Callable,
-            "_on_unsubscribe": Callable,
-            "_ping_t": _NUMBER,
-            "subscribe": Callable,
-            "unsubscribe": Callable,
         },
         "gaps are not reported, and the status does not know the connection",
     ),

@@ -100,8 +100,9 @@ class TestAnEvent:
                 if not stream:
                     client.add_threat_event_callback(send_on, topic)
                 publish_numbers(dxl_client, range(20), topic)
-                for _ in range(20) if stream else ():
-                    send_on(*stream.get(timeout=30))
+                if stream:
+                    for _ in range(20):
+                        send_on(*stream.get(timeout=30))
                 receiver.until_received(19)
         assert receiver.numbers == list(range(20))
 
