@@ -44,10 +44,12 @@ def redundant_threat_events(  # noqa: PLR0913
 
     .. code-block:: python
 
-        with redundant_threat_events([dxl_client_a, dxl_client_b]) as events:
-            for threat_event, original_event in events:
-                print(threat_event["event"]["threatName"])
-                break
+        with DxlClient(config) as second_client:
+            second_client.connect()
+            with redundant_threat_events([dxl_client, second_client]) as events:
+                for threat_event, original_event in events:
+                    print(threat_event["event"]["threatName"])
+                    break
 
     Connect each ``DxlClient`` to another broker of the same fabric. An event is passed over only if another
     client has delivered its message id more often. An id is remembered until all clients have delivered it,

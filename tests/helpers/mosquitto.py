@@ -14,14 +14,25 @@ from dxlclient.client_config import DxlClientConfig
 
 _STARTUP_TIMEOUT = 10.0
 
+# With a name of its own for each broker: those with the same name would drive each other out.
+_BRIDGE = """\
+connection hub-{}
+address 127.0.0.1:{}
+topic # in
+restart_timeout 1
+"""
+
 
 class Mosquitto:
-    """Runs mosquitto on a free port, over mutually authenticated TLS, in a temporary directory."""
+    """Runs mosquitto on a free port, over mutually authenticated TLS, in a temporary directory.
+
+    :param hub: another one from which it gets all that is published there
+    """
 
     # Debian puts it where only root looks.
     PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
-    def __init__(self) -> None:
+    def __init__(self, hub: "Mosquitto | None" = None) -> None:
         executable = shutil.which("mosquitto", path=self.PATH)
         if executable is None:
             raise FileNotFoundError("mosquitto is not installed: apt-get install mosquitto")
@@ -55,6 +66,7 @@ class Mosquitto:
             "max_queued_messages 0\n"
             # For other brokers and proxies, without TLS.
             f"listener {self.plain_port} 127.0.0.1\n"
+            + (_BRIDGE.format(self.port, hub.plain_port) if hub else "")
         )
 
     @property
