@@ -46,7 +46,7 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
     # losses that are over quickly, and DxlClient.subscribe() sends nothing for a topic that it knows.
     "_client": (
         {
-            **dict.fromkeys(("_keepalive", "_last_msg_in", "_ping_t"), _NUMBER),
+            **dict.fromkeys(("_last_msg_in", "_ping_t"), _NUMBER),
             **dict.fromkeys(("_on_connect", "_on_disconnect", "_on_message"), Callable),
             **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
             **dict.fromkeys(("_call_socket_register_write", "loop_misc", "socket"), Callable),

@@ -29,7 +29,7 @@ def until_published(publisher: Publisher, number: int) -> None:
     until(lambda: publisher.count >= before + number, f"{number} events are published")
 
 
-def test_a_redundant_stream_misses_and_repeats_nothing_while_brokers_are_killed_in_turn(
+def test_a_redundant_stream_misses_and_repeats_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     received: list[int] = []
