@@ -49,7 +49,8 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
             **dict.fromkeys(("_last_msg_in", "_ping_t"), _NUMBER),
             **dict.fromkeys(("_on_connect", "_on_disconnect", "_on_message"), Callable),
             **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
-            **dict.fromkeys(("_call_socket_register_write", "loop_misc", "socket"), Callable),
+            **dict.fromkeys(("_call_socket_register_write", "_loop_rc_handle"), Callable),
+            **dict.fromkeys(("loop_misc", "loop_read", "socket"), Callable),
         },
         "gaps are not reported, and the status does not know the connection",
     ),
@@ -209,6 +210,7 @@ class Hooks:
         mqtt._on_subscribe = partial(self._on_acknowledgement, mqtt._on_subscribe)
         mqtt._on_unsubscribe = partial(self._on_acknowledgement, mqtt._on_unsubscribe)
         mqtt.loop_misc = partial(self._on_loop, mqtt.loop_misc)
+        mqtt.loop_read = partial(self._on_read, mqtt.loop_read)
         self._mqtt_subscribe = mqtt.subscribe
         mqtt_unsubscribe = mqtt.unsubscribe
         mqtt.subscribe = lambda topic, qos=0: self._send(
@@ -332,6 +334,16 @@ class Hooks:
         # A message shows as well as the answer to a ping that the broker is there, and that answer may be
         # behind thousands of messages: a slow consumer would lose its connection.
         mqtt._ping_t = 0
+
+    def _on_read(self, loop_read: Callable[[int], int], max_packets: int = 1) -> int:
+        try:
+            return loop_read(max_packets)
+        except Exception:
+            # It would end the network thread, and nothing would read from the connection any more.
+            with suppress(Exception):  # what a logging handler raises
+                logger.exception("The broker sent a malformed packet. Connecting again.")
+            lost: int = self._parts.mqtt._loop_rc_handle(1)
+            return lost
 
     def _on_loop(self, loop_misc: Callable[[], int]) -> int:
         # Runs after each packet, and once a second.

@@ -140,6 +140,17 @@ class TestAGap:
             gaps.until_ended(1)
         assert gaps[0].start < full
 
+    def test_ends_after_a_malformed_packet(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """It ends the network thread of the MQTT client alone, which then seems connected and is deaf."""
+        gaps, receiver = Gaps(), Receiver()
+        with CommonThreatEventClient(connect_to_stub(), gaps) as client:
+            client.add_threat_event_callback(receiver, topic)
+            broker.send_malformed()
+            gaps.until_ended(1)
+            until(lambda: bool(broker.publish(topic, EVENT)) and bool(receiver.handled), "it listens again")
+
     def test_is_what_somebody_else_unsubscribed(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
@@ -155,7 +166,7 @@ class TestAGap:
             assert client.status().subscribed == (topic,)
             assert broker.publish(topic, EVENT) == 1
             receiver.until_received(1)
-        assert gaps[0].start - before < timedelta(seconds=1)
+        assert before - timedelta(seconds=2) < gaps[0].start < before + timedelta(seconds=1)
         assert "unsubscribed" in gaps[0].reason
 
     def test_ends_when_its_client_is_left(
