@@ -123,7 +123,9 @@ class Parts:
 
     def why_dead(self) -> str | None:
         """Return why no event can be delivered any more, or ``None`` if events can be."""
-        if self.pool is None or any(thread.is_alive() for thread in self.pool._threads):
+        # Not Thread.is_alive(): up to Python 3.12, if a signal handler raises in it, it takes a living thread
+        # for one that has ended.
+        if self.pool is None or not set(self.pool._threads).isdisjoint(threading.enumerate()):
             return None
         if os.getpid() != self._pid:
             return "this process was forked: make and connect the DxlClient in the process that uses it"
@@ -185,10 +187,12 @@ class Hooks:
         # What was sent last has to be noted last.
         self._sending_lock = threading.RLock()
         self._requests: dict[int, _Request] = {}
-        # Acknowledgements that came before the numbers of their requests were known here, and whether
-        # one is being sent; and requests of dxlclient's for which it does not wait any more.
+        # Acknowledgements that came before the numbers of their requests were known here, whether one is
+        # being sent, and how many connections have ended; and requests of dxlclient's for which it does not
+        # wait any more.
         self._early: dict[int, Callable[[], object]] = {}
         self._sending = False
+        self._losses = 0
         self._released: set[int] = set()
         # Topics that are being unsubscribed from.
         self._unwanted: set[str] = set()
@@ -263,16 +267,18 @@ class Hooks:
         self, send: Callable[[], tuple[int, int | None]], topic: str | None, *, is_ours: bool = False
     ) -> tuple[int, int | None]:
         number: int | None = None
-        is_unwanted = False
+        is_unwanted = is_lost = False
         with self._sending_lock:
             with self._lock:
                 self._sending = True
+                losses = self._losses
             try:
                 result, number = send()
             finally:
                 with self._lock:
                     self._sending = False
-                    if number is not None and result == 0:
+                    is_lost = losses != self._losses
+                    if number is not None and result == 0 and not is_lost:
                         self._requests[number] = _Request(topic, is_ours, time.monotonic())
                         is_unwanted = topic in self._unwanted and not is_ours
                     # Nobody else will ask for the others, which were sent before the hooks were set.
@@ -280,6 +286,9 @@ class Hooks:
                     self._early.clear()
         for acknowledge in acknowledgements:
             acknowledge()
+        if number is not None and result == 0 and is_lost and not is_ours:
+            # The connection has ended before the number was known here, so no answer can come.
+            self._parts.acknowledge(number)
         if is_unwanted and topic is not None:
             self._release(topic)
         return result, number
@@ -309,6 +318,7 @@ class Hooks:
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
         with self._lock:
+            self._losses += 1
             unanswered = [number for number, request in self._requests.items() if not request.is_ours]
             self._requests.clear()
         # dxlclient would hold its lock of the subscriptions for two minutes, in which it subscribes to

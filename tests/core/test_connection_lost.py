@@ -206,6 +206,8 @@ def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     dxl_client, epo = connect(), connect()
     tap, callback = Tap(dxl_client, topic), Receiver()
     with (
+        # So dxlclient does not wait for two minutes for an answer that was lost with its connection.
+        CommonThreatEventClient(epo),
         CommonThreatEventClient(dxl_client) as client,
         client.threat_events(topic) as events,
         Publisher(epo, topic, interval=0.01) as publisher,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.clients import Connect, clients
@@ -292,6 +293,30 @@ class TestASubscription:
             client.add_threat_event_callback(Receiver(), topic)
             assert client.status().subscribed == (topic,)
         assert broker.subscribes.count(topic) == 2
+
+    def test_that_is_sent_as_the_connection_is_lost_makes_nobody_wait(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """dxlclient would wait for two minutes, and keep the lock that it needs to subscribe again."""
+        dxl_client: Any = connect_to_stub()
+        subscribe, losing = dxl_client._client.subscribe, iter([True])
+
+        def lose_the_first(subscribed: str, qos: int = 0) -> Any:
+            if not next(losing, False):
+                return subscribe(subscribed, qos)
+            broker.answer = lambda _: WITHHELD
+            sent = subscribe(subscribed, qos)
+            broker.reset()
+            until(lambda: not client.status().connected, "the connection is lost")
+            broker.answer = lambda _: GRANTED
+            return sent
+
+        dxl_client._client.subscribe = lose_the_first
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(receiver := Receiver(), topic)
+            until(lambda: client.status().subscribed == (topic,), "it is subscribed again")
+            assert broker.publish(topic, EVENT) == 1
+            receiver.until_received(1)
 
 
 def test_a_slow_consumer_keeps_its_connection(tmp_path: Path, topic: str) -> None:

@@ -97,10 +97,10 @@ class TestAnEvent:
         with CommonThreatEventClient(dxl_client) as others, CommonThreatEventClient(crowded) as client:
             others.add_threat_event_callback(receiver, f"{topic}/forwarded")
             with client.threat_events(topic, max_buffered=1) if in_a_loop else nullcontext() as stream:
-                if not stream:
+                if stream is None:
                     client.add_threat_event_callback(send_on, topic)
                 publish_numbers(dxl_client, range(20), topic)
-                if stream:
+                if stream is not None:
                     for _ in range(20):
                         send_on(*stream.get(timeout=30))
                 receiver.until_received(19)
