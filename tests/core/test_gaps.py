@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers.clients import Connect, clients
 from helpers.receiving import Receiver, publish_numbers
+from helpers.restarting import reconnecting
 from helpers.stub_broker import GRANTED, REFUSED, WITHHELD, StubBroker, stub_broker
 from helpers.waiting import until
 
@@ -198,13 +199,14 @@ class TestAGap:
     def test_is_closed_by_destroying_the_dxl_client(self, fabric: LocalFabric, topic: str) -> None:
         gaps = Gaps()
         with LocalFabric() as own, clients(own.client_config) as connect:
-            dxl_client = connect(reconnect_delay=60)
+            dxl_client = connect(reconnect_delay=1)
             client = CommonThreatEventClient(dxl_client, gaps)
             client.add_threat_event_callback(Receiver(), topic)
             own.stop()
             until(lambda: len(gaps) == 1, "the gap begins")
             dxl_client.destroy()
             gaps.until_ended(1)
+            until(lambda: not reconnecting(), "the thread that would have connected again has ended")
 
     def test_covers_what_was_published_while_the_broker_was_silent(self, topic: str) -> None:
         """A half-open connection is noticed late, but the gap starts when the broker was last heard."""
@@ -247,6 +249,35 @@ class TestOnGap:
 
 
 class TestASubscription:
+    @pytest.mark.parametrize("what", ["remove", "close"])
+    def test_that_the_broker_withholds_delays_no_removal(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str, what: str
+    ) -> None:
+        """It takes effect for the next event, however long the broker is waited for."""
+
+        def one_shot(*_: object) -> None:
+            seen.append(1)
+            client.close() if what == "close" else client.remove_threat_event_callback(one_shot, topic)
+
+        seen: list[int] = []
+        dxl_client, last = connect_to_stub(), Receiver()
+        client = CommonThreatEventClient(dxl_client)
+        with CommonThreatEventClient(dxl_client) as others:
+            client.add_threat_event_callback(one_shot, topic)
+            others.add_threat_event_callback(last, topic)
+            broker.answer = lambda _: WITHHELD
+            waiting = threading.Thread(
+                target=others.add_threat_event_callback, args=[Receiver(), f"{topic}/other"]
+            )
+            waiting.start()
+            until(lambda: f"{topic}/other" in broker.subscribes, "the helper thread waits for the broker")
+            for _ in range(2):
+                broker.publish(topic, EVENT)
+            until(lambda: len(last.handled) == 2, "both events are handled")
+            broker.answer = lambda _: GRANTED
+            waiting.join(30)
+        assert seen == [1]
+
     def test_that_the_broker_refuses_is_an_error_in_the_log(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -303,9 +303,13 @@ class TestLeaving:
             first.set()
             go_on.wait(30)
 
-        arrived = Receiver()
+        arrived, earlier = Receiver(), Receiver()
         with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(earlier, topic)
+            publish_numbers(dxl_client, range(5), topic)
+            earlier.until_received(4)
             client.add_threat_event_callback(slow, topic)
+            client.remove_threat_event_callback(earlier, topic)
             client.add_threat_event_callback(arrived, f"{topic}/last")
             publish_numbers(dxl_client, range(50), topic)
             publish_numbers(dxl_client, [1], f"{topic}/last")
