@@ -325,6 +325,21 @@ class TestASubscription:
             assert client.status().subscribed == (topic,)
         assert broker.subscribes.count(topic) == 2
 
+    def test_that_is_made_again_needs_another_acknowledgement(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        with CommonThreatEventClient(connect_to_stub()) as client:
+            client.add_threat_event_callback(print, topic)
+            client.remove_threat_event_callback(print, topic)
+            broker.answer = lambda _: WITHHELD
+            adding = threading.Thread(target=client.add_threat_event_callback, args=[print, topic])
+            adding.start()
+            until(lambda: broker.subscribes.count(topic) >= 2, "it is subscribed to again")
+            assert client.status().subscribed == ()
+            broker.answer = lambda _: GRANTED
+            adding.join(30)
+            assert client.status().subscribed == (topic,)
+
     def test_that_is_sent_as_the_connection_is_lost_makes_nobody_wait(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
