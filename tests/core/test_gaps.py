@@ -94,6 +94,25 @@ class TestAGap:
                 gaps.until_ended(number)
             assert client.status().gaps == 8
 
+    def test_is_what_dxlclient_itself_ends(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """After a loss it waits until its queue is empty, and ends what is connected again by then."""
+        gaps, started, go_on = Gaps(), threading.Event(), threading.Event()
+
+        def slow(*_: object) -> None:
+            started.set()
+            go_on.wait(30)
+
+        with CommonThreatEventClient(connect_to_stub(), gaps) as client:
+            client.add_threat_event_callback(slow, topic)
+            broker.publish(topic, EVENT)
+            assert started.wait(30)
+            broker.reset()
+            gaps.until_ended(1)
+            go_on.set()
+            gaps.until_ended(2)
+
     def test_lasts_until_the_subscription_is_acknowledged(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
