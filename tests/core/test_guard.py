@@ -12,7 +12,7 @@ from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 from helpers.clients import Connect, queue_is_full
-from helpers.receiving import Receiver, event, publish_numbers, publish_payload
+from helpers.receiving import Receiver, event, number_of, publish_numbers, publish_payload
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
@@ -88,8 +88,8 @@ class TestAnEvent:
         """DxlClient alone hangs for good: its network thread waits for room and keeps what sending needs."""
         crowded, receiver = connect(incoming_message_queue_size=1), Receiver()
 
-        def send_on(_: object, event: Event) -> None:
-            if not receiver.handled:
+        def send_on(threat_event: dict[str, Any], event: Event) -> None:
+            if number_of(threat_event) == 0:
                 until(lambda: queue_is_full(crowded), "dxlclient's queue is full")
             event.destination_topic = f"{topic}/forwarded"
             crowded.send_event(event)
