@@ -307,26 +307,29 @@ class Hooks:
     def _on_connect(
         self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
     ) -> None:
-        with self._lock:
-            self._requests.clear()
-            self._early.clear()
-            self._released.clear()
+        self._end_requests()
         # A broker that refuses answers, too, and dxlclient takes that for a connection.
         if code == 0:
             self._tell_connected()
         dxlclients(mqtt, user_data, flags, code)
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
+        self._end_requests()
+        self._tell_disconnected(code == 0 and not _is_teardown())
+        dxlclients(mqtt, user_data, code)
+
+    def _end_requests(self) -> None:
+        """Forget what was sent on a connection that has ended."""
         with self._lock:
             self._losses += 1
             unanswered = [number for number, request in self._requests.items() if not request.is_ours]
             self._requests.clear()
+            self._early.clear()
+            self._released.clear()
         # dxlclient would hold its lock of the subscriptions for two minutes, in which it subscribes to
         # nothing.
         for number in unanswered:
             self._parts.acknowledge(number)
-        self._tell_disconnected(code == 0 and not _is_teardown())
-        dxlclients(mqtt, user_data, code)
 
     def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
         try:
