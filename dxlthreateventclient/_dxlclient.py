@@ -50,7 +50,7 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
             **dict.fromkeys(("_on_connect", "_on_disconnect", "_on_message"), Callable),
             **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
             **dict.fromkeys(("_call_socket_register_write", "_loop_rc_handle"), Callable),
-            **dict.fromkeys(("loop_misc", "loop_read", "socket"), Callable),
+            **dict.fromkeys(("loop_misc", "loop_read", "loop_start", "loop_stop", "socket"), Callable),
         },
         "gaps are not reported, and the status does not know the connection",
     ),
@@ -224,6 +224,11 @@ class Hooks:
         # It would call a hook that dxlclient does not use, under a lock that the network thread holds while
         # it waits for room in dxlclient's queue: a callback that sends something then would hang for good.
         mqtt._call_socket_register_write = lambda: None
+        # After two losses in quick succession dxlclient starts and stops the network thread at the same time,
+        # which can leave it without one for good.
+        lock = threading.Lock()
+        mqtt.loop_start = partial(_call_holding, lock, mqtt.loop_start)
+        mqtt.loop_stop = partial(_call_holding, lock, mqtt.loop_stop)
 
     def subscribe(self, topic: str) -> None:
         """Send a SUBSCRIBE of our own: dxlclient sends none for a topic that it knows."""
@@ -423,6 +428,11 @@ class Hooks:
             waited_for = [number for number in numbers if number in self._released]
         for number in waited_for:
             self._parts.acknowledge(number)
+
+
+def _call_holding(lock: threading.Lock, call: Callable[..., object], *arguments: object) -> object:
+    with lock:
+        return call(*arguments)
 
 
 def is_worker() -> bool:

@@ -164,6 +164,37 @@ class RaisingHandler(logging.Handler):
         raise OSError("no space left on device")
 
 
+class TestWhere:
+    def test_passes_over_what_is_not_wanted_and_no_more(
+        self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What it cannot judge is handed over: an event for which it raises, and one that is malformed."""
+
+        def is_wanted(threat_event: dict[str, Any]) -> bool:
+            number = number_of(threat_event)
+            if number == 1:
+                raise ValueError("a bug")
+            return number > 0
+
+        malformed: list[BaseException] = []
+        receiver = Receiver()
+        with (
+            CommonThreatEventClient(dxl_client) as client,
+            client.threat_events(
+                topic, where=is_wanted, on_error=lambda error, _: malformed.append(error)
+            ) as stream,
+        ):
+            client.add_threat_event_callback(receiver, topic, where=is_wanted)
+            publish_payload(dxl_client, b"junk", topic)
+            publish_numbers(dxl_client, range(3), topic)
+            receiver.until_received(2)
+            assert [number_of(stream.get(timeout=30)[0]) for _ in range(2)] == [1, 2]
+            assert client.status().filtered == 2
+        assert receiver.numbers == [1, 2]
+        assert len(receiver.errors) == len(malformed) == 1
+        assert caplog.text.count("ValueError: a bug") == 2
+
+
 class TestALoggingHandlerThatRaises:
     def test_costs_no_callback_an_event(
         self, dxl_client: DxlClient, topic: str, capsys: pytest.CaptureFixture[str]
