@@ -1,50 +1,54 @@
-# Everything runs in .venv, made on first use with PYTHON (3.10 or newer).
+# Every command that checks or builds this project is here; nox, pre-commit and CI call make.
+# The commands run in VENV, which is made on first use with PYTHON (3.10 or newer).
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: help demo test test-servers test-slow coverage fuzz bench check format docs dist release clean
+.PHONY: help demo test test-servers test-slow coverage fuzz bench bench-smoke check format docs dist release clean
 
 help:
-	@echo "make demo          see threat events arrive, over a DXL fabric on this machine"
-	@echo "make test          run the tests that need Python alone"
-	@echo "make test-servers  run those that need mosquitto, redis-server and rsyslogd"
-	@echo "make test-slow     run those that take minutes (they need mosquitto)"
-	@echo "make coverage      run the tests of make test and report what they cover of the library"
+	@echo "make demo          show threat events arriving, over a DXL fabric on this machine"
+	@echo "make test          run the tests that need only Python"
+	@echo "make test-servers  run the tests that need mosquitto, redis-server and rsyslogd"
+	@echo "make test-slow     run the tests that take minutes (they need mosquitto)"
+	@echo "make coverage      run the tests of make test and report which code they cover"
 	@echo "make fuzz          feed random payloads to the library for a minute"
-	@echo "make bench         measure speed beside a bare dxlclient callback"
-	@echo "make check         lint, formatting, spelling and types"
+	@echo "make bench         measure the speed and compare it with a bare dxlclient callback"
+	@echo "make bench-smoke   check that make bench works"
+	@echo "make check         check style, formatting, spelling and types"
 	@echo "make format        format the code"
-	@echo "make docs          build the docs into docs/_build/html"
+	@echo "make docs          build the documentation into docs/_build/html"
 	@echo "make dist          build the sdist and the wheel into dist, and check them"
-	@echo "make release       say what a release of this version takes"
-	@echo "make clean         remove what the commands above made"
+	@echo "make release       print the steps that release this version"
+	@echo "make clean         remove what these commands made"
 
-$(BIN)/demo-installed: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/demo-installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[testing,cli]"
 	touch $@
 
-$(BIN)/dev-installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+$(BIN)/dev-installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@ $(BIN)/demo-installed
 
 demo: $(BIN)/demo-installed
 	$(BIN)/python -m dxlthreateventclient demo
 
-# They wait for processes and sockets more than they compute: with a process for each core they take half the time.
-# A file stays in one process where its tests share what takes long to make.
+# In several processes, because the tests mostly wait for other processes and sockets.
 PARALLEL := --numprocesses auto
+# The tests of a file stay in one process, because they share an expensive fixture.
+BY_FILE := $(PARALLEL) --dist loadfile
 
 test: $(BIN)/dev-installed
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-servers: $(BIN)/dev-installed
-	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m "servers and not slow"
+	$(BIN)/python -m pytest $(BY_FILE) -m "servers and not slow"
 
 test-slow: $(BIN)/dev-installed
-	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m slow
+	$(BIN)/python -m pytest $(BY_FILE) -m slow
 
 coverage: $(BIN)/dev-installed
 	$(BIN)/coverage erase
@@ -57,6 +61,9 @@ fuzz: $(BIN)/dev-installed
 
 bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py
+
+bench-smoke: $(BIN)/dev-installed
+	$(BIN)/python benchmarks/bench.py --rounds 1 --latency-seconds 1 --output $(VENV)/bench-smoke.json
 
 check: $(BIN)/dev-installed
 	$(BIN)/ruff format --check .
@@ -78,11 +85,11 @@ dist: $(BIN)/dev-installed
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
-# It says what to do and does none of it: publishing is a person's decision.
+# This only prints the steps: publishing is a person's decision.
 release: VERSION = $(shell $(BIN)/python -m dxlthreateventclient --version | cut -d ' ' -f 2)
 release: dist
 	@grep -q '^## \[$(VERSION)\]' CHANGELOG.md || { \
-		echo "CHANGELOG.md has no section [$(VERSION)] yet: give the entries under [Unreleased] that heading, and a date"; \
+		echo "CHANGELOG.md has no section [$(VERSION)]: give the section [Unreleased] this heading and a date"; \
 		exit 1; }
 	@echo "dist holds version $(VERSION). To release it:"
 	@echo "  git tag --annotate v$(VERSION) --message 'Version $(VERSION)'"

@@ -1,4 +1,4 @@
-"""Entry point for tools that look for ``setup.py``; everything is in ``pyproject.toml``."""
+"""For tools that look for ``setup.py``. All settings are in ``pyproject.toml``."""
 
 from setuptools import setup
 

@@ -1,37 +1,36 @@
-"""Measures what this library costs beside a bare dxlclient callback: ``make bench``.
+"""Measures the cost of this library compared with a bare dxlclient callback: ``make bench``.
 
 All figures of a table come from one run: the ways to receive take turns in rounds, in random order, in one
 receiving process. Ratios are taken within a round, and printed as their median with a 95 % confidence
 interval (bootstrap). A burst waits in the broker until all of it is published, so that the publisher takes no
-time from the receiver. Against a mosquitto process, or a LocalFabric where there is no mosquitto.
+time from the receiver. The broker is mosquitto, or a LocalFabric if mosquitto is not installed.
 """
 
 import argparse
 import json
 import platform
 import random
-import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from brokers import running_broker
+from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
+from receiver import GATE_TOPIC
 
-from dxlthreateventclient._cli.echo import Echo
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
-from dxlthreateventclient.testing import LocalFabric, sample_threat_event
+from dxlthreateventclient.testing import sample_threat_event
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "tests"))
-from helpers.mosquitto import Mosquitto  # noqa: E402
-from receiver import GATE_TOPIC  # noqa: E402
+MARKER_TOPIC = "/dxlthreateventclient/bench/marker"
 
 BASE = "bare callback, json.loads"
 # (variant, what it is compared with, goal for the CPU ratio at most, goal for the events per second at least)
@@ -71,6 +70,27 @@ def payload_of(size: int) -> bytes:
     return json.dumps(threat_event).encode()
 
 
+class Marker(EventCallback):
+    """A message from a client to itself: when it is back, the broker has all that was sent before it."""
+
+    def __init__(self, client: DxlClient) -> None:
+        super().__init__()
+        self._client = client
+        self._is_back = threading.Event()
+        client.add_event_callback(MARKER_TOPIC, self)
+
+    def on_event(self, event: Event) -> None:
+        """Note that the message is back."""
+        self._is_back.set()
+
+    def wait(self) -> None:
+        """Send the message and wait for it."""
+        self._is_back.clear()
+        self._client.send_event(Event(MARKER_TOPIC))
+        if not self._is_back.wait(60):
+            raise TimeoutError("the broker has not returned the marker after 60 seconds")
+
+
 class Receiver:
     """The measured process, and the client that publishes what it asks for."""
 
@@ -83,7 +103,7 @@ class Receiver:
         )
         self._publisher = DxlClient(DxlClientConfig.create_dxl_config_from_file(str(config_file)))
         self._publisher.connect()
-        self._echo = Echo(self._publisher)
+        self._marker = Marker(self._publisher)
         self._payloads = {size: payload_of(size) for size in BURSTS}
 
     def close(self) -> None:
@@ -106,7 +126,7 @@ class Receiver:
             else:
                 self._publisher.send_event(Event(GATE_TOPIC))
                 self._publish(**said)
-                self._echo.wait()  # the broker has it all
+                self._marker.wait()  # now the broker has the whole burst
                 self._tell("published")
         raise RuntimeError("the receiving process ended")
 
@@ -217,22 +237,8 @@ def bench_import(rounds: int) -> dict[str, Any]:
     return {"seconds": seconds, "goal": IMPORT_GOAL}
 
 
-@contextmanager
-def broker() -> Iterator[tuple[str, Path]]:
-    """Run a broker; yield its name and the configuration file for clients."""
-    if shutil.which("mosquitto", path=Mosquitto.PATH):
-        with Mosquitto() as mosquitto:
-            yield "mosquitto", mosquitto.config_file
-    else:
-        with LocalFabric() as fabric:
-            yield (
-                "LocalFabric (there is no mosquitto; it shares a processor with the publisher)",
-                fabric.config_file,
-            )
-
-
 def processor() -> str:
-    """Return the name of the processor, as far as the system tells."""
+    """Return the name of the processor, or "unknown"."""
     cpuinfo = Path("/proc/cpuinfo")
     lines: Iterable[str] = cpuinfo.read_text().splitlines() if cpuinfo.exists() else ()
     return next(
@@ -250,7 +256,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results.json", help="default: %(default)s")
     options = parser.parse_args()
 
-    with broker() as (name, config_file):
+    with running_broker() as (name, config_file):
         machine = f"{platform.python_implementation()} {platform.python_version()} on {processor()}"
         print(f"{machine}, broker: {name}")
         receiver = Receiver(config_file)

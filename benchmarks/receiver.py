@@ -1,6 +1,6 @@
-"""The process that is measured: it receives bursts of events in different ways and reports what each cost.
+"""The measured process: it receives bursts of events in different ways, and reports the cost of each way.
 
-``bench.py`` drives it. It prints what is to be published, and its measurements, as JSON lines.
+``bench.py`` starts it. It prints requests to publish, and its measurements, as JSON lines.
 """
 
 import json
@@ -20,9 +20,9 @@ from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventCli
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 
 GATE_TOPIC = "/dxlthreateventclient/bench/gate"
-"""An event on this topic holds up dxlclient's worker until the whole burst has been published."""
+"""An event on this topic blocks dxlclient's worker until the whole burst has been published."""
 
-# A way to receive: within its context, done() is called for each event.
+# A way to receive. Within its context, it calls done() for each event.
 Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
 
 
@@ -55,7 +55,7 @@ def bare_json(callbacks: int) -> Variant:
 
 @contextmanager
 def added(dxl_client: DxlClient, callbacks: list[EventCallback], topic: str = TOPIC) -> Iterator[None]:
-    """Add bare callbacks for as long as the context lasts."""
+    """Add bare callbacks, and remove them at the end of the context."""
     for callback in callbacks:
         dxl_client.add_event_callback(topic, callback)
     try:
@@ -66,7 +66,7 @@ def added(dxl_client: DxlClient, callbacks: list[EventCallback], topic: str = TO
 
 
 class Gate(EventCallback):
-    """Holds up dxlclient's worker until it is opened."""
+    """Blocks dxlclient's worker until it is opened."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def ours(callbacks: int) -> Variant:
 
 @contextmanager
 def stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
-    """Receive with a loop over the stream, on a thread of its own."""
+    """Receive with a loop over a stream, on its own thread."""
 
     def loop() -> None:
         for _, original_event in events:
@@ -127,7 +127,7 @@ VARIANTS: dict[str, tuple[Variant, int]] = {
 
 
 def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> dict[str, Any]:
-    """Receive a burst of events in one way, and return what it cost."""
+    """Receive a burst of events in one way; return the cost."""
     variant, callbacks = VARIANTS[name]
     missing = count * callbacks
     finished = threading.Event()
@@ -143,7 +143,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
         cpu = time.process_time()
         request({"size": size, "count": count})
         sys.stdin.readline()
-        # The publisher is through, and takes no time of a processor from what is measured.
+        # The publisher has finished, so it does not compete for the processor.
         wall = time.perf_counter()
         gate.is_open.set()
         if not finished.wait(120):
@@ -155,7 +155,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
 
 
 def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rate: float) -> dict[str, Any]:
-    """Receive events at a steady rate in one way, and return when each arrived."""
+    """Receive events at a steady rate in one way; return when each arrived."""
     variant, _ = VARIANTS[name]
     arrivals: dict[str, float] = {}
     finished = threading.Event()
@@ -173,12 +173,12 @@ def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rat
 
 
 def request(what: dict[str, Any]) -> None:
-    """Ask for something to be published, or report a measurement."""
+    """Send a request or a result to the publisher, as a line of JSON."""
     print(json.dumps(what), flush=True)
 
 
 def main() -> None:
-    """Do what standard input says, a JSON line for each measurement, until it ends."""
+    """Make the measurements that standard input asks for, one JSON line each."""
     with DxlClient(DxlClientConfig.create_dxl_config_from_file(sys.argv[1])) as dxl_client:
         dxl_client.connect()
         for line in sys.stdin:

@@ -1,10 +1,10 @@
-"""How Sphinx builds the documentation: ``make docs``."""
+"""The settings of Sphinx for ``make docs``."""
 
 import dxlthreateventclient
 
 project = "dxlthreateventclient"
 author = "The dxlthreateventclient maintainers"
-copyright = author  # noqa: A001 - the name that Sphinx reads
+copyright = author  # noqa: A001 - Sphinx requires this name
 release = version = dxlthreateventclient.get_version()
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
@@ -21,11 +21,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 
-
 nitpicky = True
-# What others document: no build asks the network for their inventories.
+# Names of other projects: the build does not download their inventories.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(dxlclient|collections|os|pathlib|types)\..*"),
+    (r"py:.*", r"(dxlclient|collections|datetime|os|pathlib|types)\..*"),
     (
         r"py:.*",
         r"(Callable|DxlClient|DxlClientConfig|DxlException|Event|EventCallback|Path|PathLike|TracebackType)",

@@ -1,7 +1,4 @@
-"""Renders the picture of the demo in README: ``python docs/render_demo.py``.
-
-It runs the demo on a terminal of its own, and makes what that shows into an SVG.
-"""
+"""Renders the picture of the demo: ``python docs/render_demo.py`` runs it and writes its output as SVG."""
 
 import contextlib
 import io
@@ -23,9 +20,9 @@ FONTS = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", mono
 
 
 def run_demo() -> str:
-    """Run the demo on a terminal, and return what it shows, escape sequences included."""
+    """Run the demo on a terminal; return its output with escape sequences."""
     terminal, inside = pty.openpty()
-    process = subprocess.Popen(  # noqa: S603 - it is our own
+    process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, *COMMAND[1:]],
         env=os.environ | {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"},
         stdin=inside,
@@ -34,7 +31,7 @@ def run_demo() -> str:
     )
     os.close(inside)
     shown = b""
-    with contextlib.suppress(OSError):  # on Linux, how a terminal without a program ends
+    with contextlib.suppress(OSError):  # Linux reports the end of a terminal's output as an error
         while piece := os.read(terminal, 4096):
             shown += piece
     os.close(terminal)
@@ -49,7 +46,7 @@ def main() -> None:
     console.print(Text(f"$ {' '.join(COMMAND)}", style="bold"))
     console.print(Text.from_ansi(run_demo().rstrip("\n")))
     picture = console.export_svg(title="threat events arriving", theme=MONOKAI, unique_id="demo")
-    # Rich would have each browser fetch a font.
+    # Rich's SVG would make each browser download a font.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     PICTURE.write_text(picture.replace("Fira Code, monospace", FONTS), encoding="utf-8")
 

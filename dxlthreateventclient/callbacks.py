@@ -18,13 +18,13 @@ __all__ = ["CommonThreatEventCallback", "ErrorFunction", "Predicate", "ThreatEve
 
 logger = logging.getLogger(__name__)
 
-ThreatEventFunction: TypeAlias = Callable[[dict[str, Any], Event], object]
+ThreatEventFunction: TypeAlias = Callable[[Any, Event], object]
 """Called with a threat event as a dictionary, and the DXL event that carried it."""
 
 ErrorFunction: TypeAlias = Callable[[BaseException, Event], object]
 """Called with what went wrong, and the DXL event."""
 
-Predicate: TypeAlias = Callable[[dict[str, Any]], object]
+Predicate: TypeAlias = Callable[[Any], object]
 """Called with a threat event as a dictionary; returns whether it is wanted."""
 
 Outcome: TypeAlias = Literal["handled", "failed", "filtered"]

@@ -140,8 +140,7 @@ class CommonThreatEventClient:
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
-                a
-            class of such, of which a new instance is made for each event, or a function that is called with
+            such a class, of which a new instance is made for each event, or a function that is called with
             the threat event as a dictionary and the DXL event
         :param topic: the topic, or a filter that ends in ``/#``
         :param on_error: for a function only: called with the error and the DXL event if the payload could not

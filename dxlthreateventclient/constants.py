@@ -1,5 +1,12 @@
 """The names of the keys of a threat event, one class for each level of the message."""
 
+# To add a key of the message, add it
+# - here, and to the class of its level in threat_event.py;
+# - to the table of its level in docs/threatevent.rst;
+# - to sample_threat_event() in testing/events.py, if ePO sends it in every event;
+# - to formats/ and to the tables in docs/formats.rst, if a SIEM should get it.
+# Tests compare the first three with each other, and the tables of formats with the code.
+
 
 class ThreatEventProps:
     """The top level of the message."""
@@ -103,7 +110,7 @@ class TargetProps:
 
 
 class OtherDataProps:
-    """The keys of the ``event.otherData`` object that are always there."""
+    """The keys that every ``event.otherData`` object has."""
 
     COUNT = "count"
     DEFINED_AT = "definedAt"

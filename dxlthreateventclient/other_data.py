@@ -1,4 +1,4 @@
-"""What needs a second look in ``otherData``: aggregated values and unresolved placeholders."""
+"""Aggregated values and unresolved placeholders in ``otherData``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ from typing import Any
 def create_dict_from_aggregate_listOf(list_of: Any) -> Any:
     """Convert an aggregated list into a dictionary of its values by position.
 
-    :param list_of: the comma-separated string of a ``listOf…`` key; anything else is returned as it is
-    :return: the values by their positions, without surrounding white space; empty for an empty string
+    :param list_of: the comma-separated string of a ``listOf…`` key; any other value is returned unchanged
+    :return: the values by position, without surrounding white space; empty for an empty string
 
     >>> create_dict_from_aggregate_listOf("10.0.0.1, 10.0.0.1")
     {0: '10.0.0.1', 1: '10.0.0.1'}
@@ -19,7 +19,7 @@ def create_dict_from_aggregate_listOf(list_of: Any) -> Any:
 def create_set_from_aggregate_setOf(set_of: Any) -> Any:
     """Convert an aggregated set into a set of its values.
 
-    :param set_of: the comma-separated string of a ``setOf…`` key; anything else is returned as it is
+    :param set_of: the comma-separated string of a ``setOf…`` key; any other value is returned unchanged
     :return: the values without surrounding white space; empty for an empty string
 
     >>> sorted(create_set_from_aggregate_setOf("10.0.0.2, 10.0.0.1"))
@@ -35,8 +35,8 @@ def _values(comma_separated: str) -> list[str]:
 def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
     """Convert the aggregated values of an ``otherData`` object, in place.
 
-    The strings under ``listOf…`` become dictionaries (value by position), those under ``setOf…`` become
-    sets. All other entries stay as they are, so calling this twice changes nothing.
+    Strings under ``listOf…`` become dictionaries (values by position), strings under ``setOf…`` become sets.
+    All other entries stay unchanged, so a second call changes nothing.
 
     :param otherData_props: the ``otherData`` object of a threat event
     :return: the same dictionary
@@ -53,13 +53,13 @@ def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolved_fields(other_data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of an ``otherData`` object to which ePO gave a value.
+    """Return the entries of an ``otherData`` object that have a value.
 
-    Where ePO has no value for a field it sends the unresolved placeholder: the key in braces. Call this
-    before :func:`convert_aggregate_fields`, which would take a placeholder for a value.
+    If ePO has no value for a field, it sends an unresolved placeholder: the key in braces. Call this function
+    before :func:`convert_aggregate_fields`, which treats a placeholder as a value.
 
-    :param other_data: the ``otherData`` object of a threat event; it stays as it is
-    :return: a new dictionary without the entries whose value is ``{key}`` for that very key
+    :param other_data: the ``otherData`` object of a threat event; it is not changed
+    :return: a new dictionary without the entries whose value is their own key in braces
 
     >>> resolved_fields({"count": "1", "sc_evtFileMd5": "{sc_evtFileMd5}"})
     {'count': '1'}

@@ -1,20 +1,42 @@
-"""The shape of a threat event as TypedDicts, for editors and type checkers.
+"""The shape of a threat event as ``TypedDict`` classes, for editors and type checkers.
 
-Nothing checks a message against them: they say what ePO is known to send. Any text may be empty, null or
-missing, and a number may come as a string.
+They describe what ePO is known to send; nothing checks a message against them. The keys that ePO sends in
+every event are required keys, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``.
+An event from another sender can still lack any of them. Any text can be empty or null, and a number can come
+as a string.
+
+Annotate the parameter of a callback:
 
 .. code-block:: python
 
+    from dxlthreateventclient.threat_event import ThreatEvent
+
+
     class MyCallback(CommonThreatEventCallback):
-        def on_threat_event(self, threat_event_dict, original_event):
-            threat_event = cast(ThreatEvent, threat_event_dict)
-            print(threat_event["event"]["threatName"])
+        def on_threat_event(self, threat_event_dict: ThreatEvent, original_event):
+            print(threat_event_dict["event"]["target"]["hostName"])
+
+A stream yields plain dictionaries; ``cast`` gives them this shape:
+
+.. code-block:: python
+
+    from typing import cast
+
+    with client.threat_events() as events:
+        for threat_event, original_event in events:
+            typed = cast(ThreatEvent, threat_event)
+            print(typed["event"]["target"]["hostName"])
 """
 
 from typing import TypedDict
 
 
-class Analyzer(TypedDict, total=False):
+class _Received(TypedDict, total=False):
+    # typing.NotRequired needs Python 3.11.
+    _receivedUTC: str | None
+
+
+class Analyzer(TypedDict):
     """The product that detected the threat."""
 
     contentVersion: str | None
@@ -30,7 +52,7 @@ class Analyzer(TypedDict, total=False):
     version: str | None
 
 
-class Entity(TypedDict, total=False):
+class Entity(TypedDict):
     """The managed device or user."""
 
     groupName: str | None
@@ -48,13 +70,13 @@ Hash = TypedDict("Hash", {"MD5": str | None, "SHA-1": str | None, "SHA-256": str
 
 
 class File(TypedDict, total=False):
-    """A file of the event."""
+    """A file of the event. Either key can be missing."""
 
     name: str | None
     hash: Hash | None
 
 
-class Source(TypedDict, total=False):
+class Source(TypedDict):
     """Where the threat came from."""
 
     hostName: str | None
@@ -67,7 +89,7 @@ class Source(TypedDict, total=False):
     userName: str | None
 
 
-class Target(TypedDict, total=False):
+class Target(TypedDict):
     """What the threat hit."""
 
     fileName: str | None
@@ -81,8 +103,8 @@ class Target(TypedDict, total=False):
     userName: str | None
 
 
-class EpoEvent(TypedDict, total=False):
-    """The ``event`` object."""
+class EpoEvent(_Received):
+    """The ``event`` object. ``_receivedUTC`` is here or in :class:`ThreatEvent`."""
 
     analyzer: Analyzer
     category: str | None
@@ -99,13 +121,11 @@ class EpoEvent(TypedDict, total=False):
     threatSeverity: int | str | None
     threatType: str | None
     uri: str | None
-    _receivedUTC: str | None
 
 
-class ThreatEvent(TypedDict, total=False):
-    """The whole message."""
+class ThreatEvent(_Received):
+    """The whole message. ``_receivedUTC`` is here or in :class:`EpoEvent`."""
 
     event: EpoEvent
     eventMessageType: str | None
     eventMessageVersion: str | None
-    _receivedUTC: str | None

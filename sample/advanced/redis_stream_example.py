@@ -1,4 +1,4 @@
-"""Appends each ePO threat event to a Redis Stream, from which any number of workers take."""
+"""Appends each ePO threat event to a Redis Stream, from which any number of workers read."""
 
 import argparse
 import logging
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from dxlclient.client import DxlClient
 
-from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient import CommonThreatEventClient, connect, load_configuration
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import client_config, missing_extra
+from common import CONFIG_FILE, missing_extra, run
 
 try:
     import redis
@@ -25,12 +25,12 @@ except ModuleNotFoundError as error:
     before_sleep=tenacity.before_sleep_log(logging.getLogger(), logging.WARNING),
 )
 def append(server: redis.Redis, message_id: str, payload: bytes) -> None:
-    """Append an event to the stream, trying again for as long as Redis is away, or cannot take it."""
+    """Append an event to the stream; try again until Redis accepts it."""
     server.xadd("threat-events", {"message_id": message_id, "payload": payload})
 
 
 def main() -> None:
-    """Append what arrives, as it came: the workers decode it."""
+    """Append each payload as it arrives: the workers decode it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     options = parser.parse_args()
@@ -39,8 +39,8 @@ def main() -> None:
     except ValueError as error:
         parser.error(f"{options.redis!r}: {error}")
 
-    with DxlClient(client_config()) as dxl_client:
-        dxl_client.connect()
+    with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
+        connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
             print("Waiting for threat events...", flush=True)
             for _, original_event in events:
@@ -49,7 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+    run(main)

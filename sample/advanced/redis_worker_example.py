@@ -1,4 +1,4 @@
-"""Takes ePO threat events from a Redis Stream and handles them, sharing the work with the other workers."""
+"""Takes ePO threat events from a Redis Stream and handles them; workers share the events."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ from typing import Any
 from dxlthreateventclient.payload import decode_threat_event
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import missing_extra, positive
+from common import missing_extra, positive, run
 
 try:
     import redis
@@ -21,7 +21,9 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-STREAM, FAILED, GROUP = "threat-events", "threat-events-failed", "workers"
+STREAM = "threat-events"
+FAILED = "threat-events-failed"
+GROUP = "workers"
 WORKER = f"{socket.gethostname()}-{os.getpid()}"
 logger = logging.getLogger(__name__)
 
@@ -32,38 +34,60 @@ def handle(threat_event: dict[str, Any], seconds: int) -> None:
     time.sleep(seconds)
 
 
+def next_entries(server: Any, take_over_after: int) -> Any:
+    """Return the next entries as pairs of id and fields: one of a dead worker, else a new one, else none."""
+    idle = take_over_after * 1000
+    if taken_over := server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=idle, count=1)[1]:
+        return taken_over
+    if new := server.xreadgroup(GROUP, WORKER, {STREAM: ">"}, count=1, block=1000):
+        return new[0][1]
+    return []
+
+
+def process(server: Any, entry_id: bytes, fields: dict[bytes, bytes], seconds: int) -> None:
+    """Handle one entry, then remove it; if that raises, move it to the stream of failed events."""
+    message_id = repr(fields.get(b"message_id", b"").decode(errors="replace"))
+    print(f"Took {message_id}", flush=True)
+    with server.pipeline() as transaction:
+        try:
+            handle(decode_threat_event(fields[b"payload"]), seconds)
+        except Exception:
+            logger.exception("%s failed; moving it to the stream %s", message_id, FAILED)
+            transaction.xadd(FAILED, fields)
+        transaction.xack(STREAM, GROUP, entry_id)
+        transaction.xdel(STREAM, entry_id)
+        transaction.execute()
+    print(f"Finished {message_id}", flush=True)
+
+
 @tenacity.retry(
     retry=tenacity.retry_if_exception_type(redis.RedisError),
     wait=tenacity.wait_fixed(1),
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def work(server: Any, take_over_after: int, seconds: int) -> None:
-    """Take entries and handle them, one after the other, for ever."""
-    with suppress(redis.ResponseError):  # another worker has made the group already
+    """Process entries one after the other, forever."""
+    with suppress(redis.ResponseError):  # another worker has already made the group
         server.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     while True:
-        left = server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=take_over_after * 1000, count=1)[1]
-        new = [] if left else server.xreadgroup(GROUP, WORKER, {STREAM: ">"}, count=1, block=1000)
-        for entry_id, fields in new[0][1] if new else left:
-            message_id = repr(fields.get(b"message_id", b"").decode(errors="replace"))
-            print(f"Took {message_id}", flush=True)
-            with server.pipeline() as transaction:
-                try:
-                    handle(decode_threat_event(fields[b"payload"]), seconds)
-                except Exception:
-                    logger.exception("%s failed, and goes to the stream %s", message_id, FAILED)
-                    transaction.xadd(FAILED, fields)
-                transaction.xack(STREAM, GROUP, entry_id).xdel(STREAM, entry_id).execute()
-            print(f"Finished {message_id}", flush=True)
+        for entry_id, fields in next_entries(server, take_over_after):
+            process(server, entry_id, fields, seconds)
 
 
 def main() -> None:
     """Work until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
-    waiting = "after how long the event of a worker that died is taken over (default: %(default)s)"
-    parser.add_argument("--take-over-after", metavar="SECONDS", type=positive, default=60, help=waiting)
-    parser.add_argument("--work", metavar="SECONDS", type=positive, default=0, help="pretend to work so long")
+    parser.add_argument(
+        "--take-over-after",
+        metavar="SECONDS",
+        type=positive,
+        default=60,
+        help="take over an event that another worker has held for this long (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--work", metavar="SECONDS", type=positive, default=0, help="sleep this long for each event"
+    )
     options = parser.parse_args()
     try:
         server = redis.Redis.from_url(options.redis)
@@ -73,7 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+    run(main)

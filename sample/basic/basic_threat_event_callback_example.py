@@ -9,10 +9,15 @@ from typing import Any
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
-from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
+from dxlthreateventclient import (
+    CommonThreatEventCallback,
+    CommonThreatEventClient,
+    connect,
+    load_configuration,
+)
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import client_config
+from common import CONFIG_FILE, run
 
 
 class PrintThreatEvent(CommonThreatEventCallback):
@@ -26,19 +31,14 @@ class PrintThreatEvent(CommonThreatEventCallback):
 
 def main() -> None:
     """Connect to the fabric, add the callback and wait."""
-    with DxlClient(client_config()) as dxl_client:
-        dxl_client.connect()
-
-        client = CommonThreatEventClient(dxl_client)
-        client.add_epo_threat_event_response_callback(PrintThreatEvent())
-
-        print("Waiting for threat events...", flush=True)
-        while True:
-            time.sleep(1)
+    with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
+        connect(dxl_client)
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_epo_threat_event_response_callback(PrintThreatEvent())
+            print("Waiting for threat events...", flush=True)
+            while True:
+                time.sleep(1)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+    run(main)

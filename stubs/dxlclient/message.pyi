@@ -6,7 +6,7 @@ class Message:
     MESSAGE_TYPE_EVENT: ClassVar[int]
     MESSAGE_TYPE_ERROR: ClassVar[int]
     destination_topic: str
-    # dxlclient delivers whatever MessagePack value the sender put in, normally bytes.
+    # Normally bytes, but the sender can put in any MessagePack value.
     payload: Any
     broker_ids: list[str]
     client_ids: list[str]

@@ -1,13 +1,13 @@
-"""What is in the wheel and in the sdist, built from this checkout."""
+"""The contents of the wheel and the sdist."""
 
 import re
 import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from helpers import building
 
 import dxlthreateventclient
 
@@ -16,17 +16,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, ROOT],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return directory
+    return building.distributions(tmp_path_factory)
 
 
-def test_the_wheel_holds_the_package_its_type_marker_and_the_stubs_of_dxlclient(distributions: Path) -> None:
+def test_the_wheel_holds_the_package_and_the_stubs(distributions: Path) -> None:
     [wheel] = distributions.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(file.relative_to(ROOT)) for file in (ROOT / "dxlthreateventclient").rglob("*.py")}
@@ -37,7 +30,7 @@ def test_the_wheel_holds_the_package_its_type_marker_and_the_stubs_of_dxlclient(
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_sdist_holds_the_samples_the_docs_and_the_tests(distributions: Path) -> None:
+def test_the_sdist_holds_everything_that_git_tracks(distributions: Path) -> None:
     [sdist] = distributions.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -53,12 +46,12 @@ def test_the_sdist_holds_the_samples_the_docs_and_the_tests(distributions: Path)
     assert set(tracked) <= names
 
 
-def test_the_version_has_one_home() -> None:
-    """Nothing but ``_version.py`` says the version, so that nothing can say another one."""
+def test_the_version_is_written_once() -> None:
+    """Only in ``_version.py``, so that no two places can differ."""
     pattern = re.compile(rf"\b{re.escape(dxlthreateventclient.__version__)}\b")
-    homes = [
+    files = [
         file.relative_to(ROOT)
         for file in [*ROOT.glob("*.toml"), *ROOT.glob("*.py"), *(ROOT / "dxlthreateventclient").rglob("*.py")]
         if pattern.search(file.read_text(encoding="utf-8"))
     ]
-    assert homes == [Path("dxlthreateventclient/_version.py")]
+    assert files == [Path("dxlthreateventclient/_version.py")]

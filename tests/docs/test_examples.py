@@ -1,10 +1,10 @@
-"""Every example of README.md, of the pages in docs/ and of the docstrings is run, over a real fabric.
+"""Every example in README.md, docs/ and the docstrings runs, over a real fabric.
 
-The blocks of Python on a page run one after the other in one namespace, as a reader would paste them, in a
-directory that holds a ``dxlclient.config``. All the while an ePO publishes threat events. The names
-``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are there. A block that goes on for ever
-gets Ctrl-C when it has printed what stands below it as its output, or else something. A block with a caption
-is a file of that name; those that pytest would find are run by pytest.
+The Python blocks of a page run one after the other in one namespace, as a reader would paste them, in a
+directory with a ``dxlclient.config``. Meanwhile an ePO publishes threat events. The names ``config``,
+``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that runs forever gets Ctrl-C
+once it has printed the output that stands below it on the page, or anything if there is none. A block with a
+caption is saved as a file of that name; pytest runs those that it would find.
 """
 
 import builtins
@@ -13,6 +13,7 @@ import doctest
 import importlib
 import io
 import itertools
+import json
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ import pytest
 from dxlclient.client import DxlClient
 from helpers.pages import MODULES, PAGES, ROOT, Block, blocks
 
+import dxlthreateventclient
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event
@@ -38,7 +40,7 @@ PATIENCE = 30.0
 
 
 class Transcript(io.StringIO):
-    """What a block prints, from whatever thread."""
+    """The output of a block, on any thread."""
 
     def __init__(self, expected: str) -> None:
         super().__init__()
@@ -60,8 +62,15 @@ class Transcript(io.StringIO):
 
 
 @pytest.fixture(scope="module")
+def fabric() -> Iterator[LocalFabric]:
+    """A fabric of its own: the examples and the ePO use the topic of ePO."""
+    with LocalFabric() as local_fabric:
+        yield local_fabric
+
+
+@pytest.fixture(scope="module")
 def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """The client that examples take as given. Threat events are published all the time."""
+    """The client that the examples use. It publishes threat events all the time."""
     stopped = threading.Event()
 
     def publish() -> None:
@@ -80,7 +89,7 @@ def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 
 def prepare(directory: Path, fabric: LocalFabric) -> None:
-    """Make a directory one in which somebody can try the examples."""
+    """Put the files into a directory that the examples expect there."""
     for place in (directory, directory / "my-fabric"):
         shutil.copytree(fabric.directory, place, dirs_exist_ok=True)
     (directory / "sample").symlink_to(ROOT / "sample")
@@ -90,7 +99,7 @@ def prepare(directory: Path, fabric: LocalFabric) -> None:
 def reader(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The directory in which somebody tries the examples, which is the current one."""
+    """The current directory, in which a reader tries the examples."""
     prepare(tmp_path, fabric)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -105,7 +114,7 @@ def reader(
 
 @contextlib.contextmanager
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
-    """Interrupt the main thread when it has printed what it should, unless it ends by itself before."""
+    """Interrupt the main thread once it has printed the expected output, unless it ends before."""
     guard = threading.Lock()
     is_running = True
 
@@ -127,7 +136,7 @@ def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
 
 
 def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str, Any]) -> None:
-    """Run a block of Python, and compare what it prints with what stands below it."""
+    """Run a block of Python, and compare its output with the output on the page."""
     transcript = Transcript(expected)
 
     def press_enter(prompt: str = "") -> str:
@@ -156,7 +165,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
 
 
 def outputs(page: Path) -> dict[int, str]:
-    """Return for the line of each block of Python what stands directly below it as its output."""
+    """Return the expected output of each block of Python that has one, by the line of the block."""
     return {
         block.line: below.content
         for block, below in itertools.pairwise(blocks(page))
@@ -168,19 +177,21 @@ def names_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES + MODULES if blocks(page, "python")], ids=names_of)
-def test_the_python_examples_of_a_page_run_and_print_what_the_page_says(
-    page: Path, reader: Path, dxl_client: DxlClient
-) -> None:
+def module_of(page: Path) -> str:
+    return ".".join(page.relative_to(ROOT).with_suffix("").parts)
+
+
+WITH_EXAMPLES = [page for page in PAGES + MODULES if blocks(page, "python")]
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=names_of)
+def test_the_python_examples_of_a_page_run(page: Path, reader: Path, dxl_client: DxlClient) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     if page in MODULES:
-        # The reader of a docstring has imported what its module knows, and the package.
-        module = ".".join(page.relative_to(ROOT).with_suffix("").parts)
-        namespace |= vars(importlib.import_module(module)) | {
-            "DxlClient": DxlClient,
-            "CommonThreatEventCallback": CommonThreatEventCallback,
-            "cast": lambda _, value: value,
-        }
+        # The reader of a docstring has imported the names of its module and of the package.
+        module = vars(importlib.import_module(module_of(page)))
+        package = {name: getattr(dxlthreateventclient, name) for name in dxlthreateventclient.__all__}
+        namespace |= {**module, **package, "DxlClient": DxlClient}
     expected = outputs(page)
     found_by_pytest = []
     for block in blocks(page, "python"):
@@ -202,27 +213,66 @@ def test_the_python_examples_of_a_page_run_and_print_what_the_page_says(
         assert completed.returncode == 0, completed.stdout
 
 
+GIVEN = """\
+from dxlclient.client import DxlClient
+from dxlthreateventclient import *
+config = load_configuration()
+dxl_client = DxlClient(config)
+client = CommonThreatEventClient(dxl_client)
+class MyCallback(CommonThreatEventCallback): pass
+"""
+
+
+def test_pyright_accepts_the_python_examples(tmp_path: Path) -> None:
+    """In its standard mode, its default. (mypy's strict mode wants annotations on every function.)"""
+    for page in WITH_EXAMPLES:
+        directory = tmp_path / page.stem
+        directory.mkdir()
+        pasted = GIVEN
+        if page in MODULES:
+            pasted += f"from {module_of(page)} import *\n"
+        for block in blocks(page, "python"):
+            if caption := block.options.get("caption"):
+                (directory / caption).write_text(block.content, encoding="utf-8")
+            elif not block.not_run:
+                pasted += block.content
+        (directory / "pasted.py").write_text(pasted, encoding="utf-8")
+    settings = {
+        "typeCheckingMode": "standard",
+        "extraPaths": [str(ROOT), str(ROOT / "stubs")],
+        "reportRedeclaration": False,  # one page can have several versions of a class
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    completed = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--level", "error", "--pythonpath", sys.executable],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stdout
+
+
 @pytest.mark.parametrize("page", MODULES, ids=names_of)
 def test_the_doctests_of_a_module_pass(page: Path) -> None:
     if ">>>" in page.read_text(encoding="utf-8"):
-        module = importlib.import_module(".".join(page.relative_to(ROOT).with_suffix("").parts))
-        results = doctest.testmod(module)
+        results = doctest.testmod(importlib.import_module(module_of(page)))
         assert results.attempted
         assert not results.failed
 
 
 def command_lines() -> set[str]:
-    """Return the lines on the pages that start this package or the basic sample."""
+    """Return the command lines in the docs that start this package or the basic sample."""
     start = re.compile(r"python (-m dxlthreateventclient|sample/basic/)")
     runnable = (block for page in PAGES for block in blocks(page, "sh") if not block.not_run)
     return {line for block in runnable for line in block.content.splitlines() if start.match(line)}
 
 
 def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str | None:
-    """Run a command line, until Ctrl-C if it goes on; return what is wrong, if anything is."""
+    """Run a command line, until Ctrl-C if it does not end; return what is wrong, if anything."""
     prepare(directory, fabric)
     if " fabric " in command:
-        # It makes its directory, and replaces nobody's files.
+        # This command makes the directory itself, and replaces no files.
         shutil.rmtree(directory / "my-fabric")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     process = subprocess.Popen(
@@ -248,7 +298,7 @@ def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str |
     return None
 
 
-def test_every_command_line_that_the_docs_name_works_and_ends_with_0(
+def test_every_command_line_in_the_docs_works(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path
 ) -> None:
     commands = sorted(command_lines())
@@ -259,7 +309,7 @@ def test_every_command_line_that_the_docs_name_works_and_ends_with_0(
         assert [complaint for complaint in complaints if complaint] == []
 
 
-def test_each_make_target_that_a_page_names_is_in_the_makefile() -> None:
+def test_every_make_target_in_the_docs_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     pages = [*PAGES, ROOT / "CONTRIBUTING.md"]
     named = {
@@ -273,7 +323,7 @@ def test_each_make_target_that_a_page_names_is_in_the_makefile() -> None:
     assert named <= targets
 
 
-def test_whatever_is_not_run_says_why() -> None:
+def test_an_example_that_is_not_run_says_why() -> None:
     for page in PAGES:
         for comment in re.findall(
             r"^(?:\.\. |<!-- )not run.*\n.*", page.read_text(encoding="utf-8"), re.MULTILINE

@@ -1,4 +1,4 @@
-"""The wheel and the sdist, each installed in an empty environment, away from this checkout."""
+"""The wheel and the sdist, each installed in an empty environment, outside of this checkout."""
 
 import os
 import signal
@@ -9,19 +9,19 @@ import venv
 from pathlib import Path
 
 import pytest
-from helpers.sample_process import printed_threat_event
+from helpers.sample_process import printed_threat_event, running_sample
 
 import dxlthreateventclient
 
 ROOT = Path(__file__).parents[2]
 
-# pip downloads what the distribution depends on.
+# pip downloads the dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an environment that has the distribution, and beside it the unpacked sdist."""
+    """A directory with an environment, in which the distribution is installed, and the unpacked sdist."""
     directory = tmp_path_factory.mktemp("installed")
     subprocess.run(
         [sys.executable, "-m", "build", "--outdir", directory, ROOT], check=True, capture_output=True
@@ -40,10 +40,12 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return directory
 
 
-def run(installed: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(installed: Path, *command: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run a program of the environment, without the variables of this Python."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    program, *arguments = command
     return subprocess.run(
-        [installed / "env/bin/python", *arguments],
+        [installed / "env/bin" / program, *arguments],
         cwd=installed,
         env=environment,
         capture_output=True,
@@ -53,63 +55,40 @@ def run(installed: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_it_imports_from_the_environment_and_not_from_the_checkout(installed: Path) -> None:
-    location = run(
-        installed, "-c", "import dxlthreateventclient; print(dxlthreateventclient.__file__)"
-    ).stdout
-    assert location.startswith(str(installed / "env"))
+class TestInstalledPackage:
+    def test_it_is_imported_from_the_environment(self, installed: Path) -> None:
+        code = "import dxlthreateventclient; print(dxlthreateventclient.__file__)"
+        assert run(installed, "python", "-c", code).stdout.startswith(str(installed / "env"))
 
+    @pytest.mark.parametrize("command", ["python -m dxlthreateventclient", "dxlthreateventclient"])
+    def test_it_prints_its_version(self, installed: Path, command: str) -> None:
+        completed = run(installed, *command.split(), "--version")
+        assert completed.stdout == f"dxlthreateventclient {dxlthreateventclient.__version__}\n"
 
-def test_it_says_its_version(installed: Path) -> None:
-    for arguments in (
-        ["-m", "dxlthreateventclient", "--version"],
-        ["env/bin/dxlthreateventclient", "--version"],
-    ):
-        completed = run(installed, *arguments)
-        assert completed.stdout == f"dxlthreateventclient {dxlthreateventclient.__version__}\n", (
-            completed.stderr
+    def test_the_demo_shows_events(self, installed: Path) -> None:
+        completed = run(installed, "dxlthreateventclient", "demo", "--count", "2")
+        assert completed.returncode == 0, completed.stderr
+        assert completed.stdout.count("Threat event on topic: ") == 2
+
+    def test_the_sample_of_the_sdist_prints_an_event(self, installed: Path) -> None:
+        python, config_file = installed / "env/bin/python", installed / "fabric/dxlclient.config"
+        fabric = subprocess.Popen(
+            [python, "-m", "dxlthreateventclient", "fabric", "--directory", "fabric"],
+            cwd=installed,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-
-
-def test_the_demo_shows_events(installed: Path) -> None:
-    completed = run(installed, "-m", "dxlthreateventclient", "demo", "--count", "2")
-    assert completed.returncode == 0, completed.stderr
-    assert completed.stdout.count("Threat event on topic: ") == 2
-
-
-def test_the_sample_of_the_sdist_prints_an_event(installed: Path) -> None:
-    fabric = subprocess.Popen(
-        [
-            installed / "env/bin/python",
-            "-m",
-            "dxlthreateventclient",
-            "fabric",
-            "--directory",
-            installed / "fabric",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert fabric.stdout
-    assert fabric.stdout.readline().startswith("A DXL fabric runs on")
-    sample = subprocess.Popen(
-        [
-            installed / "env/bin/python",
-            installed / "sdist/sample/basic/basic_threat_event_callback_example.py",
-        ],
-        env=os.environ | {"DXLCLIENT_CONFIG": str(installed / "fabric/dxlclient.config")},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert sample.stdout
-        assert sample.stdout.readline() == "Waiting for threat events...\n"
-        publish = ("-m", "dxlthreateventclient", "publish", "--config", "fabric/dxlclient.config")
-        assert run(installed, *publish).returncode == 0
-        assert printed_threat_event(sample)["eventMessageType"] == "McAfee Common Event"
-        sample.send_signal(signal.SIGINT)
-        assert sample.wait(timeout=20) == 0
-    finally:
-        for process in (sample, fabric):
-            process.kill()
-            process.communicate()
+        assert fabric.stdout
+        assert fabric.stdout.readline().startswith("A DXL fabric runs on")
+        try:
+            with running_sample(config_file, python, installed / "sdist") as sample:
+                assert sample.stdout
+                assert sample.stdout.readline() == "Waiting for threat events...\n"
+                published = run(installed, "dxlthreateventclient", "publish", "--config", config_file)
+                assert published.returncode == 0
+                assert printed_threat_event(sample)["eventMessageType"] == "McAfee Common Event"
+                sample.send_signal(signal.SIGINT)
+                assert sample.wait(timeout=20) == 0
+        finally:
+            fabric.kill()
+            fabric.communicate()

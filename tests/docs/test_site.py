@@ -1,13 +1,12 @@
-"""The built site: no warning, no dead link, nothing that is missing, nothing from elsewhere."""
+"""The built site: no warnings, no dead links, no missing names, nothing from other sites."""
 
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from helpers import building
 from helpers.pages import DOCS, PAGES, ROOT
 
 TESTS = {
@@ -18,7 +17,7 @@ TESTS = {
 
 
 class Page(HTMLParser):
-    """What a page of HTML can be linked to by, and what it links to."""
+    """The anchors, links and loaded files of an HTML page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -38,26 +37,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
-    """The pages of the built site by their files. It is built with warnings as errors."""
-    directory = tmp_path_factory.mktemp("site")
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "-W",
-        "--keep-going",
-        "-b",
-        "html",
-        str(DOCS),
-        str(directory),
-    ]
-    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert completed.returncode == 0, completed.stderr
-    return {path: Page(path) for path in directory.rglob("*.html")}
+    """The pages of the site by file."""
+    return {path: Page(path) for path in building.site(tmp_path_factory).rglob("*.html")}
 
 
-def test_every_page_can_be_searched_and_every_code_block_copied(site: dict[Path, Page]) -> None:
+def test_pages_can_be_searched_and_code_blocks_copied(site: dict[Path, Page]) -> None:
     directory = next(iter(site)).parent
     while not (directory / "searchindex.js").exists():
         directory = directory.parent
@@ -69,7 +53,7 @@ def test_every_page_can_be_searched_and_every_code_block_copied(site: dict[Path,
             assert any("copybutton" in file for file in html.loaded), path
 
 
-def test_every_internal_link_leads_somewhere(site: dict[Path, Page]) -> None:
+def test_every_internal_link_works(site: dict[Path, Page]) -> None:
     dead = []
     for path, page in site.items():
         for link in page.links | page.loaded:
@@ -83,20 +67,20 @@ def test_every_internal_link_leads_somewhere(site: dict[Path, Page]) -> None:
     assert not dead
 
 
-def test_every_picture_and_file_that_the_readme_links_to_is_there() -> None:
+def test_every_link_in_the_readme_works() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert "docs/images/demo.svg" in links
     assert not [link for link in links if not (ROOT / link).is_file()]
 
 
-def test_a_page_loads_nothing_from_elsewhere(site: dict[Path, Page]) -> None:
+def test_a_page_loads_nothing_from_other_sites(site: dict[Path, Page]) -> None:
     assert not [link for page in site.values() for link in page.loaded if urlsplit(link).netloc]
     pictures = [*DOCS.rglob("*.svg"), *(DOCS / "_static").iterdir()]
     for file in pictures:
         assert not re.search(r"url\(.?http|@import|<script", file.read_text(encoding="utf-8")), file
 
 
-def test_every_page_can_be_reached_from_the_landing_page(site: dict[Path, Page]) -> None:
+def test_every_page_is_in_the_navigation(site: dict[Path, Page]) -> None:
     landing = next(path for path in site if (path.parent / "objects.inv").exists() and path.stem == "index")
     navigation = {(landing.parent / urlsplit(link).path).resolve() for link in site[landing].links}
     assert {landing.parent / f"{page.stem}.html" for page in DOCS.glob("*.rst")} - navigation == {landing}
@@ -106,22 +90,23 @@ def test_every_public_name_is_in_the_reference(site: dict[Path, Page]) -> None:
     [anchors] = (page.anchors for path, page in site.items() if path.name == "reference.html")
     public_api = (ROOT / "tests/core/public_api.txt").read_text(encoding="utf-8")
     names = re.findall(r"^(?:class |def )?([\w.]+)", public_api, re.MULTILINE)
-    # What a class is made with stands beside its name.
+    # Sphinx documents a constructor with its class.
     public = {name for name in names if not name.endswith(".__init__")}
     assert public
     assert not sorted(public - anchors)
 
 
 def test_every_test_that_the_docs_name_exists() -> None:
-    # What stands in an example is a test of the reader's.
+    # Tests in examples are the reader's own.
     examples = re.compile(r"^\.\. code-block:: python.*?(?=^\S)", re.MULTILINE | re.DOTALL)
     for page in PAGES:
         text = examples.sub("", page.read_text(encoding="utf-8"))
         assert set(re.findall(r"\btest_\w+", text)) <= TESTS, page
 
 
-def test_each_claim_about_reliability_names_its_test() -> None:
-    claims = (DOCS / "reliability.rst").read_text(encoding="utf-8").partition(".. claims begin")[2]
+def test_every_claim_about_reliability_names_a_test() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    [claims] = (text.partition(".. claims begin")[2] for text in texts if ".. claims begin" in text)
     rows = re.findall(r'^ +"(.+?)", "(.+?)"$', claims.partition(".. claims end")[0], re.MULTILINE)
     assert rows
     assert all(re.search("``test_", tests) for _, tests in rows)

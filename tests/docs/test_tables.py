@@ -17,7 +17,7 @@ PROPS = [props for name, props in vars(constants).items() if name.endswith("Prop
 
 
 @pytest.mark.parametrize("props", PROPS)
-def test_the_page_explains_each_key_of_a_level_and_names_its_constant(props: type) -> None:
+def test_the_page_explains_each_key_and_its_constant(props: type) -> None:
     rows = table("threatevent.rst", props.__name__)
     assert {constant: key for key, constant, _ in rows} == {
         name: key for name, key in vars(props).items() if name.isupper()
@@ -128,7 +128,7 @@ def test_the_severities_are_scaled_as_the_table_says() -> None:
         assert to_cef({"event": {"threatSeverity": int(epo)}}).split("|")[6] == cef
 
 
-def test_the_whole_event_on_the_page_of_the_basic_sample_has_the_keys_of_a_sample_event() -> None:
+def test_the_event_on_the_basic_page_is_the_sample_event() -> None:
     [example] = blocks(DOCS / "basicthreateventcallbackexample.rst", "json")
     shown, sample = json.loads(example.content), sample_threat_event()
     for threat_event in (shown, sample):

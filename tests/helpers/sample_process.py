@@ -11,15 +11,18 @@ from typing import Any
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-SAMPLE = Path(__file__).parents[2] / "sample" / "basic" / "basic_threat_event_callback_example.py"
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "sample" / "basic" / "basic_threat_event_callback_example.py"
 
 
 @contextmanager
-def running_sample(config_file: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Run the sample. It is killed at the end, if it still runs."""
+def running_sample(
+    config_file: Path | None, python: str | Path = sys.executable, root: Path = ROOT
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run the sample, without a file as if DXLCLIENT_CONFIG were not set. It is killed at the end."""
     process = subprocess.Popen(
-        [sys.executable, SAMPLE],
-        env=os.environ | {"DXLCLIENT_CONFIG": str(config_file)},
+        [python, root / SAMPLE.relative_to(ROOT)],
+        env=os.environ | {"DXLCLIENT_CONFIG": str(config_file or "")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

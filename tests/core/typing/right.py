@@ -1,4 +1,4 @@
-"""What a user writes, and mypy accepts in strict mode."""
+"""What a user writes, and mypy in strict mode and pyright accept."""
 
 from typing import Any, cast
 
@@ -25,14 +25,17 @@ class Plain(CommonThreatEventCallback):
 
 
 class Shaped(CommonThreatEventCallback):
-    def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        threat_event = cast(ThreatEvent, threat_event_dict)
-        host: str | None = threat_event["event"]["target"]["hostName"]
-        print(host, resolved_fields(threat_event["event"]["otherData"]))
+    def on_threat_event(self, threat_event_dict: ThreatEvent, original_event: Event) -> None:
+        host: str | None = threat_event_dict["event"]["target"]["hostName"]
+        print(host, threat_event_dict["event"].get("_receivedUTC"))
 
 
 def handle(threat_event_dict: dict[str, Any], original_event: Event) -> None:
     print(to_cef(threat_event_dict), to_ecs(threat_event_dict))
+
+
+def handle_shaped(threat_event_dict: ThreatEvent, original_event: Event) -> None:
+    print(threat_event_dict["event"]["threatName"], resolved_fields(threat_event_dict["event"]["otherData"]))
 
 
 def main() -> str:
@@ -45,10 +48,12 @@ def main() -> str:
             client.add_threat_event_callback(
                 handle, on_error=lambda error, event: print(error, event.payload)
             )
+            client.add_threat_event_callback(handle_shaped)
             publish_threat_event(dxl_client, sample_threat_event())
             with client.threat_events(max_buffered=10) as events:
                 threat_event, original_event = events.get(timeout=1.0)
                 print(threat_event["event"], original_event.destination_topic)
                 for threat_event, _ in events:
-                    print(threat_event)
+                    typed = cast(ThreatEvent, threat_event)
+                    print(typed["event"]["target"]["hostName"])
     return get_version()

@@ -1,13 +1,16 @@
-"""Type hints, as a user's own mypy in strict mode sees them: from the installed wheel."""
+"""Type hints as users' type checkers see them, in the installed wheel: mypy in strict mode, and pyright."""
 
+import json
 import re
 import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import building
 
 HERE = Path(__file__).parent
 
@@ -16,15 +19,10 @@ HERE = Path(__file__).parent
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that holds this wheel and nothing else."""
     directory = tmp_path_factory.mktemp("typing")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory, HERE.parents[2]],
-        check=True,
-        capture_output=True,
-    )
     builder = venv.EnvBuilder(with_pip=False, symlinks=sys.platform != "win32")
     context = builder.ensure_directories(directory / "env")
     builder.create(directory / "env")
-    [wheel] = directory.glob("*.whl")
+    [wheel] = building.distributions(tmp_path_factory).glob("*.whl")
     site_packages = subprocess.run(
         [context.env_exe, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True,
@@ -35,26 +33,46 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(context.env_exe)
 
 
-def mypy(python: Path, program: str, directory: Path) -> str:
-    command: list[str | Path] = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary"]
-    command += ["--python-executable", python, "--config-file", "", "--cache-dir", directory / "cache"]
+def checked(command: list[str | Path], directory: Path) -> str:
     completed = subprocess.run(
-        [*command, HERE / program], cwd=directory, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *command], cwd=directory, capture_output=True, text=True, check=False
     )
     assert completed.stderr == ""
     return str(completed.stdout)
 
 
-def test_a_right_program_passes_strict_mypy(python: Path, tmp_path: Path) -> None:
-    assert mypy(python, "right.py", tmp_path) == ""
+def mypy(python: Path, program: str, directory: Path) -> dict[int, str]:
+    """Return the errors by line."""
+    output = checked(
+        ["mypy", "--strict", "--config-file", "", "--python-executable", python, HERE / program], directory
+    )
+    found = re.findall(r"^[^:]+:(\d+): error: (.*)$", output, re.MULTILINE)
+    return {int(line): message for line, message in found}
 
 
-def test_each_mistake_of_a_wrong_program_is_found_and_nothing_else(python: Path, tmp_path: Path) -> None:
-    expected = {
-        (number, line.rpartition("# ")[2])
-        for number, line in enumerate((HERE / "wrong.py").read_text().splitlines(), start=1)
-        if re.search(r"  # [a-z-]+$", line)
-    }
-    found = re.findall(r"wrong\.py:(\d+): error: .*\[([a-z-]+)\]", mypy(python, "wrong.py", tmp_path))
-    assert {(int(number), code) for number, code in found} == expected
-    assert len(expected) == 6
+def pyright(python: Path, program: str, directory: Path) -> dict[int, str]:
+    """Return the errors by line, in pyright's standard mode, which is its default."""
+    settings = {"typeCheckingMode": "standard", "include": [str(HERE / program)]}
+    (directory / "pyrightconfig.json").write_text(json.dumps(settings))
+    output = checked(
+        ["basedpyright", "--project", directory, "--pythonpath", python, "--level", "error", "--outputjson"],
+        directory,
+    )
+    errors = json.loads(output)["generalDiagnostics"]
+    return {error["range"]["start"]["line"] + 1: error["message"] for error in errors}
+
+
+@pytest.mark.parametrize("checker", [mypy, pyright])
+class TestTypesForUsers:
+    def test_a_right_program_passes(
+        self, python: Path, tmp_path: Path, checker: Callable[[Path, str, Path], dict[int, str]]
+    ) -> None:
+        assert checker(python, "right.py", tmp_path) == {}
+
+    def test_each_mistake_of_a_wrong_program_is_found(
+        self, python: Path, tmp_path: Path, checker: Callable[[Path, str, Path], dict[int, str]]
+    ) -> None:
+        lines = (HERE / "wrong.py").read_text().splitlines()
+        wrong = {number for number, line in enumerate(lines, start=1) if line.endswith("  # wrong")}
+        assert set(checker(python, "wrong.py", tmp_path)) == wrong
+        assert len(wrong) == 6

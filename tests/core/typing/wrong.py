@@ -1,4 +1,4 @@
-"""What mypy rejects: each line that ends in a comment with an error code, and no other."""
+"""What type checkers reject: each line that ends in ``# wrong``, and no other."""
 
 from typing import Any, cast
 
@@ -10,17 +10,17 @@ from dxlthreateventclient.threat_event import ThreatEvent
 
 
 class WrongSignature(CommonThreatEventCallback):
-    def on_threat_event(self, threat_event_dict: dict[str, Any]) -> None:  # override
+    def on_threat_event(self, threat_event_dict: dict[str, Any]) -> None:  # wrong
         print(threat_event_dict)
 
 
 class Misspelt(CommonThreatEventCallback):
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        print(cast(ThreatEvent, threat_event_dict)["event"]["threatname"])  # typeddict-item
+        print(cast(ThreatEvent, threat_event_dict)["event"]["threatname"])  # wrong
 
 
 class Asynchronous(CommonThreatEventCallback):
-    async def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> int:  # override
+    async def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> int:  # wrong
         return 1
 
 
@@ -30,6 +30,6 @@ def one_argument(threat_event_dict: dict[str, Any]) -> None:
 
 def add(dxl_client: DxlClient) -> None:
     client = CommonThreatEventClient(dxl_client)
-    client.add_threat_event_callback(one_argument)  # arg-type
-    client.add_threat_event_callback("callback")  # arg-type
-    client.threat_events(max_buffered="10")  # arg-type
+    client.add_threat_event_callback(one_argument)  # wrong
+    client.add_threat_event_callback("callback")  # wrong
+    client.threat_events(max_buffered="10")  # wrong
