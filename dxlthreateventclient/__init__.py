@@ -1,6 +1,7 @@
 """Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
 
 from dxlthreateventclient._version import __version__
+from dxlthreateventclient.async_stream import AsyncThreatEventStream
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
@@ -9,6 +10,7 @@ from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
+    "AsyncThreatEventStream",
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
     "ConfigurationError",

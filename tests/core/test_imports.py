@@ -26,11 +26,12 @@ _feed: _dxlclient status
 _helper: _dxlclient _feed
 _probe: _certificates configuration exceptions
 _registration: _dxlclient _feed
+_stream: _buffer _registration _subscriptions callbacks exceptions payload
 _subscriptions: _dxlclient _feed _helper _registration status
 _version:
-async_stream: _buffer _registration _subscriptions callbacks exceptions payload
+async_stream: _buffer _feed _stream
 callbacks: exceptions payload
-client: __init__ _registration _subscriptions async_stream callbacks exceptions other_data status stream
+client: _registration _stream _subscriptions async_stream callbacks exceptions other_data status stream
 configuration: _certificates exceptions
 connection: _dxlclient _probe configuration exceptions
 constants:
@@ -40,7 +41,7 @@ other_data:
 payload: exceptions
 redundancy: client status stream
 status:
-stream: _buffer _registration _subscriptions callbacks exceptions payload
+stream: _buffer _stream
 testing.: client testing.
 threat_event:
 """.splitlines()

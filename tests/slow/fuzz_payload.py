@@ -112,8 +112,8 @@ def _nested(chance: random.Random) -> bytes:
     where = chance.choice(
         [b"%s", b'{"event": %s}', b'{"event": {"otherData": {"a": %s}}}', b'{"event": {"files": %s}}']
     )
-    # Close to the limit of recursion, what can be decoded cannot always be encoded.
-    depth = chance.choice([chance.randrange(1, 880), 1100])
+    # Close to the limit of recursion (a thousand levels), what can be decoded cannot always be encoded.
+    depth = chance.choice([chance.randrange(1, 440), 1100])
     return where % (start * depth + b"1" + end * depth)
 
 
