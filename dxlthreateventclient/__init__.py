@@ -1,16 +1,19 @@
 """Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
 
+from dxlthreateventclient import _startup as _startup  # first: it handles Ctrl-C during the other imports
 from dxlthreateventclient._version import __version__
 from dxlthreateventclient.async_stream import AsyncThreatEventStream
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
-from dxlthreateventclient.exceptions import ConfigurationError, ThreatEventDecodeError
+from dxlthreateventclient.connection import connect
+from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError, ThreatEventDecodeError
 from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
     "AsyncThreatEventStream",
+    "BrokerConnectionError",
     "CommonThreatEventCallback",
     "CommonThreatEventClient",
     "ConfigurationError",
@@ -19,6 +22,7 @@ __all__ = [
     "ThreatEventDecodeError",
     "ThreatEventStream",
     "__version__",
+    "connect",
     "get_version",
     "load_configuration",
 ]

@@ -92,7 +92,7 @@ class Buffer:
         """
         hand = self._hands.get(get_ident()) or self._hands.setdefault(get_ident(), deque())
         if not hand:
-            with suppress(IndexError):  # there is no event
+            with suppress(IndexError):  # the buffer is empty
                 hand.extend(map(deque.popleft, repeat(self._events, 1)))
             self._room.give()
             if self._warned and not self._events:

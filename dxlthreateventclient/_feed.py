@@ -130,13 +130,15 @@ class Feed:
         self._parts = parts
         self._hooks = Hooks(parts, self._on_connect, self._on_disconnect, self._on_acknowledgement)
         self.arrived = self._hooks.arrived
-        self.release = self._hooks.release
+        self.unsubscribing = self._hooks.unsubscribing
 
     def listener(self, on_gap: Callable[[Gap], object] | None) -> Listener:
         """Return a new listener."""
         listener = Listener(self.lock, on_gap)
-        with self.lock:
-            self._listeners.add(listener)
+        # In a forked process the lock may be held forever, by a thread that is not there.
+        if not self._parts.why_dead():
+            with self.lock:
+                self._listeners.add(listener)
         return listener
 
     def listen(self, listener: Listener, topic: str) -> None:

@@ -1,5 +1,6 @@
 """What dxlclient is given for a callback."""
 
+import copy
 import threading
 import time
 from collections import Counter
@@ -12,7 +13,6 @@ from typing import Any, Literal, Protocol, TypeAlias
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
-from dxlthreateventclient._dxlclient import copy_event
 from dxlthreateventclient._feed import Listener
 
 Outcome: TypeAlias = Literal["handled", "failed", "filtered"]
@@ -112,6 +112,23 @@ class Parent(EventCallback):
         # A callback that is on the topic itself, too, has got the event there.
         if not self._is_on_topic(self.topic, self._registration.callback):
             self._registration.on_event(event)
+
+
+def copy_event(event: Event) -> Event:
+    """Return a copy that shares nothing with the event that could be changed.
+
+    It is made for each callback, and takes a fifth of the time of ``copy.deepcopy()``.
+    """
+    own: Event = Event.__new__(type(event))
+    fields = vars(own)
+    fields.update(vars(event))
+    for name, value in fields.items():
+        if type(value) in (list, dict):
+            fields[name] = value.copy()
+    # A DXL message can carry any MessagePack value as its payload.
+    if not isinstance(event.payload, bytes):
+        own.payload = copy.deepcopy(event.payload)
+    return own
 
 
 def is_in(one: object, several: Iterable[object]) -> bool:

@@ -17,6 +17,7 @@ from dxlthreateventclient.status import Gap
 
 # The attribute under which what the clients of one DxlClient share is kept with it.
 _SHARED = "_dxlthreateventclient"
+_making = threading.Lock()
 
 # How long the report of a gap's end is waited for when a client is left, in seconds.
 _LONGEST_WAIT = 1.0
@@ -186,9 +187,11 @@ class _Shared:
             shared = [registration for registration in added if registration.owners != (owner,)]
             for registration in shared:
                 registration.owners = tuple(other for other in registration.owners if other is not owner)
-        for registration in shared:
-            self._leave_topic(owner, registration.topic)
-        self.drop([registration for registration in added if not is_in(registration, shared)])
+        try:
+            self.drop([registration for registration in added if not is_in(registration, shared)])
+        finally:
+            for topic in list(owner.listener.topics):
+                self.feed.ignore(owner.listener, topic)
 
     def _leave_topic(self, owner: Owner, topic: str) -> None:
         if not any(kept.topic == topic and owner in kept.owners for kept in self.registrations):
@@ -215,9 +218,8 @@ class _Shared:
             return
         with self._waiting_for_broker():
             if not self._is_used(topic):
-                # While dxlclient waits for the acknowledgement, nothing can be unsubscribed.
-                self.feed.release(topic)
-                self._dxl_client.unsubscribe(topic)
+                with self.feed.unsubscribing(topic):
+                    self._dxl_client.unsubscribe(topic)
             # A worker, or someone with the DxlClient, may have added one meanwhile.
             if self._is_used(topic):
                 self._dxl_client.subscribe(topic)
@@ -255,11 +257,12 @@ class Subscriptions:
         parts = Parts(dxl_client)
         # Kept with dxlclient's own registry, which every wrapper around a DxlClient shares with it.
         keeper = dxl_client if parts.registry is None else parts.registry
-        self.shared: _Shared = getattr(keeper, _SHARED, None)  # type: ignore[assignment]
-        if not isinstance(self.shared, _Shared):
-            self.shared = _Shared(dxl_client, parts)
-            with suppress(Exception):  # a double may refuse attributes: then it shares nothing
-                self.shared = vars(keeper).setdefault(_SHARED, self.shared)
+        with _making:
+            self.shared: _Shared = getattr(keeper, _SHARED, None)  # type: ignore[assignment]
+            if not isinstance(self.shared, _Shared):
+                self.shared = _Shared(dxl_client, parts)
+                with suppress(Exception):  # a double may refuse attributes: then its clients share nothing
+                    setattr(keeper, _SHARED, self.shared)
         self.listener = self.shared.feed.listener(on_gap)
 
     def check_open(self) -> None:

@@ -118,7 +118,7 @@ class CommonThreatEventClient:
 
         :param threat_event_callback: see :meth:`add_threat_event_callback`
         :param on_error: see :meth:`add_threat_event_callback`
-        :raise TypeError: if it is no callback
+        :raise TypeError: if it is not a callback
         """
         self.add_threat_event_callback(threat_event_callback, on_error=on_error)
 
@@ -126,7 +126,7 @@ class CommonThreatEventClient:
         """Remove a callback that :meth:`add_epo_threat_event_response_callback` added.
 
         :param threat_event_callback: the callback that was added; one that is not there is no error
-        :raise TypeError: if it is no callback
+        :raise TypeError: if it is not a callback
         """
         self.remove_threat_event_callback(threat_event_callback)
 

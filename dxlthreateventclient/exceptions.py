@@ -32,3 +32,22 @@ class ThreatEventDecodeError(ValueError):
 
 class ConfigurationError(ValueError):
     """Raised when a DXL client cannot be made from a configuration file. Its message says what to fix."""
+
+
+class BrokerConnectionError(ConnectionError):
+    """Raised when no broker can be used. Its message says what is wrong, and what to do.
+
+    :param reason: both, in one line
+    :param is_final: whether trying again is of no use until someone changes something
+    """
+
+    reason: str
+    """What is wrong, and what to do."""
+
+    is_final: bool
+    """Whether trying again is of no use: a certificate, a file or the broker's settings must change first."""
+
+    def __init__(self, reason: str, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_final = is_final

@@ -1,15 +1,19 @@
-"""The command line, ``python -m dxlthreateventclient``: one module for each group of subcommands."""
+"""The command line, ``python -m dxlthreateventclient``. It uses public names of the package only."""
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
+from dxlclient.exceptions import DxlException
+
+from dxlthreateventclient import BrokerConnectionError, ConfigurationError, __version__
 from dxlthreateventclient._cli import check, listen, local, publish
 from dxlthreateventclient._cli.arguments import PROGRAM
-from dxlthreateventclient._cli.errors import CommandError
-from dxlthreateventclient._cli.messages import tell, tell_instead_of_tracebacks
 from dxlthreateventclient._cli.signals import interrupt_on_signals
-from dxlthreateventclient._version import __version__
+from dxlthreateventclient._cli.terminal import CommandError, report_faults, tell
+
+_ON_THE_WAY = BrokerConnectionError, DxlException, TimeoutError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,17 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         parser.error("stdout is closed: what is printed would be lost")
     interrupt_on_signals()
-    tell_instead_of_tracebacks()
+    report_faults(verbose=options.verbose)
+    # As Python does by default: with "-W error" those of dxlclient would end it.
+    for category in (DeprecationWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
     try:
         status: int = options.run(options)
     except KeyboardInterrupt:
         status = options.interrupted
     except BrokenPipeError:
-        # Who reads has what it wanted, as in "listen | head -1".
+        # The reader closed the pipe, as "head -1" does.
         status = 0
-    except CommandError as error:
-        tell(f"{PROGRAM}: {error}")
-        status = error.status
+    except (CommandError, ConfigurationError, DxlException, ModuleNotFoundError, OSError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        file = getattr(error, "filename", None)
+        tell(f"{PROGRAM}: {file}: {what}" if file else f"{PROGRAM}: {what}")
+        status = getattr(error, "status", 1 if isinstance(error, _ON_THE_WAY) else 2)
     return status
 
 
@@ -46,8 +55,6 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=f"Try it without any set-up: {PROGRAM} demo",
     )
     parser.add_argument("--version", action="version", version=f"dxlthreateventclient {__version__}")
-    # Most subcommands run until Ctrl-C: it is how they end well.
-    parser.set_defaults(interrupted=0)
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (listen, publish, check, local):
         module.add_subcommands(subcommands)

@@ -1,160 +1,209 @@
 """The subcommand ``check``: finds out why no events arrive."""
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import os
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.exceptions import DxlException
 
-from dxlthreateventclient import configuration
-from dxlthreateventclient._cli.arguments import add_config, add_subcommand
-from dxlthreateventclient._cli.connection import closing_client, connect
-from dxlthreateventclient._cli.echo import Echo
-from dxlthreateventclient._cli.errors import CommandError
-from dxlthreateventclient._cli.messages import one_line
-from dxlthreateventclient._cli.output import write
-from dxlthreateventclient._cli.probe import BrokerError, address, through_proxy, try_tcp, try_tls
+from dxlthreateventclient import BrokerConnectionError, CommonThreatEventClient, ConfigurationError, connect
+from dxlthreateventclient._cli import arguments
+from dxlthreateventclient._cli.broker import Echo, closing_client
 from dxlthreateventclient._cli.signals import INTERRUPTED
-from dxlthreateventclient._cli.text import painter
+from dxlthreateventclient._cli.terminal import painted, write
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
+from dxlthreateventclient.configuration import Step, steps
+from dxlthreateventclient.connection import address, broker_certificate, try_broker
+from dxlthreateventclient.formats import one_line
 
-_STYLES = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
+_STYLES = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
+_SOON = 30  # days
 _HINT = (
     "All is well here. If no threat events arrive, look on the side of ePO: its automatic response 'Send DXL"
-    " Threat Event' has to be enabled, with a filter that lets the events through; and the fabric has to let"
-    " this client receive on the topic, for it says nothing where it does not."
+    " Threat Event' must be enabled, with a filter that lets the events through; and the fabric must let this"
+    " client receive on the topic, for a broker acknowledges a subscription that it does not serve."
 )
 
 
-def add_subcommands(subcommands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_subcommands(subcommands: arguments.Subcommands) -> None:
     """Add the parser of ``check``."""
-    parser = add_subcommand(
+    parser = arguments.add_subcommand(
         subcommands,
         "check",
-        summary="find out why no events arrive",
-        description="Check the configuration, the certificates, each broker, and whether a message that is"
-        " sent comes back. Nothing is sent on the topic of the threat events.",
-        examples=("", "--config my/dxlclient.config"),
+        run_check,
+        "Find out why no events arrive. Checks the configuration, the certificates, each broker and whether a"
+        " message that is sent comes back. Nothing is sent on the topic of the threat events.",
+        ("", "--config my/dxlclient.config", "--json --warn-days 14"),
     )
-    add_config(parser)
-    parser.set_defaults(run=run_check, interrupted=INTERRUPTED)
+    parser.set_defaults(interrupted=INTERRUPTED)
+    arguments.add_config(parser)
+    parser.add_argument("--json", action="store_true", help="write one JSON object, for programs")
+    what = "end with the status 1 if a certificate ends within N days"
+    parser.add_argument("--warn-days", metavar="N", type=arguments.positive, help=what)
 
 
 def run_check(options: argparse.Namespace) -> int:
     """Report on each step. Those that need one that failed are skipped."""
-    report = _Report()
-    config = None
-    with report.step("configuration", status=2) as tell_detail:
-        config = configuration.read_settings(options.config)
-        tell_detail(f"{options.config} is complete")
-    if config is None:
-        return report.status
-    _check_files(report, options.config, config)
-    can_connect = _can_be_loaded(options.config)
-    # All are tried, not only those before the first that works.
-    usable = [broker for broker in config.brokers if _check_broker(report, config, broker, can_connect)]
-    if usable:
-        _check_message(report, config)
-    else:
-        report.skip("message", "no broker can be used")
-    if report.status == 0:
-        write(_HINT)
-    return report.status
+    report = _Report(options)
+    config, can_connect = None, True
+    for step in steps(options.config):
+        config, can_connect = step.config, can_connect and not step.error
+        report.run(step.name, partial(_describe, step), status=2)
+    if config:
+        # All are tried, not only those before the first that works.
+        usable = [
+            report.run(f"broker {address(broker)}", partial(_try, config, broker, can_connect), status=1)
+            for broker in config.brokers
+        ]
+        if can_connect and any(usable):
+            _check_feed(report, config)
+        else:
+            report.add("skipped", "message", "no broker can be used")
+    return report.end()
 
 
-def _check_files(report: "_Report", path: Path, config: DxlClientConfig) -> None:
-    try:
-        from dxlthreateventclient._cli import certificates  # noqa: PLC0415 - needs an extra
-    except ModuleNotFoundError as error:
-        raise CommandError(str(error), status=2) from error
-    ca_bundle, cert_file, key_file = configuration.certificate_files(config).items()
-    with report.step("CA certificates", status=2) as tell_detail:
-        configuration.check_readable(path, *ca_bundle)
-        configuration.check_ca(path, config)
-        tell_detail(certificates.describe_ca_certificates(config.broker_ca_bundle))
-    with report.step("client certificate", status=2) as tell_detail:
-        configuration.check_readable(path, *cert_file)
-        tell_detail(certificates.describe_client_certificate(config.cert_file))
-    with report.step("private key", status=2) as tell_detail:
-        configuration.check_readable(path, *key_file)
-        configuration.check_readable(path, *cert_file)
-        configuration.check_key(path, config)
-        tell_detail(f"{config.private_key} belongs to the certificate")
+class Finding(NamedTuple):
+    """What a step found if nothing is wrong."""
+
+    detail: str
+    days: int | None = None  # until a certificate ends
+    is_warning: bool = False
 
 
-def _can_be_loaded(path: Path) -> bool:
-    """Return whether a client can be made, if perhaps with a certificate that is not valid now."""
-    try:
-        configuration.load_configuration(path)
-    except configuration.ConfigurationError:
-        return False
-    return True
+def _describe(step: Step) -> Finding:
+    if step.error or not step.config:
+        raise step.error or AssertionError("a step that did not fail has a configuration")
+    config = step.config
+    if step.name == "CA certificates":
+        pem = Path(config.broker_ca_bundle).read_bytes()
+        return Finding(step.detail, _validity(pem, step.name, "get them anew", number=None)[-1])
+    if step.name == "client certificate":
+        renew = "'python -m dxlclient provisionconfig' gets a new one"
+        subject, until, days = _validity(Path(config.cert_file).read_bytes(), config.cert_file, renew)
+        return Finding(f"{step.detail}: {subject}, valid until {until}", days)
+    is_key = step.name == "private key" and os.name == "posix"
+    return Finding(step.detail, is_warning=is_key and bool(Path(config.private_key).stat().st_mode & 0o077))
 
 
-def _check_broker(report: "_Report", config: DxlClientConfig, broker: Broker, can_connect: bool) -> bool:
-    """Return whether a client can use a broker, as far as that can be told."""
-    name = f"broker {address(broker)}"
-    if through_proxy(config):
-        report.skip(name, f"behind the proxy {config.proxy_addr}:{config.proxy_port} the message below tells")
-        return True
-    connection = None
-    with report.step(f"{name}, TCP", status=1) as tell_detail:
-        connection = try_tcp(broker)
-        tell_detail("reachable")
-    if connection is None:
-        return False
+def _try(config: DxlClientConfig, broker: Broker, can_connect: bool) -> Finding:
     if not can_connect:
-        connection.close()
-        report.skip(f"{name}, TLS", "it takes the certificates and the key")
-        return False
-    is_usable = False
-    with report.step(f"{name}, TLS", status=1) as tell_detail:
-        version = try_tls(config, broker, connection)
-        is_usable = True
-        tell_detail(
-            f"{version}; over WebSockets the message below tells whether the client is accepted"
-            if config.use_websockets
-            else f"{version}, the broker's certificate is valid, and it accepts the client certificate"
-        )
-    return is_usable
+        reachable = try_broker(config, broker, with_tls=False)
+        return Finding(f"{reachable}; the rest takes the certificates and the key")
+    try:
+        version = try_broker(config, broker)
+    except BrokerConnectionError as error:
+        if error.is_final:
+            with suppress(BrokerConnectionError):
+                _broker_validity(config, broker)  # which may be the reason
+        raise
+    _, until, days = _broker_validity(config, broker)
+    return Finding(f"{version}, it accepts the client certificate, and its own is valid until {until}", days)
 
 
-def _check_message(report: "_Report", config: DxlClientConfig) -> None:
-    with report.step("message", status=1) as tell_detail, closing_client(config) as client:
-        echo = Echo(client)
-        connect(client, retries=0)
-        seconds = echo.wait()
-        tell_detail(f"sent on a topic of its own, and back after {1000 * seconds:.0f} ms")
+def _broker_validity(config: DxlClientConfig, broker: Broker) -> tuple[str, str, int]:
+    pem = ssl.DER_cert_to_PEM_cert(broker_certificate(config, broker))
+    return _validity(pem.encode(), "the broker's own certificate", "renew it on the broker")
+
+
+def _validity(pem: bytes, name: str, remedy: str, *, number: int | None = 1) -> tuple[str, str, int]:
+    """Return how long so many certificates, or all, are valid.
+
+    :return: whom the first one names, until when all are valid that are valid now, and how many days that is
+    :raise ConfigurationError: if none is valid now; it has the name and the remedy
+    """
+    try:
+        from cryptography import x509  # noqa: PLC0415 - from an extra
+    except ModuleNotFoundError as error:
+        error.msg = f"check needs {error.name}: pip install 'dxlthreateventclient[cli]'"
+        raise
+    now = datetime.now(timezone.utc)
+    certificates = x509.load_pem_x509_certificates(pem)[:number]
+    dates = [
+        (certificate.not_valid_before_utc, certificate.not_valid_after_utc) for certificate in certificates
+    ]
+    ends = [end for begin, end in dates if begin <= now <= end]
+    if not ends:
+        (begin, end), clock = dates[0], f"and the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
+        if begin > now:
+            raise ConfigurationError(
+                f"{name} is valid only from {begin:%Y-%m-%d %H:%M} UTC, {clock}: set the clock"
+            )
+        raise ConfigurationError(f"{name} expired on {end:%Y-%m-%d}, {clock}: {remedy}")
+    end = min(ends)
+    return certificates[0].subject.rfc4514_string(), f"{end:%Y-%m-%d}", (end - now).days
+
+
+def _check_feed(report: "_Report", config: DxlClientConfig) -> None:
+    with closing_client(config) as client:
+        feed, echo = CommonThreatEventClient(client), Echo(client)
+        feed.add_epo_threat_event_response_callback(lambda *_: None)
+
+        def send() -> Finding:
+            connect(client, retries=0)
+            return Finding(f"sent on a topic of its own, and back after {1000 * echo.wait():.0f} ms")
+
+        def subscribe() -> Finding:
+            if not feed.status().subscribed:
+                raise DxlException(f"the broker has not acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}")
+            return Finding(f"the broker has acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}")
+
+        if report.run("message", send, status=1):
+            report.run("subscription", subscribe, status=1)
 
 
 class _Report:
     """Writes a line for each step, and keeps the exit status."""
 
-    def __init__(self) -> None:
-        self.status = 0
-        self._paint = painter()
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._status = 0
+        self._steps: list[dict[str, str]] = []
+        self._failures: list[tuple[bool, str]] = []
 
-    @contextmanager
-    def step(self, name: str, *, status: int) -> Iterator[Callable[[str], None]]:
-        """Report a step: as failed, with what to do, if the block raises, else as done.
+    def run(self, step: str, check: Callable[[], Finding], *, status: int) -> bool:
+        """Report a step: as failed, with what to do, if the check raises.
 
         :param status: the exit status if it fails
-        :return: what takes the detail that is reported when it is done
+        :return: whether it did not fail
         """
-        details: list[str] = []
         try:
-            yield details.append
-        except (BrokerError, CommandError, DxlException, configuration.ConfigurationError) as error:
-            self.status = max(self.status, status)
-            self._write("failed", name, str(error))
-        else:
-            self._write("ok", name, *details)
+            detail, days, is_warning = check()
+        except (BrokerConnectionError, DxlException, ValueError) as error:
+            # What trying again does not change is the likelier cause.
+            may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
+            self._failures.append((may_pass, f"{step}: {error}"))
+            self.add("failed", step, str(error), status=status)
+            return False
+        if days is not None and days < (self._options.warn_days or _SOON):
+            detail, is_warning = f"{detail}, in {days} days: renew it soon", True
+        status = 1 if is_warning and days is not None and self._options.warn_days else 0
+        self.add("warning" if is_warning else "ok", step, detail, status=status)
+        return True
 
-    def skip(self, name: str, reason: str) -> None:
-        """Report a step that is left out."""
-        self._write("skipped", name, reason)
+    def add(self, result: str, step: str, detail: str, *, status: int = 0) -> None:
+        """Report a step."""
+        self._status = max(self._status, status)
+        self._steps.append({"step": step, "result": result, "detail": detail})
+        if not self._options.json:
+            write(painted(f"{result:9}", _STYLES[result]) + one_line(f"{step}: {detail}"))
 
-    def _write(self, result: str, name: str, detail: str) -> None:
-        write(self._paint([(f"{result:9}", _STYLES[result]), (one_line(f"{name}: {detail}"), "")]))
+    def end(self) -> int:
+        """Report the most likely cause if something failed, and return the exit status."""
+        cause = min(self._failures, key=itemgetter(0))[1] if self._failures else None
+        if self._options.json:
+            write(json.dumps({"status": self._status, "cause": cause, "steps": self._steps}, indent=4))
+        elif cause:
+            write(f"Most likely cause: {one_line(cause)}")
+        elif self._status == 0:
+            write(_HINT)
+        return self._status

@@ -1,6 +1,9 @@
-"""Threat events as SIEMs read them: pure functions, without a dependency."""
+"""Threat events as people and SIEMs read them: pure functions, without a dependency."""
 
 from dxlthreateventclient.formats.cef import to_cef
 from dxlthreateventclient.formats.ecs import to_ecs
+from dxlthreateventclient.formats.ocsf import to_ocsf
+from dxlthreateventclient.formats.registry import FORMATS, Formatter
+from dxlthreateventclient.formats.text import one_line, severity_of, text_columns
 
-__all__ = ["to_cef", "to_ecs"]
+__all__ = ["FORMATS", "Formatter", "one_line", "severity_of", "text_columns", "to_cef", "to_ecs", "to_ocsf"]

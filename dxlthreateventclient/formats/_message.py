@@ -1,94 +1,197 @@
-"""A threat event that is read by paths, and remembers what nobody took."""
+"""A threat event as the formats read it, which remembers what nobody took."""
 
-import ntpath
-import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from dxlthreateventclient.formats._values import digests, plain, text, timestamp
+from dxlthreateventclient.formats._names import RegistryPath, account, registry_path, split_path
+from dxlthreateventclient.formats._values import (
+    action_word,
+    digest,
+    harmless,
+    integer,
+    ip_address,
+    plain_object,
+    text,
+    timestamp,
+    utc,
+)
+from dxlthreateventclient.formats._vocabulary import (
+    FILE_DIGESTS,
+    PROCESS_DIGESTS,
+    SEVERITIES,
+    UNKNOWN_SEVERITY,
+    Action,
+    Kind,
+    Severity,
+    action_of,
+    aggregate_of,
+    kind_of,
+)
 
 T = TypeVar("T")
-Converter = Callable[[Any], T | None]
+Fields = dict[str, Any]
 
 VENDOR = "Trellix"
 """Who makes the products that report threats to ePO, by today's name."""
 
-# Layer 4, as opposed to the "HTTP" that ePO also calls a protocol.
-_TRANSPORTS = {"tcp", "udp", "icmp", "icmpv6", "ipv6-icmp", "igmp", "sctp", "dccp", "gre", "esp", "ah"}
+PRODUCT = "ePolicy Orchestrator"
+"""What stands for a product without a name."""
+
+
+def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | None:
+    """Return the converted value of a key, and remove it from the fields unless that is ``None``."""
+    value = convert(fields[key]) if key in fields else None
+    if value is not None:
+        del fields[key]
+    return value
+
+
+def take_addresses(fields: Fields, room: int) -> list[str]:
+    """Return the addresses of a host, and remove the first ones, for which there is room."""
+    found: list[str] = []
+    for key in ("ipv4", "ipv6"):
+        address = ip_address(fields.get(key))
+        if address is not None:
+            found += [address] if address not in found else []
+            if found.index(address) < room:
+                del fields[key]
+    return found
 
 
 class Message:
-    """A threat event made plain. The paths are relative to its ``event`` object.
+    """A threat event made plain.
 
     :param threat_event: the threat event, which stays as it is
+    :param event_id: the id of the DXL message
+    :param arrived: when it arrived
+    :raise TypeError: if the threat event is not a mapping
     """
 
-    rest: dict[str, Any]
+    rest: Fields
     """What has not been taken, in the shape of the message."""
 
-    def __init__(self, threat_event: Mapping[str, Any]) -> None:
-        self.rest = plain(dict(threat_event)) or {}
-
-    def get(self, path: str, convert: Converter[T]) -> T | None:
-        """Return the converted value at the path, if there is one that can be converted."""
-        parent, key = self._locate(path)
-        return convert(parent[key]) if key in parent else None
-
-    def take(self, path: str, convert: Converter[T]) -> T | None:
-        """Return what :meth:`get` does, and leave the value out of the rest unless that is ``None``."""
-        value = self.get(path, convert)
-        if value is not None:
-            parent, key = self._locate(path)
-            del parent[key]
-        return value
-
-    def _locate(self, path: str) -> tuple[dict[str, Any], str]:
-        *parents, key = path.split(".")
-        node = self.rest.get("event")
-        for name in parents:
-            node = node.get(name) if isinstance(node, dict) else None
-        return (node, key) if isinstance(node, dict) else ({}, key)
+    def __init__(
+        self, threat_event: Mapping[str, Any], event_id: str | None = None, arrived: datetime | None = None
+    ) -> None:
+        if not isinstance(threat_event, Mapping):
+            raise TypeError(f"threat_event must be a mapping, got {type(threat_event).__name__}")
+        self.rest = plain_object(threat_event)
+        self.event = _object(self.rest, "event")
+        self.analyzer = _object(self.event, "analyzer")
+        self.entity = _object(self.event, "entity")
+        self.source = _object(self.event, "source")
+        self.target = _object(self.event, "target")
+        self.other = _object(self.event, "otherData")
+        self.id = harmless(event_id.strip()) or None if event_id else None
+        self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
         """Take the time at which ePO received the event, from either of its two places."""
-        received = self.take("_receivedUTC", timestamp)
-        if received is None:
-            received = timestamp(self.rest.get("_receivedUTC"))
-            if received is not None:
-                del self.rest["_receivedUTC"]
-        return received
+        return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
+
+    def take_number(self) -> str | None:
+        """Take the event's number, also that of events which other products inject."""
+        return take(self.event, "id", text) or take(self.event, "eventId", text)
+
+    def severity(self) -> Severity:
+        """Return the severity on the scales of others."""
+        return SEVERITIES.get(integer(self.event.get("threatSeverity")), UNKNOWN_SEVERITY)
+
+    def kind(self) -> Kind:
+        """Return what kind of event it is."""
+        category, threat_type, number, injected = (
+            text(self.event.get(key)) or "" for key in ("category", "threatType", "id", "eventId")
+        )
+        return kind_of(category, threat_type, number or injected)
+
+    def action(self) -> Action | None:
+        """Return what was done, if the event says so."""
+        word = action_word(self.event.get("threatActionTaken"))
+        return action_of(word) if word else None
 
     def take_device_id(self) -> str | None:
         """Take the id of the managed entity, unless that is a user."""
-        is_user = (self.get("entity.type", text) or "").lower() == "user"
-        return None if is_user else self.take("entity.id", text)
+        is_user = (text(self.entity.get("type")) or "").lower() == "user"
+        return None if is_user else take(self.entity, "id", text)
 
-    def files(self) -> list[Any]:
-        """Return the objects in ``files``."""
-        return self.get("files", lambda files: files if isinstance(files, list) else None) or []
+    def registry(self) -> RegistryPath | None:
+        """Return the registry key that ePO calls the target's file."""
+        path = text(self.target.get("fileName"))
+        if path is None:
+            return None
+        is_registry = (text(self.event.get("category")) or "").lower() == "hip.registry"
+        return registry_path(path) or (RegistryPath(path, None, None, None) if is_registry else None)
 
-    def take_target_file(self) -> tuple[str | None, dict[str, str]]:
-        """Take the path of the target's file, and read its digests from ``files``.
+    def file(self) -> tuple[str | None, dict[str, str]]:
+        """Return the path of the target's file, and its digests.
 
         Without a path the first of ``files`` is the target's; with one, the first that has no other name.
         """
-        path = self.take("target.fileName", text)
-        for file in self.files():
-            name = text(file.get("name")) if isinstance(file, dict) else None
+        path = text(self.target.get("fileName"))
+        digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}
+        for file in self._files():
+            name = text(file.get("name"))
+            found = {algorithm: value for _, algorithm, value in _digests(file)}
             if path is None:
-                if name is not None or digests(file):
-                    return name, digests(file)
-            elif digests(file) and (name or path).lower() in (path.lower(), split_path(path)[1].lower()):
-                return path, digests(file)
-        return path, {}
+                if name or found:
+                    return name, digests | found
+            elif found and (name or path).lower() in (path.lower(), split_path(path)[1].lower()):
+                return path, digests | found
+        return path, digests
+
+    def digests(self) -> Iterator[tuple[str, str]]:
+        """Yield all digests, each with the path below the event where it stands."""
+        is_list = isinstance(self.event.get("files"), list)
+        for number, file in enumerate(self._files()):
+            for key, _, value in _digests(file):
+                yield f"files{f'[{number}]' if is_list else ''}.hash.{key}", value
+        for key, _, value in self._other_digests(FILE_DIGESTS | PROCESS_DIGESTS):
+            yield f"otherData.{key}", value
+
+    def aggregates(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the values of aggregates: ``ip``, ``hosts`` or ``user``, the path below the event, value."""
+        for key, values in self.other.items():
+            kind = aggregate_of(key)
+            if kind:
+                for value in filter(None, map(_RELATED[kind], _items(values))):
+                    yield kind, f"otherData.{key}", value
+
+    def _files(self) -> list[Fields]:
+        files = self.event.get("files")
+        return [file if isinstance(file, dict) else {} for file in _list(files)]
+
+    def _other_digests(self, keys: Mapping[str, str]) -> list[tuple[str, str, str]]:
+        found = ((key, name, digest(name, self.other.get(key))) for key, name in keys.items())
+        return [(key, name, value) for key, name, value in found if value]
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """Split the path of a file, of Windows or POSIX, into its directory and its name."""
-    return posixpath.split(path) if path.startswith("/") else ntpath.split(path)
+def user_name(value: Any) -> str | None:
+    """Return the name of an account, without its domain."""
+    return account(text(value))[1]
 
 
-def is_transport(protocol: str) -> bool:
-    """Tell whether a protocol is one of the transport layer."""
-    return protocol.lower() in _TRANSPORTS
+_RELATED = {"ip": ip_address, "hosts": text, "user": user_name}
+
+
+def _object(fields: Fields, key: str) -> Fields:
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _digests(file: Fields) -> list[tuple[str, str, str]]:
+    """Return the valid digests of a file: the key, the algorithm in ECS's name, the digest."""
+    named = ((key, key.lower().replace("-", ""), value) for key, value in _object(file, "hash").items())
+    found = ((key, name, digest(name, value)) for key, name, value in named)
+    return sorted(((key, name, value) for key, name, value in found if value), key=lambda item: item[1])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _items(values: Any) -> list[Any]:
+    """Return the values of an aggregate: comma-separated text, or what a conversion made of it."""
+    if isinstance(values, dict):
+        return list(values.values())
+    return [value.strip() for value in values.split(",")] if isinstance(values, str) else _list(values)

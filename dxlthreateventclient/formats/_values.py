@@ -3,12 +3,16 @@
 The converters return ``None`` for what they cannot convert, and never raise.
 """
 
-import ipaddress
 import math
 import re
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
+
+from dxlthreateventclient.formats._vocabulary import NOTHING
+
+T = TypeVar("T")
 
 # Elasticsearch's "flattened" type, which suits the custom namespace, refuses a deeper object by default; a
 # threat event has 4 levels.
@@ -20,79 +24,120 @@ ELLIPSIS = "…"
 # UTF-8 cannot express.
 _HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TIMESTAMP = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d+))? ?(?:Z|(?:([+-])(\d\d):?(\d\d)))?",
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d)?(?:[.,](\d+))? ?(?:Z|UTC|GMT|([+-])(\d\d):?(\d\d))?",
     re.ASCII | re.IGNORECASE,
 )
-_MAC = re.compile(r"(?:[0-9A-F]{2}[:-]?){5}[0-9A-F]{2}", re.IGNORECASE)
+_MAC = re.compile(r"(?:[0-9A-F]{2}[:-]?){5}[0-9A-F]{2}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _OUTCOMES = {"1": "success", "true": "success", "0": "failure", "false": "failure"}
-_DIGESTS = {
-    "MD5": ("md5", re.compile(r"[0-9a-f]{32}")),
-    "SHA-1": ("sha1", re.compile(r"[0-9a-f]{40}")),
-    "SHA-256": ("sha256", re.compile(r"[0-9a-f]{64}")),
-}
+_DIGESTS = {"md5": 32, "sha1": 40, "sha256": 64}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# A clock that was never set says 1970 or year 1: no product of ePO is that old.
+_EARLIEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
+_EARLIEST_SECONDS = 631_152_000
 
 
 def harmless(text: str) -> str:
     """Return the text with U+FFFD for each character that does harm, and every line end as a new line."""
+    if text.isprintable():
+        return text
     return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def plain(value: Any, key: str = "", depth: int = 0) -> Any:
-    """Return a copy of the value that JSON can express in UTF-8, without what says nothing.
+def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dict[str, Any]:
+    """Return a copy of an object that JSON can express in UTF-8, without what says nothing.
 
-    :param value: the value: from JSON, or with the sets and numbered dictionaries of converted aggregates
-    :param key: the key that it stands under, whose name in braces is ePO's unresolved placeholder
+    :param value: the object: from JSON, or with the sets and numbered dictionaries of converted aggregates
+    :param key: the key that it stands under
     :param depth: how deep in the message it stands
-    :return: the copy; ``None`` if the value is empty or unresolved, or holds nothing but such values
     """
+    copy = {}
+    for raw_name, raw in value.items():
+        # The values of an aggregate have numbers for keys: its own key is the one of the placeholder.
+        name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
+        if type(raw) is str:
+            item: Any = raw.strip()
+            # The key in braces is ePO's unresolved placeholder.
+            if item and not (item[0] == "{" and item == f"{{{own}}}"):
+                copy[harmless(name)] = harmless(item)
+        elif raw is not None and (item := _plain(raw, own, depth + 1)) is not None:
+            copy[harmless(name)] = item
+    return copy
+
+
+def _plain(value: Any, key: str, depth: int) -> Any:
+    """Return a copy of any value, as :func:`plain_object` does; ``None`` if nothing is left of it."""
     copy: Any
+    if type(value) is dict and depth < MAX_DEPTH:  # by far the most
+        return plain_object(value, key, depth) or None
     match value:
-        case str():
-            text = harmless(value.strip())
-            copy = None if text == f"{{{key}}}" else text
         case None | bool():
             copy = value
         case int():
-            copy = value if _is_long(value) else str(value)
+            copy = value if _is_long(value) else _digits(value)
         case float():
             copy = value if math.isfinite(value) else None
-        case dict() | list() | set() if depth == MAX_DEPTH:
+        case Mapping() | list() | tuple() | set() | frozenset() if depth >= MAX_DEPTH:
             copy = ELLIPSIS if value else None
-        case dict():
-            # The values of an aggregate have numbers for keys: its own key is the one of the placeholder.
-            items = (
-                (harmless(str(name)), plain(item, name if isinstance(name, str) else key, depth + 1))
-                for name, item in value.items()
-            )
-            copy = {name: item for name, item in items if item is not None}
-        case list():
+        case Mapping():
+            copy = plain_object(value, key, depth)
+        case list() | tuple():
             copy = _plain_items(value, key, depth)
-        case set():
+        case set() | frozenset():
             copy = sorted(_plain_items(value, key, depth), key=str)
         case _:
-            copy = harmless(str(value))
+            text = harmless(_described(value).strip())
+            copy = None if text == f"{{{key}}}" else text
     return None if copy in ("", {}, []) else copy
 
 
 def _plain_items(items: Iterable[Any], key: str, depth: int) -> list[Any]:
-    return [copy for copy in (plain(item, key, depth + 1) for item in items) if copy is not None]
+    return [copy for copy in (_plain(item, key, depth + 1) for item in items) if copy is not None]
+
+
+def _described(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - whatever an object of somebody else's raises
+        return f"<{type(value).__name__}>"
+
+
+def _digits(number: int) -> str:
+    try:
+        return str(number)
+    except ValueError:  # Python refuses more than 4,300 decimal digits, not hexadecimal ones
+        return hex(number)
 
 
 def _is_long(number: int) -> bool:
     return -(2**63) <= number < 2**63
 
 
-def text(value: Any) -> str | None:
+def literal(value: Any) -> str | None:
     """Return a text or a number as text."""
-    if isinstance(value, float) and value.is_integer():
+    if type(value) is str:
+        return value
+    if isinstance(value, float) and value.is_integer() and _is_long(int(value)):
         value = int(value)
-    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def text(value: Any) -> str | None:
+    """Return a text or a number as text, unless it is one of the words that ePO has for no value."""
+    found = literal(value)
+    return None if found is None or found.lower() in NOTHING else found
+
+
+def action_word(value: Any) -> str | None:
+    """Return an action's word or code. "none" is one: it says that nothing was done."""
+    found = literal(value)
+    return found if found and (found.lower() == "none" or found.lower() not in NOTHING) else None
 
 
 def integer(value: Any) -> int | None:
     """Return a whole number, which may come as text, if 64 bits hold it."""
-    digits = text(value)
+    digits = literal(value)
     number = int(digits) if digits and _INTEGER.fullmatch(digits) else None
     return number if number is not None and _is_long(number) else None
 
@@ -105,47 +150,100 @@ def port(value: Any) -> int | None:
 
 def outcome(value: Any) -> str | None:
     """Return the outcome of an event by its ``threatHandled``, which is null where no threat is involved."""
-    return _OUTCOMES.get(str(value).lower())
+    return _OUTCOMES.get(str(value).lower() if isinstance(value, bool) else (literal(value) or "").lower())
 
 
 def ip_address(value: Any) -> str | None:
-    """Return an IP address in its usual notation: an IPv4-mapped one as that IPv4, and without a zone."""
-    if not isinstance(value, str):
-        return None  # a number would be an address to the ipaddress module
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
+    """Return an IP address in its usual notation: an IPv4-mapped one as that IPv4, without a zone.
+
+    The unspecified address (``0.0.0.0``, ``::``) is how ePO says that it knows of none.
+    """
+    if type(value) is not str:
         return None
-    return str(getattr(address, "ipv4_mapped", None) or address).partition("%")[0]
+    # Java prints an address with a slash before it.
+    address = value.removeprefix("/").partition("%")[0]
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        packed = socket.inet_pton(family, address)
+    except (OSError, ValueError):
+        return None
+    if packed.startswith(b"\0" * 10 + b"\xff\xff"):
+        family, packed = socket.AF_INET, packed[12:]
+    return socket.inet_ntop(family, packed) if any(packed) else None
 
 
 def mac_address(value: Any) -> str | None:
-    """Return a MAC address as ``00-AA-BB-CC-DD-EE``."""
-    address = text(value)
-    if address is None or not _MAC.fullmatch(address):
+    """Return a MAC address as ``00-AA-BB-CC-DD-EE``. Zeros alone are none."""
+    address = (literal(value) or "").upper()
+    if not _MAC.fullmatch(address):
         return None
-    digits = re.sub("[:-]", "", address).upper()
-    return "-".join(digits[start : start + 2] for start in range(0, 12, 2))
+    digits = address.replace(":", "").replace("-", "")
+    return None if digits == "000000000000" else "-".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
 def timestamp(value: Any) -> datetime | None:
-    """Return an ISO 8601 time. Without a zone it is UTC, as the names of ePO's fields say."""
+    """Return an ISO 8601 time, or seconds or milliseconds since 1970, if it is not before 1990.
+
+    Without a zone it is UTC, as the names of ePO's fields say.
+    """
+    number = integer(value)
+    try:
+        moment = _since_1970(number) if number is not None else _iso_8601(value)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment and moment >= _EARLIEST else None
+
+
+def _since_1970(number: int) -> datetime:
+    # As seconds, the milliseconds of 1990 are the year 21970.
+    is_milliseconds = number >= _EARLIEST_SECONDS * 1000
+    return _EPOCH + (timedelta(milliseconds=number) if is_milliseconds else timedelta(seconds=number))
+
+
+def _iso_8601(value: Any) -> datetime | None:
     match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
-    date, time, fraction, sign, hours, minutes = match.groups()
+    date, time, seconds, fraction, sign, hours, minutes = match.groups()
+    moment = datetime.fromisoformat(f"{date}T{time}{seconds or ':00'}.{(fraction or '')[:6]:0<6}+00:00")
+    offset = timedelta(hours=int(hours), minutes=int(minutes)) if sign else timedelta()
+    return moment + offset if sign == "-" else moment - offset
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return a time in UTC; a naive one is local time, as everywhere in Python."""
     try:
-        moment = datetime.fromisoformat(f"{date}T{time}.{(fraction or '')[:6]:0<6}+00:00")
-        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-        return (moment + offset if sign == "-" else moment - offset).astimezone(timezone.utc)
-    except (ValueError, OverflowError):
+        return moment and moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):  # at the ends of the calendar
         return None
 
 
-def digests(file: Any) -> dict[str, str]:
-    """Return the valid digests of an object in ``files``, by the names that ECS has for them."""
-    hashes = file.get("hash") if isinstance(file, dict) else None
-    if not isinstance(hashes, dict):
-        return {}
-    candidates = ((name, pattern, str(hashes.get(key)).lower()) for key, (name, pattern) in _DIGESTS.items())
-    return {name: digest for name, pattern, digest in candidates if pattern.fullmatch(digest)}
+def iso_8601(moment: datetime | None) -> str | None:
+    """Return a time of UTC as text with milliseconds and ``Z``."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def milliseconds(moment: datetime | None) -> int | None:
+    """Return a time as milliseconds since 1970."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1) if moment else None
+
+
+def digest(name: str, value: Any) -> str | None:
+    """Return a digest of that algorithm (``md5``, ``sha1``, ``sha256``) in lower case."""
+    found = (literal(value) or "").lower()
+    return found if len(found) == _DIGESTS.get(name) and not set(found) - set("0123456789abcdef") else None
+
+
+def distinct(values: Iterable[T | None]) -> list[T]:
+    """Return each value once, without ``None``."""
+    return [value for value in dict.fromkeys(values) if value is not None]
+
+
+def without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy without the keys, at any level, under which there is nothing. Numbers always count."""
+    kept = {}
+    for key, raw in fields.items():
+        value = without_empty(raw) if type(raw) is dict else raw
+        if value or isinstance(value, (int, float)):
+            kept[key] = value
+    return kept

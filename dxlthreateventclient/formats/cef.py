@@ -1,125 +1,193 @@
 """ArcSight's Common Event Format (CEF)."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
-from dxlthreateventclient.formats._message import VENDOR, Message, is_transport, split_path
+from dxlthreateventclient.formats._message import PRODUCT, VENDOR, Fields, Message, take_addresses
+from dxlthreateventclient.formats._names import account, split_path
 from dxlthreateventclient.formats._values import (
+    ELLIPSIS,
+    action_word,
     integer,
-    ip_address,
     mac_address,
+    milliseconds,
     outcome,
     port,
     text,
     timestamp,
 )
+from dxlthreateventclient.formats._vocabulary import TRANSPORTS
 
-_IN_HEADER = str.maketrans({"\\": "\\\\", "|": "\\|", "\n": " ", "\t": " "})
-_IN_EXTENSION = str.maketrans({"\\": "\\\\", "=": "\\=", "\n": "\\n", "\t": " "})
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# The two scales run in opposite directions: 1..7 onto 10..0, rounded.
-_SEVERITIES = {severity: round((7 - severity) * 10 / 6) for severity in range(1, 8)}
-# CEF has no number for an unknown severity: neither an alarm nor silence.
-_MEDIUM = 5
-
-# CEF has keys for the IPv4 address of a host only, and custom ones, with these labels, for an IPv6 address.
-_HOSTS = {
-    "analyzer": ("dvchost", "dvcmac", "dvc", "c6a1", "Device IPv6 Address"),
-    "source": ("shost", "smac", "src", "c6a2", "Source IPv6 Address"),
-    "target": ("dhost", "dmac", "dst", "c6a3", "Destination IPv6 Address"),
+# How many characters ArcSight's dictionary allows in what may be cut.
+_LENGTHS = {
+    "product": 63,
+    "version": 31,
+    "name": 512,
+    **dict.fromkeys(("app", "proto"), 31),
+    "act": 63,
+    "dvchost": 100,
+    **dict.fromkeys(("cat", "msg", "request", "filePath", "fname", "flexString1"), 1023),
+    **dict.fromkeys(("shost", "suser", "sproc", "dhost", "duser", "dproc"), 1023),
+    **dict.fromkeys(("cs1", "cs2", "cs3", "cs4", "cs5", "cs6"), 4000),
 }
-_CUSTOM_STRINGS = (
-    ("Threat Name", "threatName"),
-    ("Threat Type", "threatType"),
-    ("Detection Method", "analyzer.detectionMethod"),
-    ("Threat Severity", "otherData.threatSeverityString"),
-    ("System Tree Path", "entity._nodeTextPath"),
-    ("Response Rule", "otherData.responseRuleName"),
-)
+_LONGEST = 4000
+# An id is of no use without its end: a longer one is left out.
+_LONGEST_ID = {"class": 1023, "deviceExternalId": 255, "externalId": 40}
+
+# CEF has keys for the IPv4 address of a host only, and custom ones, with a label, for an IPv6 address.
+_ANALYZER = ("dvchost", "dvcmac", "dvc", "c6a1")
+_SOURCE = ("shost", "smac", "src", "c6a2")
+_TARGET = ("dhost", "dmac", "dst", "c6a3")
+_LABELS = {
+    "c6a1": "Device IPv6 Address",
+    "c6a2": "Source IPv6 Address",
+    "c6a3": "Destination IPv6 Address",
+    "cs1": "Threat Name",
+    "cs2": "Threat Type",
+    "cs3": "Detection Method",
+    "cs4": "Threat Severity",
+    "cs5": "System Tree Path",
+    "cs6": "Response Rule",
+    "flexString1": "Registry Path",
+}
 
 
-def to_cef(threat_event: Mapping[str, Any]) -> str:
+def to_cef(
+    threat_event: Mapping[str, Any],
+    *,
+    event_id: str | None = None,
+    arrived: datetime | None = None,
+    max_bytes: int = 7800,
+) -> str:
     """Convert a threat event into a line of the Common Event Format, version 0.
 
-    Only the values that CEF's dictionary has a key for are in it, and the custom strings ``cs1`` to ``cs6``.
-    Empty values and unresolved placeholders are left out.
+    Only the values that CEF's dictionary has a key for are in it, and custom ones with a label. Empty values
+    and unresolved placeholders are left out. A value is at most as long as the dictionary allows; if the line
+    is still too long, the longest values are shortened alike. A value that was cut ends in ``…``.
 
     :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
+    :param arrived: when it arrived: the time of an event that has none. A naive time is local time
+    :param max_bytes: how long the line may be, in bytes of UTF-8. Addresses, numbers, ids and digests are
+        never cut, so a line with long ids may be longer than a limit below 6,500
     :return: one line, without a line end
+    :raise TypeError: if the threat event is not a mapping
 
     >>> to_cef({"event": {"id": 1027, "eventDesc": "File deleted", "threatSeverity": 2}})
-    'CEF:0|Trellix|ePolicy Orchestrator||1027|File deleted|8|msg=File deleted externalId=1027'
+    'CEF:0|Trellix|ePolicy Orchestrator|unknown|1027|File deleted|9|msg=File deleted'
     """
-    message = Message(threat_event)
-    event_id = message.get("id", text)
-    description = message.get("eventDesc", text)
-    header = (
-        VENDOR,
-        message.get("analyzer.name", text) or "ePolicy Orchestrator",
-        message.get("analyzer.version", text) or "",
-        event_id or "unknown",
-        description or message.get("threatName", text) or "Threat event",
-        str(_SEVERITIES.get(message.get("threatSeverity", integer) or 0, _MEDIUM)),
-    )
-    path, hashes = message.take_target_file()
-    protocol = message.get("target.protocol", text)
-    layer = "proto" if protocol is None or is_transport(protocol) else "app"
+    message = Message(threat_event, event_id, arrived)
+    header, extension = _header(message), _extension(message)
+    line = _line(header, extension, _LONGEST)
+    if len(line.encode()) > max_bytes:
+        lengths = range(1, _LONGEST)
+        fitting = bisect_right(
+            lengths, max_bytes, key=lambda longest: len(_line(header, extension, longest).encode())
+        )
+        line = _line(header, extension, max(1, fitting))
+    return line
+
+
+def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> str:
+    """Return the line, with no value that may be cut longer than this."""
+    fields = [
+        _cut(key, value, longest)
+        .replace("\\", "\\\\")
+        .replace("|", "\\|")
+        .replace("\n", " ")
+        .replace("\t", " ")
+        for key, value in header.items()
+    ]
+    pairs = []
+    for key, raw in extension.items():
+        value = _cut(key, raw, longest)
+        value = value.replace("\\", "\\\\").replace("=", "\\=").replace("\n", "\\n").replace("\t", " ")
+        pairs.append(f"{key}={value}")
+        if key in _LABELS:
+            pairs.append(f"{key}Label={_LABELS[key]}")
+    return "|".join(["CEF:0", *fields, " ".join(pairs)])
+
+
+def _cut(key: str, value: str, longest: int) -> str:
+    length = min(longest, _LENGTHS.get(key, len(value)))
+    if key not in _LENGTHS or len(value) <= length:
+        return value
+    return value[: length - 1] + ELLIPSIS
+
+
+def _header(message: Message) -> dict[str, str]:
+    event, analyzer = message.event, message.analyzer
+    number = _id("class", text(event.get("id")) or text(event.get("eventId")))
+    # Parsers refuse a header in which anything is empty.
+    return {
+        "vendor": VENDOR,
+        "product": text(analyzer.get("name")) or PRODUCT,
+        "version": text(analyzer.get("version")) or "unknown",
+        "class": number or "unknown",
+        "name": text(event.get("eventDesc")) or text(event.get("threatName")) or "Threat event",
+        "severity": str(message.severity().cef),
+    }
+
+
+def _extension(message: Message) -> dict[str, str]:
+    event, entity, source, target = message.event, message.entity, message.source, message.target
+    analyzer, other = message.analyzer, message.other
+    registry, (path, hashes) = message.registry(), message.file()
+    path = None if registry else path
+    protocol = text(target.get("protocol"))
+    layer = "app" if protocol and protocol.lower() not in TRANSPORTS else "proto"
+    moment = timestamp(analyzer.get("detectedUTC")) or message.take_received() or message.arrived
     extension = {
-        "rt": _milliseconds(message.get("analyzer.detectedUTC", timestamp) or message.take_received()),
-        **_host(message, "analyzer"),
-        "deviceExternalId": message.take_device_id(),
-        **_host(message, "source"),
-        "spt": message.get("source.port", port),
-        "suser": message.get("source.userName", text),
-        "sproc": message.get("source.processName", text),
-        **_host(message, "target"),
-        "dpt": message.get("target.port", port),
-        "duser": message.get("target.userName", text),
-        "dproc": message.get("target.processName", text),
+        "rt": milliseconds(moment),
+        **_host(analyzer, *_ANALYZER),
+        "deviceExternalId": _id("deviceExternalId", message.take_device_id()),
+        **_host(source, *_SOURCE),
+        "spt": port(source.get("port")),
+        "suser": _user(source),
+        "sproc": text(source.get("processName")),
+        **_host(target, *_TARGET),
+        "dpt": port(target.get("port")),
+        "duser": _user(target),
+        "dproc": text(target.get("processName")),
         layer: protocol,
         "filePath": path,
         "fname": split_path(path)[1] if path else None,
         "fileHash": hashes.get("sha256") or hashes.get("sha1") or hashes.get("md5"),
-        "request": message.get("source.url", text) or message.get("uri", text),
-        "act": message.get("threatActionTaken", text),
-        "outcome": message.get("threatHandled", outcome),
-        "cat": message.get("category", text),
-        "msg": description,
-        "externalId": event_id,
-        "cnt": message.get("otherData.count", integer),
-        **_custom_strings(message),
+        "request": text(source.get("url")) or text(event.get("uri")),
+        "act": action_word(event.get("threatActionTaken")),
+        "outcome": outcome(event.get("threatHandled")),
+        "cat": text(event.get("category")),
+        "msg": text(event.get("eventDesc")),
+        "externalId": _id("externalId", message.id),
+        "cnt": integer(other.get("count")),
+        "cs1": text(event.get("threatName")),
+        "cs2": text(event.get("threatType")),
+        "cs3": text(analyzer.get("detectionMethod")),
+        "cs4": text(other.get("threatSeverityString")),
+        "cs5": text(entity.get("_nodeTextPath")) or text(entity.get("nodeTextPath")),
+        "cs6": text(other.get("responseRuleName")),
+        "flexString1": registry and registry.path,
     }
-    pairs = (
-        f"{key}={str(value).translate(_IN_EXTENSION)}"
-        for key, value in extension.items()
-        if value not in (None, "")
-    )
-    return "|".join(["CEF:0", *(value.translate(_IN_HEADER) for value in header), " ".join(pairs)])
+    return {key: str(value) for key, value in extension.items() if value is not None and value != ""}
 
 
-def _host(message: Message, role: str) -> dict[str, str | None]:
-    host_key, mac_key, ipv4_key, ipv6_key, ipv6_label = _HOSTS[role]
-    addresses = [message.get(f"{role}.{key}", ip_address) or "" for key in ("ipv4", "ipv6")]
-    ipv6 = next((address for address in addresses if ":" in address), None)
-    mac = message.get(f"{role}.mac", mac_address)
+def _id(key: str, value: str | None) -> str | None:
+    return value if value and len(value) <= _LONGEST_ID[key] else None
+
+
+def _user(role: Fields) -> str | None:
+    domain, name = account(text(role.get("userName")))
+    return f"{domain}\\{name}" if domain else name
+
+
+def _host(role: Fields, host_key: str, mac_key: str, ipv4_key: str, ipv6_key: str) -> Fields:
+    addresses = take_addresses(role, room=2)
+    mac = mac_address(role.get("mac"))
     return {
-        host_key: message.get(f"{role}.hostName", text),
+        host_key: text(role.get("hostName")),
         mac_key: mac and mac.replace("-", ":"),
-        ipv4_key: next((address for address in addresses if "." in address), None),
-        ipv6_key: ipv6,
-        f"{ipv6_key}Label": ipv6 and ipv6_label,
+        ipv4_key: next((address for address in addresses if ":" not in address), None),
+        ipv6_key: next((address for address in addresses if ":" in address), None),
     }
-
-
-def _custom_strings(message: Message) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for number, (label, path) in enumerate(_CUSTOM_STRINGS, start=1):
-        value = message.get(path, text)
-        if value is not None:
-            fields |= {f"cs{number}": value, f"cs{number}Label": label}
-    return fields
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    return (moment - _EPOCH) // timedelta(milliseconds=1) if moment else None

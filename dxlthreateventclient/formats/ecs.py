@@ -1,79 +1,100 @@
 """Elastic Common Schema (ECS)."""
 
-import ntpath
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dxlthreateventclient.formats._categories import categories_and_types
-from dxlthreateventclient.formats._message import VENDOR, Message, is_transport, split_path
+from dxlthreateventclient.formats._message import VENDOR, Fields, Message, take, take_addresses, user_name
+from dxlthreateventclient.formats._names import RegistryPath, account, extension, process, split_path
 from dxlthreateventclient.formats._values import (
-    digests,
+    action_word,
+    distinct,
     integer,
     ip_address,
+    iso_8601,
     mac_address,
     outcome,
     port,
     text,
     timestamp,
+    without_empty,
+)
+from dxlthreateventclient.formats._vocabulary import (
+    OPERATING_SYSTEMS,
+    TRANSPORTS,
+    UNKNOWN_ACTION,
+    Kind,
 )
 
 ECS_VERSION = "9.4.0"
 """The version of ECS whose fields :func:`to_ecs` fills."""
 
 NAMESPACE = "epo"
-"""The field, none of ECS, under which :func:`to_ecs` keeps what ECS has no field for."""
-
-_OPERATING_SYSTEMS = (
-    ("windows", re.compile("windows", re.IGNORECASE)),
-    ("macos", re.compile(r"\bmac ?os|\bos ?x\b", re.IGNORECASE)),
-    ("linux", re.compile("linux|ubuntu|debian|centos|red hat|suse", re.IGNORECASE)),
-)
+"""The field, not one of ECS, under which :func:`to_ecs` keeps what ECS has no field for."""
 
 
-def to_ecs(threat_event: Mapping[str, Any]) -> dict[str, Any]:
+def to_ecs(
+    threat_event: Mapping[str, Any],
+    *,
+    event_id: str | None = None,
+    arrived: datetime | None = None,
+    severity: Literal["epo", "elastic"] = "epo",
+) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
     What ECS has no field for, and what is not of the type of its field, is kept under ``epo``, in the shape
     of the threat event. Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
+    :param arrived: when it arrived: the time of an event that has none. A naive time is local time
+    :param severity: the scale of ``event.severity``: ``epo`` (1 to 7, 1 the most severe), or ``elastic`` (21,
+        47, 73 and 99, 99 the most severe), which Elastic's own rules expect
     :return: the document: nested dictionaries of what JSON can express in UTF-8
+    :raise TypeError: if the threat event is not a mapping
+    :raise ValueError: if there is no such scale
 
     >>> document = to_ecs({"event": {"id": 1027, "target": {"userName": "CORP\\bob"}}})
     >>> document["event"]["code"], document["user"]["target"]
     ('1027', {'domain': 'CORP', 'name': 'bob'})
     """
-    message = Message(threat_event)
-    # These two read values that are taken below.
-    categories, types = categories_and_types(message)
-    related = _related(message)
+    if severity not in ("epo", "elastic"):
+        raise ValueError(f"severity must be 'epo' or 'elastic', got {severity!r}")
+    message = Message(threat_event, event_id, arrived)
+    event, analyzer, entity = message.event, message.analyzer, message.entity
+    source, target = message.source, message.target
 
+    # These read what is taken below.
+    registry, (path, hashes), kind = message.registry(), message.file(), message.kind()
+    file = {} if registry else _file(path, hashes)
+    types = _types(message, kind, has_registry=registry is not None, has_file=bool(file))
+    related = _related(message)
+    elastic = message.severity().elastic
+
+    take(target, "fileName", text)
     received = message.take_received()
-    hostname = message.take("analyzer.hostName", text)
-    addresses = _distinct(message.take(f"analyzer.{key}", ip_address) for key in ("ipv4", "ipv6"))
-    macs = _distinct([message.take("analyzer.mac", mac_address)])
-    threat_name = message.take("threatName", text)
-    source_hostname = message.take("source.hostName", text)
-    target_hostname = message.take("target.hostName", text)
-    file = _file(*message.take_target_file())
-    document = {
-        "@timestamp": _date(message.take("analyzer.detectedUTC", timestamp) or received),
-        "destination": _endpoint(message, "target") | {"domain": target_hostname},
+    hostname = take(analyzer, "hostName", text)
+    addresses = take_addresses(analyzer, room=2)
+    macs = distinct([take(analyzer, "mac", mac_address)])
+    target_hostname = take(target, "hostName", text)
+    threat_name = take(event, "threatName", text)
+    document: Fields = {
+        "@timestamp": iso_8601(take(analyzer, "detectedUTC", timestamp) or received or message.arrived),
+        "destination": {"domain": target_hostname} | _endpoint(target),
         "ecs": {"version": ECS_VERSION},
         "event": {
-            "action": message.take("threatActionTaken", text),
-            "category": categories,
-            "code": message.take("id", text),
-            "created": _date(received),
-            "kind": "alert",
-            "outcome": message.take("threatHandled", outcome),
-            "provider": message.take("analyzer.detectionMethod", text),
+            "action": take(event, "threatActionTaken", action_word),
+            "category": list(types),
+            "code": message.take_number(),
+            "created": iso_8601(received or message.arrived),
+            "id": message.id,
+            "kind": "event" if kind.is_operational else "alert",
+            "outcome": take(event, "threatHandled", outcome),
+            "provider": take(analyzer, "detectionMethod", text),
             "reason": threat_name,
-            "severity": message.take("threatSeverity", integer),
-            "type": types,
+            "severity": take(event, "threatSeverity", integer) if severity == "epo" else elastic,
+            "type": distinct(types.values()),
         },
         "file": file,
         # The analyzer runs on the managed device, so that the two are one host.
@@ -83,93 +104,108 @@ def to_ecs(threat_event: Mapping[str, Any]) -> dict[str, Any]:
             "ip": addresses,
             "mac": macs,
             "name": hostname,
-            "os": _operating_system(message.take("entity.osType", text)),
+            "os": _operating_system(take(entity, "osType", text)),
             "target": {"hostname": target_hostname},
-            "type": message.take("entity.osPlatform", text),
+            "type": take(entity, "osPlatform", text),
         },
-        "message": message.take("eventDesc", text),
-        "network": _network(message.take("target.protocol", text)),
+        "message": take(event, "eventDesc", text),
+        "network": _network(take(target, "protocol", text)),
         "observer": {
             "hostname": hostname,
             "ip": addresses,
             "mac": macs,
-            "product": message.take("analyzer.name", text),
+            "product": take(analyzer, "name", text),
             "vendor": VENDOR,
-            "version": message.take("analyzer.version", text),
+            "version": take(analyzer, "version", text),
         },
-        # ECS has a user.target, but no process.target: the target's process stays in the rest, which tells
+        # ECS has a user.target, but no process.target: the target's process stays in the rest, which says
         # whose process this is.
-        "process": _process(
-            message.take("source.processName", text) or message.get("target.processName", text)
-        ),
+        "process": _process(take(source, "processName", text) or text(target.get("processName"))),
+        "registry": _registry(registry),
         "related": related,
-        "rule": {"name": message.take("entity.ruleName", text) or threat_name},
-        "source": _endpoint(message, "source") | {"domain": source_hostname},
-        "threat": {"indicator": {"file": {key: file.get(key) for key in ("directory", "name", "path")}}},
-        "url": _url(message.take("source.url", text) or message.take("uri", text)),
-        "user": _user(message.take("source.userName", text))
-        | {"target": _user(message.take("target.userName", text))},
-        NAMESPACE: message.rest,
+        "rule": {"name": take(entity, "ruleName", text) or threat_name},
+        "source": {"domain": take(source, "hostName", text)} | _endpoint(source),
+        "threat": {
+            "indicator": {"file": {key: file.get(key) for key in ("directory", "hash", "name", "path")}}
+        },
+        "url": _url(take(source, "url", text) or take(event, "uri", text)),
+        "user": _user(take(source, "userName", text)) | {"target": _user(take(target, "userName", text))},
     }
-    return _without_empty(document)
+    return without_empty(document | {NAMESPACE: message.rest})
+
+
+def _types(message: Message, kind: Kind, *, has_registry: bool, has_file: bool) -> dict[str, str]:
+    """Return the event's categories, and for each the type that says most."""
+    action = message.action() or UNKNOWN_ACTION
+    types = {"intrusion_detection": action.decision, "network": action.decision, "file": action.file}
+    found = list(kind.categories)
+    if has_registry:
+        # "registry" has no type that says whether the access was denied: "intrusion_detection" has.
+        found += ["intrusion_detection", "registry"]
+    if has_file:
+        found.append("file")
+    is_connection = any(port(role.get("port")) for role in (message.source, message.target))
+    if is_connection or text(message.target.get("protocol")):
+        found.append("network")
+    types["registry"] = "access"
+    return {category: types.get(category, "info") for category in found or ["host"]}
 
 
 def _related(message: Message) -> dict[str, list[str]]:
-    roles = ("analyzer", "source", "target")
-    users = (_user(message.get(f"{role}.userName", text)) for role in ("source", "target"))
+    roles = (message.analyzer, message.source, message.target)
+    related: dict[str, list[str | None]] = {
+        "hash": [value for _, value in message.digests()],
+        "hosts": [text(role.get("hostName")) for role in roles],
+        "ip": [ip_address(role.get(key)) for role in roles for key in ("ipv4", "ipv6")],
+        "user": [user_name(role.get("userName")) for role in roles],
+    }
+    for kind, _, value in message.aggregates():
+        related[kind].append(value)
+    return {kind: distinct(values) for kind, values in related.items()}
+
+
+def _endpoint(role: Fields) -> Fields:
+    # There is room for one address: the IPv6 address beside an IPv4 one stays in the rest.
+    addresses = take_addresses(role, room=1)
     return {
-        "hash": _distinct(digest for file in message.files() for digest in digests(file).values()),
-        "hosts": _distinct(message.get(f"{role}.hostName", text) for role in roles),
-        "ip": _distinct(
-            message.get(f"{role}.{key}", ip_address) for role in roles for key in ("ipv4", "ipv6")
-        ),
-        "user": _distinct(user.get("name") for user in users),
+        "ip": addresses[0] if addresses else None,
+        "mac": take(role, "mac", mac_address),
+        "port": take(role, "port", port),
     }
 
 
-def _endpoint(message: Message, role: str) -> dict[str, Any]:
-    return {
-        # There is room for one: the IPv6 address beside an IPv4 one stays in the rest.
-        "ip": message.take(f"{role}.ipv4", ip_address) or message.take(f"{role}.ipv6", ip_address),
-        "mac": message.take(f"{role}.mac", mac_address),
-        "port": message.take(f"{role}.port", port),
-    }
+def _network(protocol: str | None) -> Fields:
+    name = (protocol or "").lower()
+    return {"transport" if name in TRANSPORTS else "protocol": name}
 
 
-def _network(protocol: str | None) -> dict[str, str]:
-    if protocol is None:
-        return {}
-    return {"transport" if is_transport(protocol) else "protocol": protocol.lower()}
+def _operating_system(name: str | None) -> Fields:
+    lower = (name or "").lower()
+    kind = next((kind for part, kind, _ in OPERATING_SYSTEMS if part in lower), None)
+    return {"full": name, "name": name, "type": kind}
 
 
-def _operating_system(name: str | None) -> dict[str, str | None]:
-    if name is None:
-        return {}
-    kinds = (kind for kind, pattern in _OPERATING_SYSTEMS if pattern.search(name))
-    return {"full": name, "name": name, "type": next(kinds, None)}
+def _user(written: str | None) -> Fields:
+    domain, name = account(written)
+    return {"domain": domain, "name": name}
 
 
-def _user(account: str | None) -> dict[str, str]:
-    domain, _, name = (account or "").partition("\\")
-    if domain and name:
-        return {"domain": domain, "name": name}
-    return {"name": account} if account else {}
+def _file(path: str | None, hashes: dict[str, str]) -> Fields:
+    if path is None:
+        return {"hash": hashes} if hashes else {}
+    directory, name = split_path(path)
+    return {"directory": directory, "extension": extension(name), "hash": hashes, "name": name, "path": path}
 
 
-def _file(path: str | None, hashes: dict[str, str]) -> dict[str, Any]:
-    directory, name = split_path(path or "")
-    extension = ntpath.splitext(name)[1].removeprefix(".")
-    return {"directory": directory, "extension": extension, "hash": hashes, "name": name, "path": path}
+def _process(written: str | None) -> Fields:
+    return process(written)._asdict() if written else {}
 
 
-def _process(name: str | None) -> dict[str, str]:
-    if name is None:
-        return {}
-    is_path = name.startswith("/") or ntpath.splitdrive(name)[0]
-    return {"executable": name, "name": split_path(name)[1]} if is_path else {"name": name}
+def _registry(path: RegistryPath | None) -> Fields:
+    return path._asdict() if path else {}
 
 
-def _url(url: str | None) -> dict[str, Any]:
+def _url(url: str | None) -> Fields:
     try:
         parts = urlsplit(url or "")
         host, number = parts.hostname, parts.port
@@ -179,7 +215,7 @@ def _url(url: str | None) -> dict[str, Any]:
         return {"original": url}
     return {
         "domain": f"[{host}]" if ":" in host else host,
-        "extension": ntpath.splitext(parts.path)[1].removeprefix("."),
+        "extension": extension(parts.path),
         "fragment": parts.fragment,
         "full": url,
         "original": url,
@@ -188,18 +224,3 @@ def _url(url: str | None) -> dict[str, Any]:
         "query": parts.query,
         "scheme": parts.scheme,
     }
-
-
-def _date(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
-
-
-def _distinct(values: Iterable[str | None]) -> list[str]:
-    return [value for value in dict.fromkeys(values) if value is not None]
-
-
-def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
-    copies = {
-        key: _without_empty(value) if isinstance(value, dict) else value for key, value in fields.items()
-    }
-    return {key: copy for key, copy in copies.items() if copy not in (None, "", [], {})}

@@ -52,7 +52,7 @@ def _merge(target: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def varied_threat_events() -> Iterator[dict[str, Any]]:
-    """Yield sample events of different threats, hosts and severities, for ever."""
+    """Yield sample events of different threats, hosts and severities, without end."""
     for overrides in cycle(_VARIATIONS):
         yield sample_threat_event(**overrides)
 
@@ -193,11 +193,11 @@ _VARIATIONS: list[dict[str, Any]] = [
         "SRV-DB-01",
         "10.0.1.5",
         analyzer={"detectionMethod": "Firewall"},
-        category="Network intrusion detected",
+        category="ops.fw.traffic",
         entity={"osPlatform": "Server", "osType": "Windows Server 2019"},
         eventDesc="Connection attempt blocked",
         id=35002,
-        otherData={"threatSeverityString": "Notice"},
+        otherData={"threatSeverityString": ""},
         source={"hostName": "ATTACKER-VM", "ipv4": "10.0.9.77", "port": 50814},
         target={
             "fileName": "",
@@ -206,9 +206,10 @@ _VARIATIONS: list[dict[str, Any]] = [
             "protocol": "TCP",
             "userName": "NT AUTHORITY\\SYSTEM",
         },
+        threatActionTaken="IDS_THREAT_ACTION_BLOCK",
         threatName="Port scan",
         threatSeverity=5,
-        threatType="Firewall",
+        threatType="IDS_FW_THREAT_TYPE_TRAFFIC",
     ),
     _variation(
         "WS-0342",
@@ -217,7 +218,7 @@ _VARIATIONS: list[dict[str, Any]] = [
         category="Web filtering",
         eventDesc="Access to a malicious site was not blocked",
         id=18600,
-        otherData={"threatSeverityString": "Warning"},
+        otherData={"threatSeverityString": ""},
         source={"url": "http://malware.example/payload"},
         target={"fileName": "", "processName": "chrome.exe", "protocol": "HTTP", "userName": "CORP\\carol"},
         threatActionTaken="none",

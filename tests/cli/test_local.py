@@ -1,25 +1,22 @@
-"""``fabric`` and ``demo``, run as processes, and what is common to all subcommands."""
+"""``fabric`` and ``demo``, run as processes."""
 
 import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.command_line import PROGRAM, TIMEOUT, Command, run, without
 
-import dxlthreateventclient
 from dxlthreateventclient.testing import LocalFabric
 
 ROOT = Path(__file__).parents[2]
+WAITING = "Waiting for threat events...\n"
 
 
-def test_the_commands_that_fabric_prints_bring_an_event_from_publish_to_listen_and_the_sample(
-    tmp_path: Path,
-) -> None:
+def test_the_commands_that_fabric_prints_work_together(tmp_path: Path) -> None:
     directory = tmp_path / "a fabric"
     with Command("fabric", "--directory", directory) as fabric:
         output = fabric.output.wait_for(" publish ")
@@ -52,74 +49,66 @@ def test_fabric_ends_with_0_and_leaves_nothing_behind(tmp_path: Path, number: in
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fabric_says_that_a_port_is_in_use_or_a_configuration_is_there(
-    fabric: LocalFabric, tmp_path: Path
-) -> None:
-    in_use = run("fabric", "--port", fabric.port)
-    assert (in_use.returncode, in_use.stdout) == (2, "")
-    assert f"cannot listen on 127.0.0.1:{fabric.port}: Address already in use" in in_use.stderr
+def test_fabric_says_in_one_line_why_it_cannot_start(fabric: LocalFabric, tmp_path: Path) -> None:
     (tmp_path / "dxlclient.config").write_text("mine")
-    there = run("fabric", "--directory", tmp_path)
-    assert (there.returncode, there.stdout) == (2, "")
-    assert "exists already" in there.stderr
-    assert in_use.stderr.count("\n") == there.stderr.count("\n") == 1
+    for options, expected in (
+        (("--port", fabric.port), f"cannot listen on 127.0.0.1:{fabric.port}: Address already in use"),
+        (("--directory", tmp_path), "exists already"),
+        (("--directory", tmp_path / "no" / "parent"), f"{tmp_path}/no/parent: No such file or directory"),
+    ):
+        completed = run("fabric", *options)
+        assert (completed.returncode, completed.stdout) == (2, "")
+        assert expected in completed.stderr
+        assert completed.stderr.count("\n") == 1
 
 
-def test_demo_prints_the_events_and_nothing_else_on_stdout() -> None:
-    completed = run("demo", "--count", 2)
-    assert (completed.returncode, completed.stderr) == (0, "Waiting for threat events...\n")
+def test_no_writable_temporary_directory_is_one_line() -> None:
+    code = (
+        "import sys, tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc']\n"
+        "from dxlthreateventclient._cli import main; sys.exit(main())"
+    )
+    completed = run("demo", program=[sys.executable, "-c", code])
+    assert completed.returncode == 2
+    assert "No usable temporary directory found in ['/proc']" in completed.stderr
+    assert completed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [[], ["-W", "error"]], ids=["as is", "with warnings as errors"])
+def test_demo_writes_only_the_events_to_stdout(options: list[str]) -> None:
+    program = [PROGRAM[0], *options, *PROGRAM[1:]]
+    completed = run("demo", "--count", 2, program=program)
+    assert (completed.returncode, completed.stderr) == (0, WAITING)
     events = completed.stdout.split("Threat event on topic: /mcafee/event/epo/threat/response\n")
     assert events[0] == ""
-    assert [json.loads(event)["event"]["threatName"] for event in events[1:]] == [
-        "ExP:Heap",
-        "EICAR test file",
-    ]
+    names = [json.loads(event)["event"]["threatName"] for event in events[1:]]
+    assert names == ["ExP:Heap", "EICAR test file"]
 
 
-def test_demo_prints_in_the_format_that_is_asked_for_and_ctrl_c_ends_it_with_0() -> None:
+@pytest.mark.parametrize(("second", "status"), [(None, 0), (signal.SIGTERM, 130)])
+def test_ctrl_c_ends_demo_and_a_second_one_at_once(second: int | None, status: int) -> None:
     with Command("demo", "--count", 100, "--format", "ecs") as demo:
         first = demo.output.wait_for("\n").splitlines()[0]
         assert json.loads(first)["event"]["reason"] == "ExP:Heap"
-        assert demo.end(signal.SIGINT) == 0
-        assert demo.errors.all() == "Waiting for threat events...\n"
+        if second:
+            demo.process.send_signal(second)
+        assert demo.end(signal.SIGINT) == status
+        assert demo.errors.all() == WAITING
 
 
-def test_a_second_signal_ends_demo_at_once_and_without_a_traceback() -> None:
-    with Command("demo", "--count", 100) as demo:
-        demo.output.wait_for("\n")
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.end(signal.SIGTERM) == 130
-        assert demo.errors.all() == "Waiting for threat events...\n"
-
-
-def test_demo_into_a_closed_pipe_is_no_error() -> None:
+def test_demo_into_a_closed_pipe_ends_with_0() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with Command("demo", stdout=writer) as demo:
         os.close(writer)
         assert demo.process.wait(TIMEOUT) == 0
-        assert demo.errors.all() == "Waiting for threat events...\n"
+        assert demo.errors.all() == WAITING
 
 
-@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
-def test_messages_that_nobody_can_read_end_nothing_and_do_not_mix_with_events(redirection: str) -> None:
-    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *PROGRAM]
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2> >(true)"])
+def test_messages_that_nobody_reads_end_nothing(redirection: str) -> None:
+    """They do not mix with the events either."""
+    shell = ["bash", "-c", f'exec "$@" {redirection}', "bash", *PROGRAM]
     completed = run("demo", "--count", 1, "--format", "jsonl", program=shell)
-    assert completed.returncode == 0
-    assert json.loads(completed.stdout)["eventMessageType"] == "McAfee Common Event"
-
-
-def test_messages_into_a_closed_pipe_end_nothing() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    completed = subprocess.run(
-        [*PROGRAM, "demo", "--count", "1", "--format", "jsonl"],
-        stdout=subprocess.PIPE,
-        stderr=writer,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    os.close(writer)
     assert completed.returncode == 0
     assert json.loads(completed.stdout)["eventMessageType"] == "McAfee Common Event"
 
@@ -130,17 +119,3 @@ def test_without_the_extra_it_says_what_to_install(subcommand: str) -> None:
     assert (completed.returncode, completed.stdout) == (2, "")
     assert "pip install 'dxlthreateventclient[testing]'" in completed.stderr
     assert completed.stderr.count("\n") == 1
-
-
-def test_it_says_its_version_and_that_a_subcommand_is_missing() -> None:
-    assert run("--version").stdout == f"dxlthreateventclient {dxlthreateventclient.__version__}\n"
-    completed = run()
-    assert completed.returncode == 2
-    assert "required: COMMAND" in completed.stderr
-
-
-def test_the_console_script_calls_itself_by_its_own_name() -> None:
-    script = Path(sys.executable).with_name("dxlthreateventclient")
-    completed = subprocess.run([script, "demo", "--help"], capture_output=True, text=True, check=True)
-    assert completed.stdout.startswith("usage: dxlthreateventclient demo")
-    assert "  dxlthreateventclient demo --format" in completed.stdout

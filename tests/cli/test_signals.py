@@ -1,20 +1,29 @@
 """Signals that come at odd moments."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
-PROGRAM = """
+import pytest
+from helpers.command_line import PROGRAM, TIMEOUT, Command
+
+SCRIPT = [str(Path(sys.executable).with_name("dxlthreateventclient"))]
+SLOW = "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+IN_A_DESTRUCTOR = """
 import signal
 
-from dxlthreateventclient._cli.messages import tell_instead_of_tracebacks
 from dxlthreateventclient._cli.signals import interrupt_on_signals, pause
+from dxlthreateventclient._cli.terminal import report_faults
 
 class Signalling:
     def __del__(self):
         signal.raise_signal(signal.SIGTERM)
 
 interrupt_on_signals()
-tell_instead_of_tracebacks()
+report_faults(verbose=False)
 Signalling()
 try:
     pause(60)
@@ -23,8 +32,70 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_signal_that_comes_while_a_destructor_runs_is_not_lost() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "program",
+    [PROGRAM, SCRIPT, [PROGRAM[0], "-W", "error", *PROGRAM[1:]], [PROGRAM[0], "-Bmdxlthreateventclient"]],
+)
+def test_a_signal_ends_the_imports_without_a_traceback(
+    tmp_path: Path, program: list[str], number: int
+) -> None:
+    (tmp_path / "dxlclient.py").write_text(SLOW)
+    with Command("demo", program=program, PYTHONPATH=str(tmp_path)) as command:
+        command.errors.wait_for("importing")
+        assert command.end(number) == 128 + number
+        assert command.errors.all() == "importing\n"
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import program"], ["-m", "program"]])
+def test_a_program_that_imports_the_package_keeps_its_handlers(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "__main__.py").touch()
+    (tmp_path / "program" / "__init__.py").write_text(
+        "import signal, dxlthreateventclient\nprint(*map(signal.getsignal, (2, 15)))"
+    )
     completed = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
+    assert completed.stdout.startswith("<built-in function default_int_handler> ")
+    assert "lambda" not in completed.stdout
+
+
+UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+
+def can_unshare() -> bool:
+    """Whether there are PID namespaces, and a way to find the process that is the first of one."""
+    if not UNSHARE[0] or not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="needs the right to make a PID namespace")
+@pytest.mark.parametrize("phase", ["importing", "running"])
+def test_a_signal_ends_the_first_process_of_a_container(tmp_path: Path, phase: str) -> None:
+    """The kernel ignores a signal to it that has no handler."""
+    if phase == "importing":
+        (tmp_path / "dxlclient.py").write_text(SLOW)
+    with Command("demo", program=[*UNSHARE, *PROGRAM], PYTHONPATH=str(tmp_path)) as command:
+        if phase == "importing":
+            command.errors.wait_for("importing")
+        else:
+            command.output.wait_for("\n")
+        children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children")
+        first = int(children.read_text().split()[0])
+        assert Path(f"/proc/{first}/status").read_text().partition("NSpid:")[2].split()[1] == "1"
+        os.kill(first, signal.SIGTERM)
+        assert command.process.wait(TIMEOUT) == (143 if phase == "importing" else 0)
+
+
+def test_a_signal_is_not_lost_in_a_destructor() -> None:
+    completed = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, text=True, timeout=TIMEOUT, check=True
     )
     assert (completed.stdout, completed.stderr) == ("interrupted\n", "")

@@ -17,7 +17,8 @@ ALLOWED = {
     for name, _, imports in (
         line.partition(":")
         for line in """\
-__init__: _version async_stream callbacks client configuration connection exceptions redundancy status stream
+__init__: _startup _version async_stream callbacks client configuration connection exceptions redundancy \
+status stream
 __main__: _cli
 _buffer:
 _certificates: exceptions
@@ -25,7 +26,8 @@ _dxlclient:
 _feed: _dxlclient status
 _helper: _dxlclient _feed
 _probe: _certificates configuration exceptions
-_registration: _dxlclient _feed
+_registration: _feed
+_startup:
 _stream: _buffer _registration _subscriptions callbacks exceptions payload
 _subscriptions: _dxlclient _feed _helper _registration status
 _version:

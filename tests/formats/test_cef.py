@@ -1,8 +1,17 @@
+import json
+import os
 import re
+import shutil
+import socket
+import subprocess
 import unicodedata
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
 
+import jc
 import pytest
+from helpers.waiting import until
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -62,185 +71,320 @@ def extension(**event: Any) -> dict[str, str]:
     return parse(to_cef({"event": event}))[1]
 
 
-def test_the_header_names_the_product_and_the_event() -> None:
-    header, _ = parse(to_cef(sample_threat_event()))
-    assert header == [
-        "CEF:0",
-        "Trellix",
-        "McAfee Endpoint Security",
-        "10.5.0",
-        "18052",
-        "Buffer Overflow detected and blocked (GBOP)",
-        "8",
-    ]
-
-
-def test_the_extension_holds_what_the_dictionary_of_cef_has_keys_for() -> None:
-    threat_event = sample_threat_event(
-        analyzer={"detectedUTC": "2016-12-13T22:18:34.120Z"},
-        files=[{"name": "iexplore.exe", "hash": {"MD5": "A" * 32, "SHA-1": "b" * 40}}],
-        source={
-            "hostName": "ATTACKER",
-            "ipv4": "10.0.9.77",
-            "mac": "aa:bb:cc:dd:ee:ff",
-            "port": "50814",
-            "processName": "evil.exe",
-            "url": "http://malware.example/?a=b",
-            "userName": "CORP\\mallory",
-        },
-        target={"mac": "00-11-22-33-44-66", "port": 443, "protocol": "TCP"},
-    )
-    _, fields = parse(to_cef(threat_event))
-    assert fields == {
-        "act": "blocked",
-        "cat": "Host intrusion buffer overflow",
-        "cnt": "1",
-        "cs1": "ExP:Heap",
-        "cs1Label": "Threat Name",
-        "cs2": "Exploit Prevention",
-        "cs2Label": "Threat Type",
-        "cs3": "Exploit Prevention",
-        "cs3Label": "Detection Method",
-        "cs4": "Critical",
-        "cs4Label": "Threat Severity",
-        "cs5": "My Organization\\Workstations",
-        "cs5Label": "System Tree Path",
-        "cs6": "Send DXL Threat Event",
-        "cs6Label": "Response Rule",
-        "deviceExternalId": "11111111-2222-3333-4444-555555555555",
-        "dhost": "WS-0117",
-        "dmac": "00:11:22:33:44:66",
-        "dproc": "IEXPLORE.EXE",
-        "dpt": "443",
-        "dst": "10.0.0.10",
-        "duser": "CORP\\alice",
-        "dvc": "10.0.0.10",
-        "dvchost": "WS-0117",
-        "dvcmac": "00:11:22:33:44:55",
-        "externalId": "18052",
-        "fileHash": "b" * 40,
-        "filePath": "C:\\Program Files\\Internet Explorer\\IEXPLORE.EXE",
-        "fname": "IEXPLORE.EXE",
-        "msg": "Buffer Overflow detected and blocked (GBOP)",
-        "outcome": "success",
-        "proto": "TCP",
-        "request": "http://malware.example/?a=b",
-        "rt": "1481667514120",
-        "shost": "ATTACKER",
-        "smac": "AA:BB:CC:DD:EE:FF",
-        "spt": "50814",
-        "sproc": "evil.exe",
-        "src": "10.0.9.77",
-        "suser": "CORP\\mallory",
-    }
-
-
-@pytest.mark.parametrize(
-    ("epo", "cef"),
-    [(1, 10), (2, 8), (3, 7), (4, 5), (5, 3), (6, 2), (7, 0), ("2", 8), (2.0, 8)],
+COMPLETE: dict[str, Any] = sample_threat_event(
+    analyzer={"detectedUTC": "2016-12-13T22:18:34.120Z"},
+    files=[{"name": "iexplore.exe", "hash": {"MD5": "A" * 32, "SHA-1": "b" * 40}}],
+    source={
+        "hostName": "ATTACKER",
+        "ipv4": "10.0.9.77",
+        "mac": "aa:bb:cc:dd:ee:ff",
+        "port": "50814",
+        "processName": "evil.exe",
+        "url": "http://malware.example/?a=b",
+        "userName": "CORP\\mallory",
+    },
+    target={"mac": "00-11-22-33-44-66", "port": 443, "protocol": "TCP"},
 )
-def test_the_severity_is_scaled_from_7_to_1_to_0_to_10(epo: Any, cef: Any) -> None:
-    assert parse(to_cef({"event": {"threatSeverity": epo}}))[0][6] == str(cef)
+EXTENSION = {
+    "act": "blocked",
+    "cat": "Host intrusion buffer overflow",
+    "cnt": "1",
+    "cs1": "ExP:Heap",
+    "cs1Label": "Threat Name",
+    "cs2": "Exploit Prevention",
+    "cs2Label": "Threat Type",
+    "cs3": "Exploit Prevention",
+    "cs3Label": "Detection Method",
+    "cs4": "Critical",
+    "cs4Label": "Threat Severity",
+    "cs5": "My Organization\\Workstations",
+    "cs5Label": "System Tree Path",
+    "cs6": "Send DXL Threat Event",
+    "cs6Label": "Response Rule",
+    "deviceExternalId": "11111111-2222-3333-4444-555555555555",
+    "dhost": "WS-0117",
+    "dmac": "00:11:22:33:44:66",
+    "dproc": "IEXPLORE.EXE",
+    "dpt": "443",
+    "dst": "10.0.0.10",
+    "duser": "CORP\\alice",
+    "dvc": "10.0.0.10",
+    "dvchost": "WS-0117",
+    "dvcmac": "00:11:22:33:44:55",
+    "externalId": "{a0bd5ca5-5d42-413b-8ce4-eff57935e772}",
+    "fileHash": "b" * 40,
+    "filePath": "C:\\Program Files\\Internet Explorer\\IEXPLORE.EXE",
+    "fname": "IEXPLORE.EXE",
+    "msg": "Buffer Overflow detected and blocked (GBOP)",
+    "outcome": "success",
+    "proto": "TCP",
+    "request": "http://malware.example/?a=b",
+    "rt": "1481667514120",
+    "shost": "ATTACKER",
+    "smac": "AA:BB:CC:DD:EE:FF",
+    "spt": "50814",
+    "sproc": "evil.exe",
+    "src": "10.0.9.77",
+    "suser": "CORP\\mallory",
+}
 
 
-@pytest.mark.parametrize("severity", [0, 8, -1, 10**30, True, None, "", "Critical", [2]])
-def test_a_severity_that_is_none_of_epos_is_medium(severity: Any) -> None:
-    assert parse(to_cef({"event": {"threatSeverity": severity}}))[0][6] == "5"
+class TestHeader:
+    def test_names_the_product_and_the_event(self) -> None:
+        header, _ = parse(to_cef(sample_threat_event()))
+        product = ["CEF:0", "Trellix", "McAfee Endpoint Security", "10.5.0", "18052"]
+        assert header == [*product, "Buffer Overflow detected and blocked (GBOP)", "9"]
+
+    def test_is_complete_also_without_an_event(self) -> None:
+        assert to_cef({}) == "CEF:0|Trellix|ePolicy Orchestrator|unknown|unknown|Threat event|5|"
+
+    def test_has_the_threat_where_there_is_no_description(self) -> None:
+        assert parse(to_cef({"event": {"threatName": "EICAR", "eventDesc": ""}}))[0][5] == "EICAR"
+
+    def test_has_the_number_of_an_injected_event(self) -> None:
+        assert parse(to_cef({"event": {"eventId": 1027}}))[0][4] == "1027"
 
 
-def test_an_empty_event_has_a_complete_header() -> None:
-    assert to_cef({}) == "CEF:0|Trellix|ePolicy Orchestrator||unknown|Threat event|5|"
+class TestExtension:
+    def test_holds_what_the_dictionary_has_keys_for(self) -> None:
+        _, fields = parse(to_cef(COMPLETE, event_id=EXTENSION["externalId"]))
+        assert fields == EXTENSION
+
+    def test_has_custom_keys_for_ipv6_addresses(self) -> None:
+        fields = extension(source={"ipv4": "10.0.0.1", "ipv6": "2001:DB8::1"}, target={"ipv6": "fe80::1%3"})
+        assert fields == {
+            "src": "10.0.0.1",
+            "c6a2": "2001:db8::1",
+            "c6a2Label": "Source IPv6 Address",
+            "c6a3": "fe80::1",
+            "c6a3Label": "Destination IPv6 Address",
+        }
+
+    def test_has_another_key_for_a_protocol_above_the_transport(self) -> None:
+        assert extension(target={"protocol": "HTTP"}) == {"app": "HTTP"}
+
+    def test_has_no_user_as_the_device(self) -> None:
+        assert extension(entity={"id": "42", "type": "user"}) == {}
+        assert extension(entity={"id": "42", "type": "device"}) == {"deviceExternalId": "42"}
+
+    def test_leaves_out_what_is_empty_or_impossible(self) -> None:
+        source = {"port": 0, "mac": "00", "url": " ", "hostName": None, "userName": []}
+        other_data = {"threatSeverityString": "{threatSeverityString}", "count": "many"}
+        event = {"category": "{category}", "source": source, "target": {"port": 65536}}
+        assert extension(otherData=other_data, **event) == {}
 
 
-def test_the_name_is_that_of_the_threat_where_there_is_no_description() -> None:
-    assert parse(to_cef({"event": {"threatName": "EICAR", "eventDesc": ""}}))[0][5] == "EICAR"
-
-
-def test_pipes_are_escaped_in_the_header_and_not_in_the_extension() -> None:
-    assert to_cef({"event": {"eventDesc": "a|b"}}).endswith(r"|a\|b|5|msg=a|b")
-
-
-def test_equal_signs_are_escaped_in_the_extension_and_not_in_the_header() -> None:
-    assert to_cef({"event": {"eventDesc": "a=b"}}).endswith(r"|a=b|5|msg=a\=b")
-
-
-def test_backslashes_are_escaped_in_both() -> None:
-    assert to_cef({"event": {"eventDesc": "a\\"}}).endswith(r"|a\\|5|msg=a\\")
-
-
-def test_a_new_line_is_a_space_in_the_header_and_backslash_n_in_the_extension() -> None:
-    assert to_cef({"event": {"eventDesc": "a\r\nb\nc"}}).endswith(r"|a b c|5|msg=a\nb\nc")
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.text(HOSTILE, min_size=1), min_size=6, max_size=6))
-@example(["a src=1.2.3.4", "b\\ cat=x", "c\nd", "| e |", "\0\x1b[31m", "😀\ud83d\ude00"])
-def test_hostile_values_arrive_as_they_were_sent(values: Any) -> None:
-    product, description, user, process, category, rule = values
-    header, fields = parse(
-        to_cef(
-            {
-                "event": {
-                    "analyzer": {"name": product},
-                    "eventDesc": description,
-                    "source": {"userName": user, "processName": process},
-                    "category": category,
-                    "otherData": {"responseRuleName": rule},
-                }
-            }
-        )
+class TestEscaping:
+    @pytest.mark.parametrize(
+        ("value", "header", "escaped"),
+        [
+            ("a|b", "a\\|b", "a|b"),
+            ("a=b", "a=b", "a\\=b"),
+            ("a\\", "a\\\\", "a\\\\"),
+            ("a\r\nb\nc", "a b c", "a\\nb\\nc"),
+        ],
     )
-    assert header[2] == arrived(product, new_line=" ") or not product.strip()
-    assert header[5] == arrived(description, new_line=" ") or not description.strip()
-    keys = ("msg", "suser", "sproc", "cat", "cs6")
-    assert [fields.get(key, "") for key in keys] == [arrived(value) for value in values[1:]]
+    def test_differs_between_header_and_extension(self, value: str, header: str, escaped: str) -> None:
+        assert to_cef({"event": {"eventDesc": value}}).endswith(f"|{header}|5|msg={escaped}")
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.text(HOSTILE, min_size=1), min_size=6, max_size=6))
+    @example(["a src=1.2.3.4", "b\\ cat=x", "c\nd", "| e |", "\0\x1b[31m", "😀\ud83d\ude00"])
+    def test_brings_hostile_values_as_they_were_sent(self, values: Any) -> None:
+        product, description, program, process, category, rule = (f"<{value}>" for value in values)
+        event = {
+            "analyzer": {"name": product},
+            "eventDesc": description,
+            "source": {"processName": program},
+            "target": {"processName": process},
+            "category": category,
+            "otherData": {"responseRuleName": rule},
+        }
+        header, fields = parse(to_cef({"event": event}))
+        assert header[2] == arrived(product, new_line=" ")
+        assert header[5] == arrived(description, new_line=" ")
+        assert [fields[key] for key in ("msg", "sproc", "dproc", "cat", "cs6")] == [
+            arrived(value) for value in (description, program, process, category, rule)
+        ]
 
 
-def test_an_ipv6_address_has_a_custom_key_with_its_label() -> None:
-    fields = extension(source={"ipv4": "10.0.0.1", "ipv6": "2001:DB8::1"}, target={"ipv6": "fe80::1%3"})
-    assert fields == {
-        "src": "10.0.0.1",
-        "c6a2": "2001:db8::1",
-        "c6a2Label": "Source IPv6 Address",
-        "c6a3": "fe80::1",
-        "c6a3Label": "Destination IPv6 Address",
-    }
-
-
-@pytest.mark.parametrize("ipv6", ["10.0.0.16", "0:0:0:0:0:FFFF:0A00:0010"])
-def test_an_ipv4_address_in_an_ipv6_field_is_that_ipv4(ipv6: Any) -> None:
-    assert extension(analyzer={"ipv4": "", "ipv6": ipv6}) == {"dvc": "10.0.0.16"}
-
-
-def test_a_protocol_above_the_transport_is_that_of_the_application() -> None:
-    assert extension(target={"protocol": "HTTP"}) == {"app": "HTTP"}
-
-
-def test_the_time_is_when_epo_received_the_event_if_nothing_says_when_it_was_detected() -> None:
-    assert parse(to_cef({"_receivedUTC": "1970-01-01T00:00:00Z"}))[1] == {"rt": "0"}
-    assert extension(_receivedUTC="1970-01-01T00:00:01Z", analyzer={"detectedUTC": "soon"}) == {"rt": "1000"}
-
-
-def test_empty_unresolved_and_impossible_values_are_left_out() -> None:
-    assert (
-        extension(
-            category="{category}",
-            otherData={"threatSeverityString": "{threatSeverityString}", "count": "many"},
-            source={
-                "port": 0,
-                "ipv4": "10.0.0.256",
-                "mac": "00",
-                "url": " ",
-                "hostName": None,
-                "userName": [],
-            },
-            target={"port": 65536},
-            threatHandled="perhaps",
-        )
-        == {}
+class TestLength:
+    @pytest.mark.parametrize(
+        ("event", "key", "length"),
+        [
+            ({"threatActionTaken": "a" * 63}, "act", 63),
+            ({"target": {"protocol": "a" * 31}}, "app", 31),
+            ({"analyzer": {"hostName": "a" * 100}}, "dvchost", 100),
+            ({"source": {"url": "a" * 1023}}, "request", 1023),
+            ({"source": {"url": "=" * 1023}}, "request", 1023),
+            ({"target": {"fileName": "a" * 1023}}, "fname", 1023),
+            ({"target": {"fileName": "HKLM\\" + "a" * 1018}}, "flexString1", 1023),
+            ({"threatName": "a" * 4000}, "cs1", 4000),
+        ],
     )
+    def test_of_a_value_is_that_of_the_dictionary(self, event: Any, key: str, length: int) -> None:
+        value = extension(**event)[key]
+        assert len(value) == length
+        assert "…" not in value
+        longer = json.loads(json.dumps(event).replace('"}', 'x"}'))
+        assert extension(**longer)[key] == value[:-1] + "…"
+
+    def test_of_the_header_is_limited_too(self) -> None:
+        event = {
+            "analyzer": {"name": "a" * 64, "version": "b" * 32},
+            "id": "c" * 1024,
+            "eventDesc": "d" * 513,
+        }
+        header, _ = parse(to_cef({"event": event}))
+        shortened = ["a" * 62 + "…", "b" * 30 + "…", "unknown", "d" * 511 + "…", "5"]
+        assert header == ["CEF:0", "Trellix", *shortened]
+
+    def test_of_an_id_is_never_cut(self) -> None:
+        device = {"type": "device", "id": "d" * 255}
+        line = to_cef({"event": {"entity": device}}, event_id="e" * 40)
+        assert parse(line)[1] == {"deviceExternalId": "d" * 255, "externalId": "e" * 40}
+        device["id"] += "d"
+        assert parse(to_cef({"event": {"entity": device}}, event_id="e" * 41))[1] == {}
+
+    def test_of_the_line_is_limited(self) -> None:
+        threat_event = sample_threat_event(
+            source={"url": "https://a.example/" + "|=\\" * 3000, "ipv6": "2001:db8::1"},
+            target={"userName": "é" * 3000},
+            threatName="😀" * 3000,
+            files=[{"name": "", "hash": {"SHA-256": "a" * 64}}],
+        )
+        whole = parse(to_cef(threat_event, max_bytes=100_000))[1]
+        for max_bytes in 7800, 4000, 2000:
+            line = to_cef(threat_event, event_id=EXTENSION["externalId"], max_bytes=max_bytes)
+            assert max_bytes * 0.95 < len(line.encode()) <= max_bytes
+            _, fields = parse(line)
+            assert fields.keys() == whole.keys() | {"externalId"}
+            cut = {key: value for key, value in fields.items() if value != whole.get(key, value)}
+            assert cut.keys() <= {"cs1", "duser", "request", "msg", "cat", "filePath", "cs6"}
+            assert all(
+                value.endswith("…") and whole[key].startswith(value[:-1]) for key, value in cut.items()
+            )
+            # The longest are shortened alike.
+            assert len({len(cut[key]) for key in ("cs1", "duser", "request") if len(cut[key]) < 1023}) <= 1
+
+    def test_of_the_line_is_kept_by_the_longest_ids(self) -> None:
+        text = "😀" * 5000
+        place: dict[str, Any] = {"ipv6": "1111:2222:3333:4444:5555:6666:7777:8888"}
+        event: dict[str, Any] = dict.fromkeys(
+            ("eventDesc", "category", "threatName", "threatType", "uri"), text
+        )
+        place |= dict.fromkeys(("hostName", "userName", "processName", "protocol", "name", "version"), text)
+        place |= {"ipv4": "255.255.255.255", "mac": "001122334455", "port": 65535, "detectionMethod": text}
+        event |= {"analyzer": place, "source": place, "target": place | {"fileName": text}, "id": "😀" * 1023}
+        event |= {"entity": {"id": "😀" * 255, "_nodeTextPath": text}, "threatActionTaken": text}
+        event["otherData"] = {
+            "threatSeverityString": text,
+            "responseRuleName": text,
+            "sc_evtFileSha256": "a" * 64,
+        }
+        assert 6000 < len(to_cef({"event": event}, event_id="😀" * 40, max_bytes=0).encode()) < 6500
+        assert len(to_cef({"event": event}, event_id="😀" * 40).encode()) <= 7800
+
+    def test_may_be_too_small_for_what_is_never_cut(self) -> None:
+        line = to_cef(COMPLETE, max_bytes=10)
+        assert parse(line)[1]["dst"] == "10.0.0.10"
+        assert "msg=… " in line
 
 
-def test_the_id_of_a_user_is_not_that_of_the_device() -> None:
-    assert extension(entity={"id": "42", "type": "user"}) == {}
-    assert extension(entity={"id": "42", "type": "device"}) == {"deviceExternalId": "42"}
+LINES = [
+    to_cef(COMPLETE, event_id=EXTENSION["externalId"]),
+    to_cef({}),
+    to_cef(
+        {"event": {"eventDesc": "a|b\\c=d", "category": "x=y\\z\nw cat=1", "threatName": "é😀 dst=1.2.3.4"}}
+    ),
+    to_cef({"event": {"target": {"fileName": "HKLM\\a\\b"}, "source": {"ipv6": "2001:db8::1"}}}),
+]
+
+
+CONFIGURATION = """\
+module(load="imudp")
+module(load="imtcp")
+input(type="imudp" address="127.0.0.1" port="{port}")
+input(type="imtcp" address="127.0.0.1" port="{port}")
+template(name="message" type="list") {{ property(name="msg" format="json") constant(value="\\n") }}
+action(type="omfile" file="{directory}/messages" template="message")
+"""
+
+
+@pytest.mark.servers
+class TestSyslog:
+    @pytest.fixture
+    def collector(self, tmp_path: Path) -> Iterator[tuple[int, Path]]:
+        """The port of an rsyslogd with its default limit of 8 KB, and the file into which it writes."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+        (tmp_path / "conf").write_text(CONFIGURATION.format(port=port, directory=tmp_path))
+        path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+        executable = shutil.which("rsyslogd", path=path) or "rsyslogd"
+        process = subprocess.Popen([executable, "-n", "-f", tmp_path / "conf", "-i", tmp_path / "pid"])
+
+        def listens() -> bool:
+            assert process.poll() is None
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until(listens, "rsyslogd listens")
+        yield port, tmp_path / "messages"
+        process.terminate()
+        process.wait()
+
+    @pytest.mark.parametrize("transport", ["udp", "tcp", "octet counting"])
+    def test_brings_a_long_line_as_one_message(self, collector: tuple[int, Path], transport: str) -> None:
+        port, messages = collector
+        forged = f"<132>1 2026-01-01T00:00:00Z ceo-laptop app - - - {to_cef({})}"
+        lines = [
+            to_cef({"event": {"source": {"url": f"http://a.example/{'a' * length}{forged}"}}})
+            for length in (7900, 8000, 8200)
+        ]
+        lines += [to_cef({"event": {"threatName": "é" * 5000, "category": "=" * 5000}}), "end"]
+        packets = [f"<132>1 2026-01-01T00:00:00Z {'h' * 255} app - - - {line}".encode() for line in lines]
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        with socket.socket(type=kind) as sender:
+            sender.connect(("127.0.0.1", port))
+            for packet in packets:
+                if transport == "octet counting":
+                    sender.sendall(b"%d %b" % (len(packet), packet))
+                else:
+                    sender.sendall(packet if transport == "udp" else packet + b"\n")
+        until(lambda: messages.exists() and messages.read_bytes().endswith(b"end\n"), "all has arrived")
+        assert [json.loads(f'"{line}"') for line in messages.read_text().splitlines()] == lines
+
+
+class TestParsers:
+    """What parsers of others find in the lines."""
+
+    @pytest.mark.parametrize("line", [line for line in LINES if "\\|" not in line])
+    def test_jc_finds_every_key(self, line: str) -> None:
+        # It ends the header at an escaped pipe, and has the values of labelled keys under their labels.
+        [found] = cast(list[dict[str, Any]], jc.parse("cef", line))
+        header, fields = parse(line)
+        assert found["deviceEventClassId"] == header[4]
+        assert (found["name"], found["agentSeverity"]) == (header[5], header[6])
+        for key, value in fields.items():
+            if f"{key}Label" in fields:
+                assert found[fields[f"{key}Label"].replace(" ", "_")] == value
+            elif not key.endswith("Label"):
+                assert str(found[key]) == value
+
+    @pytest.mark.servers
+    def test_rsyslogs_parser_finds_exactly_what_was_sent(self, tmp_path: Path) -> None:
+        # lognormalizer comes with rsyslog's liblognorm (Debian: liblognorm-utils).
+        rules = tmp_path / "rules"
+        rules.write_text("version=2\nrule=:%cef:cef%\n")
+        command = ["lognormalizer", "-r", str(rules), "-e", "json"]
+        output = subprocess.run(
+            command, input="\n".join([*LINES, ""]), capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+        for line, found in zip(LINES, map(json.loads, output.splitlines()), strict=True):
+            header, fields = parse(line)
+            if fields:
+                # It loses the first letter of the first key.
+                first = next(iter(fields))
+                fields[first[1:]] = fields.pop(first)
+            assert found["cef"].pop("Extensions") == fields
+            assert list(found["cef"].values()) == header[1:]

@@ -1,6 +1,7 @@
 """The command line as a process, as a user runs it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def without(*modules: str) -> list[str]:
 def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: str) -> Path:
     """Copy the configuration and the files of a fabric, and replace some of its parts."""
     for file in fabric.directory.iterdir():
-        (directory / file.name).write_bytes(file.read_bytes())
+        shutil.copy(file, directory)
     config_file = directory / "dxlclient.config"
     names = {"ca": "ca-bundle.crt", "cert": "client.crt", "key": "client.key", "port": f";{fabric.port};"}
     names["section"] = "[Brokers]"
@@ -144,3 +145,4 @@ def make_foreign_certificates(directory: Path) -> None:
     ca.cert_pem.write_to_path(directory / "foreign-ca.crt")
     certificate.cert_chain_pems[0].write_to_path(directory / "foreign.crt")
     certificate.private_key_pem.write_to_path(directory / "foreign.key")
+    (directory / "foreign.key").chmod(0o600)

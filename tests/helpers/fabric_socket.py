@@ -5,13 +5,15 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dxlclient.client_config import DxlClientConfig
+
 from dxlthreateventclient.testing import LocalFabric
 
 
 @contextmanager
-def connected_socket(fabric: LocalFabric) -> Iterator[ssl.SSLSocket]:
+def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> Iterator[ssl.SSLSocket]:
     """A connection over TLS that has said hello in MQTT and heard the answer."""
-    config = fabric.client_config()
+    config = config or fabric.client_config()
     context = ssl.create_default_context(cafile=config.broker_ca_bundle)
     context.load_cert_chain(config.cert_file, config.private_key)
     context.set_ciphers("AES128-SHA256")

@@ -93,6 +93,8 @@ class StubBroker:
                 self.connects += 1
                 self._sessions.add(session)
                 session.send(0x20, b"\0\0")
+            elif kind == 3:  # PUBLISH
+                self._pass_on(body)
             elif kind == 8:  # SUBSCRIBE, of one topic: dxlclient sends no other
                 packet_id, topic = body[:2], body[4:-1].decode()
                 code = self.answer(topic)
@@ -108,6 +110,12 @@ class StubBroker:
                 session.send(0xD0, b"")
             elif kind == 14:  # DISCONNECT
                 return
+
+    def _pass_on(self, body: bytes) -> None:
+        topic = body[2 : 2 + int.from_bytes(body[:2], "big")].decode()
+        for session in tuple(self._sessions):
+            if topic in session.granted:
+                session.send(0x30, body)
 
 
 class _Session:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError
-from dxlthreateventclient.formats import to_cef, to_ecs
 from dxlthreateventclient.other_data import resolved_fields
 from dxlthreateventclient.testing import sample_threat_event
 
@@ -24,6 +23,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from helpers.corpus import MALFORMED, ODD
 from helpers.decoding import check_is_decoded_alike
 from helpers.receiving import Receiver, event
+from helpers.schemas import check_formats
 
 # Mutations of longer payloads would show little more, and take long.
 _LONGEST = 10_000
@@ -65,11 +65,7 @@ def check(payload: Any) -> str:
     assert type(threat_event) is dict
     document = json.dumps(threat_event, allow_nan=False)
     assert json.loads(document, parse_constant=_reject) == threat_event, "it survives as JSON"
-    ecs, cef = to_ecs(threat_event), to_cef(threat_event)
-    json.dumps(ecs, allow_nan=False)
-    assert cef.startswith("CEF:0|")
-    assert not {"\n", "\r"} & set(cef), "it is one line"
-    assert json.dumps(threat_event) == document, "converting changes nothing"
+    check_formats(threat_event)
     _check_other_data(threat_event)
     return "decoded"
 

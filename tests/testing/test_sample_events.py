@@ -1,3 +1,4 @@
+import itertools
 import math
 from datetime import datetime, timedelta, timezone
 from unittest.mock import Mock
@@ -5,10 +6,12 @@ from unittest.mock import Mock
 import pytest
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import DxlException
+from helpers.schemas import check_formats
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.payload import decode_threat_event
 from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
+from dxlthreateventclient.testing.events import varied_threat_events
 
 
 def test_each_sample_event_is_a_new_one() -> None:
@@ -21,6 +24,22 @@ def test_a_sample_event_was_detected_now() -> None:
     detected = sample_threat_event()["event"]["analyzer"]["detectedUTC"]
     moment = datetime.strptime(detected, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
     assert abs(datetime.now(timezone.utc) - moment) < timedelta(minutes=1)
+
+
+def test_the_varied_sample_events_say_what_epo_says() -> None:
+    kinds = set()
+    for threat_event in itertools.islice(varied_threat_events(), 4):
+        ecs, _, _ = check_formats(threat_event)
+        kinds |= {(ecs["event"]["kind"], *ecs["event"]["category"])}
+        # No public source names any other severity.
+        name = threat_event["event"]["otherData"]["threatSeverityString"]
+        assert name == ("Critical" if threat_event["event"]["threatSeverity"] == 2 else "")
+    assert kinds == {
+        ("alert", "intrusion_detection", "file"),
+        ("alert", "malware", "file"),
+        ("event", "network"),
+        ("alert", "network"),
+    }
 
 
 def test_overrides_reach_the_event_its_objects_and_the_top_level() -> None:

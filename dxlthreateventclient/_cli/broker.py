@@ -1,0 +1,80 @@
+"""A DXL client that is closed in time, and messages to itself."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from dxlclient.callbacks import EventCallback
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlclient.exceptions import DxlException
+from dxlclient.message import Event
+
+from dxlthreateventclient._cli.terminal import CommandError, log
+
+# In seconds, all of them.
+_CLOSE_WITHIN = 0.2
+_CHECK_EVERY = 0.1
+_ECHO_WITHIN = 30.0
+
+
+@contextmanager
+def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
+    """Make a client, not yet connected, and close it in the end.
+
+    :raise CommandError: if none can be made
+    """
+    try:
+        client = DxlClient(config)
+    except Exception as error:  # dxlclient and what it uses raise what they like
+        raise CommandError(f"cannot make a DXL client of the configuration: {error}", status=2) from error
+    log.is_in_use = True
+    try:
+        yield client
+    finally:
+        log.is_in_use = False
+        # Unsubscribing takes moments, but the whole of it a second, and minutes if the broker is gone
+        # without a word. The end of the process does the rest.
+        closing = threading.Thread(target=client.destroy, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_WITHIN)
+
+
+class Echo(EventCallback):
+    """Sends messages to itself: when one is back, the broker has all that was sent before it.
+
+    :param client: the client, not yet connected: connecting then subscribes too, and has a time limit
+    """
+
+    def __init__(self, client: DxlClient) -> None:
+        super().__init__()
+        self._client = client
+        self._topic = f"/dxlthreateventclient/echo/{uuid4()}"
+        self._back: queue.SimpleQueue[str] = queue.SimpleQueue()
+        client.add_event_callback(self._topic, self)
+
+    def on_event(self, event: Event) -> None:
+        """Take note that a message is back. Called by dxlclient."""
+        self._back.put(event.message_id)
+
+    def wait(self) -> float:
+        """Send a message, and wait until it is back.
+
+        :return: how many seconds that took
+        :raise DxlException: if the connection is lost, or the message does not come
+        """
+        sent = Event(self._topic)
+        started = time.monotonic()
+        self._client.send_event(sent)
+        while time.monotonic() - started < _ECHO_WITHIN:
+            try:
+                if self._back.get(timeout=_CHECK_EVERY) == sent.message_id:
+                    return time.monotonic() - started
+            except queue.Empty:
+                if not self._client.connected:
+                    raise DxlException("the connection to the broker was lost") from None
+        what = f"does the fabric let this client send and receive on {self._topic}?"
+        raise DxlException(f"no message came back within {_ECHO_WITHIN:.0f} seconds; {what}")

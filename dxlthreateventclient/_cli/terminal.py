@@ -1,0 +1,157 @@
+"""What the command line writes: events to stdout, messages in one line each to stderr."""
+
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import traceback
+from functools import cache
+from typing import IO
+
+from dxlthreateventclient.formats import one_line
+
+# How many lines of dxlclient are remembered, so that they cannot fill the memory, and for how many seconds.
+_REMEMBERED = 1000
+_FORGET_AFTER = 600.0
+_CLEAR_LINE = "\r\x1b[K"
+
+
+class CommandError(Exception):
+    """Ends a subcommand: its message goes to stderr in one line, its ``status`` is the exit status.
+
+    :param message: what went wrong, with what value, and what to do
+    :param status: 2 if the command line, a file or the configuration is wrong, 1 if the fabric is
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def tell(message: str) -> None:
+    """Print a message for the user to stderr. If nobody can read it, nothing happens."""
+    if sys.stderr is None:  # started with it closed: print() would take stdout instead
+        return
+    start = _CLEAR_LINE if _is_terminal(sys.stderr) else ""
+    try:
+        print(f"{start}{one_line(message)}", file=sys.stderr, flush=True)
+    except OSError:
+        _drop_buffer(sys.stderr)
+
+
+def write(text: str) -> None:
+    """Write text and a line end to stdout, at once.
+
+    :raise BrokenPipeError: if the reader closed the pipe
+    :raise CommandError: if it cannot be written
+    """
+    encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
+    left = f"{text}\n".encode(encoding, errors="backslashreplace")
+    try:
+        # With PYTHONUNBUFFERED there is no buffer, and a signal can cut a write short.
+        while left:
+            left = left[sys.stdout.buffer.write(left) :]
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        _drop_buffer(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise CommandError(f"cannot write to stdout: {error.strerror}", status=1) from error
+
+
+def _drop_buffer(stream: IO[str]) -> None:
+    # Flushing it would fail once more, with a traceback, when Python exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def painted(text: str, style: str) -> str:
+    """Return a text for stdout in a style, as ANSI escape sequences number them, if it is a terminal."""
+    return f"\x1b[{style}m{text}\x1b[0m" if style and _has_colors() else text
+
+
+@cache
+def _has_colors() -> bool:
+    return _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")  # https://no-color.org
+
+
+def show_progress(text: str) -> None:
+    """Show how far it is in the last line of the terminal, if stderr is one, until the next message."""
+    if sys.stderr and _is_terminal(sys.stderr):
+        print(f"{_CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
+
+
+class _Log(logging.Handler):
+    """Writes each record in one line.
+
+    dxlclient logs the same lines for each try to connect. A line is shown if it was not logged in the last
+    ten minutes; ``--verbose`` shows all.
+    """
+
+    is_verbose = False
+    is_in_use = False
+    """Whether a client is in use. Before and after, all that dxlclient complains of has been reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        package = record.name.partition(".")[0]
+        is_ours = package == "dxlthreateventclient"
+        line = record.getMessage() if is_ours else f"{package}: {record.getMessage()}"
+        if record.exc_info and record.exc_info[1]:
+            line += f": {_describe(record.exc_info[1])}"
+        if is_ours or self.is_verbose or (self.is_in_use and self._is_new(line)):
+            tell(line)
+
+    def _is_new(self, line: str) -> bool:
+        line = re.sub(r"[\d.]+", "", line)  # the seconds until the next try
+        now = time.monotonic()
+        is_new = now - self._logged.get(line, -_FORGET_AFTER) >= _FORGET_AFTER
+        if len(self._logged) == _REMEMBERED:
+            self._logged.clear()
+        self._logged[line] = now
+        return is_new
+
+
+log = _Log()
+
+
+def report_faults(*, verbose: bool) -> None:
+    """Write each warning and error that is logged, or that ends a thread, to stderr in one line.
+
+    dxlclient's threads let exceptions escape when a broker goes away.
+
+    :param verbose: whether to write all that dxlclient and this package log
+    """
+    log.is_verbose = verbose
+    for name in ("dxlclient", "dxlthreateventclient"):
+        logger = logging.getLogger(name)
+        logger.addHandler(log)
+        logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    threading.excepthook = _log_end_of_thread
+    sys.unraisablehook = _tell_unraisable
+
+
+def _tell_unraisable(failed: "sys.UnraisableHookArgs") -> None:
+    # A signal that came while a destructor ran is not lost: see pause().
+    if not isinstance(failed.exc_value, KeyboardInterrupt):
+        tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    frames = traceback.walk_tb(ended.exc_traceback)
+    packages = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames}
+    is_ours = "dxlthreateventclient" in packages or not packages & {"dxlclient", "pahoproxy"}
+    logger = logging.getLogger("dxlthreateventclient" if is_ours else "dxlclient")
+    logger.error("a thread ended: %s", _describe(ended.exc_value))
+
+
+def _describe(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,307 @@
+"""The Open Cybersecurity Schema Framework (OCSF)."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from dxlthreateventclient.formats._message import PRODUCT, VENDOR, Fields, Message, take, take_addresses
+from dxlthreateventclient.formats._names import account, process, split_path
+from dxlthreateventclient.formats._values import (
+    action_word,
+    integer,
+    literal,
+    mac_address,
+    milliseconds,
+    port,
+    text,
+    timestamp,
+    without_empty,
+)
+from dxlthreateventclient.formats._vocabulary import (
+    OPERATING_SYSTEMS,
+    TRANSPORTS,
+    Action,
+)
+
+OCSF_VERSION = "1.5.0"
+"""The version of OCSF whose Detection Finding :func:`to_ocsf` makes."""
+
+# The captions that the schema gives to its numbers.
+_SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
+_ACTIONS = {1: "Allowed", 2: "Denied", 3: "Observed", 4: "Modified"}
+_DISPOSITIONS = {
+    1: "Allowed",
+    2: "Blocked",
+    3: "Quarantined",
+    4: "Isolated",
+    5: "Deleted",
+    11: "Corrected",
+    14: "Delayed",
+    15: "Detected",
+    16: "No Action",
+}
+_ALGORITHMS = {"md5": (1, "MD5"), "sha1": (2, "SHA-1"), "sha256": (3, "SHA-256")}
+_SYSTEMS = {0: "Unknown", 100: "Windows", 200: "Linux", 300: "macOS"}
+_OBSERVABLES = {
+    1: "Hostname",
+    2: "IP Address",
+    3: "MAC Address",
+    4: "User Name",
+    6: "URL String",
+    7: "File Name",
+    8: "Hash",
+    45: "File Path",
+    46: "Registry Key Path",
+}
+_OBSERVED_EVIDENCE = (
+    (4, "actor.user.name"),
+    (4, "user.name"),
+    (6, "url.url_string"),
+    (7, "file.name"),
+    (45, "file.path"),
+    (46, "reg_key.path"),
+    (46, "reg_value.path"),
+)
+_RELATED = {"hosts": 1, "ip": 2, "user": 4}
+_ALLOWED = 1
+
+
+def to_ocsf(
+    threat_event: Mapping[str, Any], *, event_id: str | None = None, arrived: datetime | None = None
+) -> dict[str, Any]:
+    """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the profile Security Control.
+
+    What OCSF has no attribute for, and what is not of the type of its attribute, is kept under ``unmapped``,
+    in the shape of the threat event. Empty values and unresolved placeholders are left out.
+
+    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :param event_id: the id of the DXL message that carried it (``original_event.message_id``). Without it the
+        finding's ``uid`` is a digest of the threat event
+    :param arrived: when it arrived: the time of an event that has none. Without it that is now, since OCSF
+        demands a time. A naive time is local time
+    :return: the event: nested dictionaries of what JSON can express in UTF-8
+    :raise TypeError: if the threat event is not a mapping
+
+    >>> finding = to_ocsf({"event": {"eventDesc": "File deleted", "threatSeverity": 2}})
+    >>> finding["class_name"], finding["message"], finding["severity"]
+    ('Detection Finding', 'File deleted', 'Critical')
+    """
+    message = Message(threat_event, event_id, arrived)
+    event, analyzer = message.event, message.analyzer
+    uid = message.id or _fingerprint(message.rest)
+    # These read what is taken below.
+    kind, action, severity = message.kind(), message.action(), message.severity().ocsf
+
+    received, detected = message.take_received(), timestamp(analyzer.get("detectedUTC"))
+    moment = detected or received or message.arrived or datetime.now(timezone.utc)
+    description = take(event, "eventDesc", text)
+    rule = _take_rule(message, is_firewall=kind.is_firewall)
+    device, evidence = _device(message), _evidence(message)
+    finding: Fields = {
+        **_action(action, action_word(event.get("threatActionTaken"))),
+        "activity_id": 1,
+        "activity_name": "Create",
+        "category_name": "Findings",
+        "category_uid": 2,
+        "class_name": "Detection Finding",
+        "class_uid": 2004,
+        "count": _count(message),
+        "device": device,
+        "evidences": [evidence] if evidence else None,
+        "finding_info": {
+            "analytic": {"name": rule, "type": "Rule", "type_id": 1}
+            if rule and not kind.is_firewall
+            else None,
+            "title": description or text(event.get("threatName")) or rule,
+            "types": [
+                word for key in ("category", "threatType") if (word := take(event, key, text)) is not None
+            ],
+            "uid": uid,
+        },
+        "firewall_rule": {"name": rule if kind.is_firewall else None},
+        "is_alert": not kind.is_operational
+        and not (kind.is_firewall and action is not None and action.action_id == _ALLOWED),
+        "message": description,
+        "metadata": {
+            "event_code": message.take_number(),
+            "log_name": _take_first(message.rest, "eventMessageType", "eventMsgType"),
+            "log_version": _take_first(message.rest, "eventMessageVersion", "eventMsgVersion"),
+            "logged_time": milliseconds(received),
+            "original_time": take(analyzer, "detectedUTC", literal) if detected else None,
+            "product": {
+                "feature": {"name": take(analyzer, "detectionMethod", text)},
+                "name": take(analyzer, "name", text) or PRODUCT,
+                "uid": take(analyzer, "id", text),
+                "vendor_name": VENDOR,
+                "version": take(analyzer, "version", text),
+            },
+            "profiles": ["security_control"],
+            "uid": message.id,
+            "version": OCSF_VERSION,
+        },
+        "resources": _resources(message),
+        "severity": _SEVERITIES[severity],
+        "severity_id": severity,
+        "time": milliseconds(moment),
+        "type_name": "Detection Finding: Create",
+        "type_uid": 200401,
+    }
+    return without_empty(
+        finding | {"observables": _observables(message, device, evidence), "unmapped": message.rest}
+    )
+
+
+def _fingerprint(rest: Fields) -> str:
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _action(action: Action | None, word: str | None) -> Fields:
+    if action is None:
+        return {}
+    return {
+        # What the schema has no number for stands in ePO's word.
+        "action": _ACTIONS.get(action.action_id, word),
+        "action_id": action.action_id,
+        "disposition": _DISPOSITIONS.get(action.disposition_id, word),
+        "disposition_id": action.disposition_id,
+    }
+
+
+def _take_rule(message: Message, *, is_firewall: bool) -> str | None:
+    if is_firewall:
+        return take(message.entity, "ruleName", text) or take(message.event, "threatName", text)
+    return take(message.event, "threatName", text) or take(message.entity, "ruleName", text)
+
+
+def _take_first(fields: Fields, *keys: str) -> str | None:
+    return next((value for key in keys if (value := take(fields, key, text))), None)
+
+
+def _count(message: Message) -> int | None:
+    count = integer(message.other.get("count"))
+    return count if count and count > 0 else None
+
+
+def _device(message: Message) -> Fields:
+    """Return the managed device, on which the analyzer runs, if it has a name, an address or an id."""
+    analyzer, entity = message.analyzer, message.entity
+    named: Fields = _host(analyzer) | {"uid": message.take_device_id()}
+    if not any(named.values()):
+        return {}
+    platform = take(entity, "osPlatform", text)
+    type_id = 0 if platform is None else 1 if platform.lower() == "server" else 99
+    return named | {
+        "groups": [{"name": group}] if (group := take(entity, "groupName", text)) else None,
+        "mac": take(analyzer, "mac", mac_address),
+        "os": _operating_system(take(entity, "osType", text)),
+        "type": {0: "Unknown", 1: "Server"}.get(type_id, platform),
+        "type_id": type_id,
+    }
+
+
+def _operating_system(name: str | None) -> Fields:
+    if name is None:
+        return {}
+    lower = name.lower()
+    type_id = next((type_id for part, _, type_id in OPERATING_SYSTEMS if part in lower), 0)
+    return {"name": name, "type": _SYSTEMS[type_id], "type_id": type_id}
+
+
+def _host(role: Fields) -> Fields:
+    addresses = take_addresses(role, room=1)
+    return {"hostname": take(role, "hostName", text), "ip": addresses[0] if addresses else None}
+
+
+def _endpoint(role: Fields) -> Fields:
+    """Return the source or the target as an endpoint, if it has a name or an address."""
+    named = _host(role)
+    if not any(named.values()):
+        return {}
+    return named | {"mac": take(role, "mac", mac_address), "port": take(role, "port", port)}
+
+
+def _evidence(message: Message) -> Fields:
+    source, target = message.source, message.target
+    program, protocol = text(source.get("processName")), (text(target.get("protocol")) or "").lower()
+    # A process without an id is invalid in OCSF, so that of the source is an application.
+    app_name = process(program).name if program else None
+    if protocol in TRANSPORTS:
+        del target["protocol"]
+    return without_empty(
+        {
+            "actor": {"app_name": app_name, "user": _take_user(source)},
+            "connection_info": {"direction": "Unknown", "direction_id": 0, "protocol_name": protocol}
+            if protocol in TRANSPORTS
+            else None,
+            "dst_endpoint": _endpoint(target),
+            **_take_object(message),
+            "src_endpoint": _endpoint(source),
+            "url": {"url_string": take(source, "url", text) or take(message.event, "uri", text)},
+            "user": _take_user(target),
+        }
+    )
+
+
+def _take_object(message: Message) -> Fields:
+    """Return the target's file or registry key."""
+    registry, (path, hashes) = message.registry(), message.file()
+    if registry:
+        take(message.target, "fileName", text)
+        if registry.value:
+            return {"reg_value": {"name": registry.value, "path": registry.key_path}}
+        return {"reg_key": {"path": registry.path}}
+    name = split_path(path)[1] if path else ""
+    if not name:
+        return {}
+    take(message.target, "fileName", text)
+    fingerprints = [
+        {"algorithm": _ALGORITHMS[name][1], "algorithm_id": _ALGORITHMS[name][0], "value": value}
+        for name, value in hashes.items()
+    ]
+    return {
+        "file": {"hashes": fingerprints, "name": name, "path": path, "type": "Regular File", "type_id": 1}
+    }
+
+
+def _take_user(role: Fields) -> Fields:
+    domain, name = account(take(role, "userName", text))
+    return {"domain": domain, "name": name}
+
+
+def _resources(message: Message) -> list[Fields] | None:
+    program = text(message.target.get("processName"))
+    return [{"name": process(program).name, "type": "Process"}] if program else None
+
+
+def _observables(message: Message, device: Fields, evidence: Fields) -> list[Fields]:
+    """Return the values that people search for, each once, with the path where it stands."""
+    found: dict[tuple[int, str], str] = {}
+
+    def observe(type_id: int, value: str | None, name: str) -> None:
+        if value:
+            found.setdefault((type_id, value), name)
+
+    for name, fields in {
+        "device": device,
+        "evidences[0].src_endpoint": evidence.get("src_endpoint", {}),
+        "evidences[0].dst_endpoint": evidence.get("dst_endpoint", {}),
+    }.items():
+        for type_id, key in (1, "hostname"), (2, "ip"), (3, "mac"):
+            observe(type_id, fields.get(key), f"{name}.{key}")
+    for type_id, name in _OBSERVED_EVIDENCE:
+        value: Any = evidence
+        for key in name.split("."):
+            value = value.get(key) if value else None
+        observe(type_id, value, f"evidences[0].{name}")
+    for number, fingerprint in enumerate(evidence.get("file", {}).get("hashes", ())):
+        observe(8, fingerprint["value"], f"evidences[0].file.hashes[{number}].value")
+    for path, digest in message.digests():
+        observe(8, digest, f"unmapped.event.{path}")
+    for kind, path, value in message.aggregates():
+        observe(_RELATED[kind], value, f"unmapped.event.{path}")
+    return [
+        {"name": name, "type": _OBSERVABLES[type_id], "type_id": type_id, "value": value}
+        for (type_id, value), name in found.items()
+    ]

@@ -1,0 +1,71 @@
+"""Text for people: one aligned line for each event."""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from dxlthreateventclient.formats._message import Message
+from dxlthreateventclient.formats._values import action_word, harmless, integer, iso_8601, text, timestamp
+
+_MISSING = "-"
+
+
+def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
+    """Return what a line of text shows of a threat event: time, severity, host, threat and action.
+
+    The texts are padded, never cut, and harmless on a terminal. Joined, they are the format ``text``.
+
+    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :return: the five texts
+    :raise TypeError: if the threat event is not a mapping
+
+    >>> [column.strip() for column in text_columns({"event": {"threatName": "EICAR", "threatSeverity": 2}})]
+    ['-', '2', '-', 'EICAR', '-']
+    """
+    message = Message(threat_event)
+    event, analyzer, target = message.event, message.analyzer, message.target
+    moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
+    # The name that the server gives the severity. Without it there is only the number.
+    severity = text(message.other.get("threatSeverityString")) or text(event.get("threatSeverity"))
+    host = text(analyzer.get("hostName")) or text(target.get("hostName")) or text(analyzer.get("ipv4"))
+    threat = text(event.get("threatName")) or text(event.get("eventDesc"))
+    return [
+        _padded(iso_8601(moment), 26),
+        _padded(severity, 13),
+        _padded(host, 18),
+        _padded(threat, 30),
+        _padded(action_word(event.get("threatActionTaken")), 0).rstrip(),
+    ]
+
+
+def severity_of(threat_event: Mapping[str, Any]) -> int | None:
+    """Return the severity of a threat event: 1 is the most severe, 7 the least.
+
+    :param threat_event: the threat event, as a callback receives it, however odd
+    :return: the number, which may come as text; ``None`` if it is not from 1 to 7
+
+    >>> severity_of({"event": {"threatSeverity": "2"}})
+    2
+    """
+    event = threat_event.get("event")
+    number = integer(event.get("threatSeverity")) if isinstance(event, Mapping) else None
+    return number if number is not None and 1 <= number <= 7 else None
+
+
+def one_line(text: str) -> str:
+    r"""Return the text in one line, with U+FFFD for each character that could steer a terminal.
+
+    :param text: any text
+    :return: the text: each run of white space is one space
+
+    >>> one_line("a\r\nb \x1b[31m")
+    'a b �[31m'
+    """
+    return " ".join(harmless(text).split())
+
+
+def _padded(value: str | None, width: int) -> str:
+    shown = one_line(value or "") or _MISSING
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in shown)
+    marks = sum(unicodedata.combining(character) > 0 for character in shown)
+    return shown + " " * max(2, width - len(shown) - wide + marks)

@@ -1,0 +1,136 @@
+"""What is written to the terminal: one line for each message, no traceback, and everything if asked for."""
+
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from helpers.command_line import TIMEOUT, run, shown_on
+
+from dxlthreateventclient._cli import terminal
+from dxlthreateventclient.testing import LocalFabric
+
+
+def reported(program: str, *arguments: object, verbose: bool = False) -> str:
+    """What a program writes to stderr that has its faults reported."""
+    set_up = (
+        "import logging, sys, threading\n"
+        "from dxlclient.client import DxlClient\nfrom dxlclient.message import Event\n"
+        "from dxlthreateventclient import load_configuration\n"
+        "from dxlthreateventclient._cli.terminal import log, report_faults\n"
+        f"report_faults(verbose={verbose})\nlog.is_in_use = True\n"
+    )
+    completed = subprocess.run(
+        [sys.executable, "-c", set_up + program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
+    return completed.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        pytest.param(
+            "logging.getLogger('dxlclient.client').warning('first\\nsecond\\x1b[2J')",
+            "dxlclient: first second\ufffd[2J\n",
+            id="a log message of two lines",
+        ),
+        pytest.param(
+            "try: 1 / 0\nexcept ZeroDivisionError: logging.getLogger('dxlclient').exception('An error')",
+            "dxlclient: An error: ZeroDivisionError: division by zero\n",
+            id="a logged exception",
+        ),
+        pytest.param(
+            "threading.Thread(target=lambda: 1 / 0).start()",
+            "a thread ended: ZeroDivisionError: division by zero\n",
+            id="an exception that ends a thread",
+        ),
+        pytest.param(
+            "class Broken:\n    def __del__(self): 1 / 0\nBroken()",
+            "ignored: ZeroDivisionError: division by zero\n",
+            id="an exception in a destructor",
+        ),
+        pytest.param(
+            "for what in 'ab': logging.getLogger('dxlthreateventclient').warning('again')",
+            "again\n" * 2,
+            id="what this package repeats",
+        ),
+    ],
+)
+def test_each_fault_is_reported_in_one_line(program: str, expected: str) -> None:
+    assert reported(program) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "hidden"),
+    [("", {1, 3}), ("terminal._FORGET_AFTER = 0", {3}), ("log.is_in_use = False", {0, 1, 2, 3})],
+    ids=["repeated", "repeated after a while", "before it is used"],
+)
+def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden: set[int]) -> None:
+    """Each try to connect logs the same lines, with another delay."""
+    program = (
+        f"from dxlthreateventclient._cli import terminal; {first}\n"
+        "logger = logging.getLogger('dxlclient.client')\n"
+        "for delay in (1, 2.5): logger.error('Retrying in %s seconds', delay)\n"
+        "logger.error('Another fault')\nlogger.debug('Details')\n"
+    )
+    lines = ["Retrying in 1 seconds", "Retrying in 2.5 seconds", "Another fault", "Details"]
+    every = [f"dxlclient: {line}" for line in lines]
+    shown = [line for number, line in enumerate(every) if number not in hidden]
+    assert reported(program).splitlines() == shown
+    assert reported(program, verbose=True).splitlines() == every
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+@pytest.mark.parametrize("verbose", [True, False])
+def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, in_use: bool, verbose: bool) -> None:
+    """dxlclient's threads fail if its parts are gone. Only while it is closed this is nothing to report."""
+    program = f"""
+client = DxlClient(load_configuration(sys.argv[1]))
+client.destroy()
+log.is_in_use = {in_use}
+late = threading.Thread(target=client.send_event, args=[Event("/topic")])
+late.start()
+late.join()
+"""
+    assert (
+        "dxlclient: a thread ended: AttributeError" in reported(program, fabric.config_file, verbose=verbose)
+    ) is (in_use or verbose)
+
+
+def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> None:
+    quiet, verbose = (
+        run("publish", "-c", fabric.config_file, "--topic", topic, *arguments)
+        for arguments in ([], ["--verbose"])
+    )
+    assert quiet.stderr.count("\n") == 1
+    assert "dxlclient: Connected to broker local" in verbose.stderr
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "written"), [(True, rb"\u75c5" + b"\n"), (False, f"病{os.linesep}".encode())]
+)
+def test_events_reach_terminals_and_pipes_in_any_locale(
+    monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, written: bytes
+) -> None:
+    """A terminal gets escapes for what it cannot show, a pipe UTF-8."""
+    buffer = io.BytesIO()
+    stdout = io.TextIOWrapper(buffer, encoding="ascii")
+    monkeypatch.setattr(stdout, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    terminal.write("病")
+    assert buffer.getvalue() == written
+
+
+def test_progress_is_replaced_by_the_next_message() -> None:
+    shown, end = pty.openpty()
+    program = "from dxlthreateventclient._cli import terminal as t; t.show_progress('1 of 2'); t.tell('done')"
+    environment = os.environ | {"TERM": "xterm"}
+    subprocess.run([sys.executable, "-c", program], stderr=end, env=environment, timeout=TIMEOUT, check=True)
+    os.close(end)
+    assert shown_on(shown) == "\r\x1b[K1 of 2\r\x1b[Kdone\r\n"

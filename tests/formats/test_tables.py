@@ -1,0 +1,232 @@
+"""The tables on the pages about the formats say what the code does."""
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from helpers.pages import DOCS, blocks, table
+from helpers.schemas import check_formats
+
+from dxlthreateventclient.formats import severity_of, to_cef, to_ecs, to_ocsf
+from dxlthreateventclient.testing import sample_threat_event
+
+COMPLETE = sample_threat_event(
+    _receivedUTC="2026-03-02T09:41:07.332Z",
+    analyzer={"detectedUTC": "2026-03-02T09:40:51.000Z", "ipv6": "2001:db8::1"},
+    category="Malware detected",
+    entity={"ruleName": "Rule", "groupName": "Group"},
+    files=[
+        {"name": "other.dll"},
+        {"name": "tool.exe", "hash": {"MD5": "a" * 32, "SHA-1": "b" * 40, "SHA-256": "c" * 64}},
+    ],
+    otherData={
+        "sc_evtFileSha256": "d" * 64,
+        "setOfSourceHostName": "A, B",
+        "setOfSourceIPV4": "10.1.0.1, 10.1.0.2",
+        "setOfTargetUserName": "eve, mallory",
+    },
+    source={
+        "hostName": "SOURCE",
+        "ipv4": "10.0.0.2",
+        "ipv6": "2001:db8::2",
+        "mac": "001122334466",
+        "port": 50814,
+        "processName": "C:\\source.exe -x",
+        "url": "https://malware.example:8443/a/b.exe?c#d",
+        "userName": "CORP\\bob",
+    },
+    target={
+        "fileName": "C:\\tools\\tool.exe",
+        "hostName": "TARGET",
+        "ipv4": "10.0.0.3",
+        "ipv6": "2001:db8::3",
+        "mac": "001122334477",
+        "port": 445,
+        "protocol": "TCP",
+    },
+)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return the complete event with another value at a path; ``None`` takes the key away."""
+    threat_event = copy.deepcopy(COMPLETE)
+    *parents, key = path.split(".")
+    node = threat_event
+    for parent in parents:
+        node = node[parent]
+    node.pop(key)
+    if value is not None:
+        node[key] = value
+    return threat_event
+
+
+# No event has them all: a file or a registry key, one protocol, a firewall's rule or another one.
+EVENTS = [
+    COMPLETE,
+    changed("event.target.protocol", "HTTP"),
+    changed("event.target.fileName", "HKLM\\SOFTWARE\\Run\\x"),
+    changed("event.target.fileName", "HKLM\\SOFTWARE\\"),
+    changed("event.category", "ops.fw.traffic"),
+    changed("event.files", None),
+    changed("event._receivedUTC", None),
+    changed("event.entity", {}),
+    changed("event.analyzer.detectedUTC", None) | {"_receivedUTC": ""},
+]
+EVENTS[-1]["event"].pop("_receivedUTC")
+KNOWN = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, tzinfo=timezone.utc)}
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a document with their paths; those of objects in a list have ``[]`` in it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from flat(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for item in value:
+            yield from flat(item, f"{path}[]")
+    else:
+        yield path, value
+
+
+def ecs(threat_event: Any, known: Any) -> dict[str, Any]:
+    document = to_ecs(threat_event, **known)
+    document.pop("epo", None)
+    return dict(flat(document))
+
+
+def cef(threat_event: Any, known: Any) -> dict[str, Any]:
+    extension = to_cef(threat_event, **known).split("|", 7)[7]
+    return dict(re.findall(r"(\w+)=(.*?)(?= \w+=|$)", extension))
+
+
+def ocsf(threat_event: Any, known: Any) -> dict[str, Any]:
+    finding = to_ocsf(threat_event, **known)
+    finding.pop("unmapped", None)
+    fields: dict[str, Any] = {}
+    for path, value in flat(finding):
+        fields.setdefault(path, []).append(value)
+    return fields
+
+
+def without(threat_event: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the event, and what is known of the message, without one thing."""
+    threat_event, known = copy.deepcopy(threat_event), dict(KNOWN)
+    *parents, key = path.split(".")
+    node: Any = known if path in KNOWN else threat_event
+    for parent in parents:
+        node = node.get(parent, {})
+    node.pop(key, None)
+    return threat_event, known
+
+
+FORMATS = [("ecs", ecs), ("cef", cef), ("ocsf", ocsf)]
+
+
+@pytest.mark.parametrize(("name", "fields_of"), FORMATS)
+class TestTheTableOfAFormat:
+    def test_says_where_each_field_comes_from(self, name: str, fields_of: Any) -> None:
+        for path, fields, _ in table(f"formats{name}.rst", name):
+            for field in fields.split():
+                depends = [
+                    fields_of(event, KNOWN)[field] != fields_of(*without(event, path)).get(field)
+                    for event in EVENTS
+                    if field in fields_of(event, KNOWN)
+                ]
+                assert any(depends), (path, field)
+
+    def test_has_every_field(self, name: str, fields_of: Any) -> None:
+        named = {field for _, fields, _ in table(f"formats{name}.rst", name) for field in fields.split()}
+        constant = {}
+        if name != "cef":
+            constant = {row[0]: row[1] for row in table(f"formats{name}.rst", f"{name}-constant")}
+        produced = {key: value for event in EVENTS for key, value in fields_of(event, KNOWN).items()}
+        assert named | set(constant) == set(produced)
+        shown = {field: produced[field] for field in constant}
+        assert constant == {
+            key: str(value[0] if isinstance(value, list) else value) for key, value in shown.items()
+        }
+
+    def test_is_shown_side_by_side(self, name: str, fields_of: Any) -> None:
+        threat_event, documents = example()
+        known = {"event_id": documents["ecs"]["event"]["id"]}
+        convert = {"ecs": to_ecs, "cef": to_cef, "ocsf": to_ocsf}[name]
+        assert convert(threat_event, **known) == documents[name]  # type: ignore[operator]
+        fields = fields_of(threat_event, known) | {"unmapped.event.threatHandled": ["1"]}
+        column = ["", *(name for name, _ in FORMATS)].index(name)
+        for row in table("formats.rst", "side-by-side"):
+            field, _, value = row[column].partition(" ")
+            found = fields.get(field, "the header")
+            while isinstance(found, list) and len(found) == 1:
+                [found] = found
+            shown = ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+            assert value == shown, row
+
+
+def example() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The event that stands on the page in all formats, and what it is in each."""
+    shown = {
+        block.options["caption"]: block.content for block in blocks(DOCS / "formats.rst", "json", "text")
+    }
+    threat_event, ecs, ocsf = (json.loads(shown[caption]) for caption in ("Threat event", "ECS", "OCSF"))
+    check_formats(threat_event)
+    return threat_event, {"ecs": ecs, "cef": shown["CEF"].rstrip("\n"), "ocsf": ocsf}
+
+
+class TestThePages:
+    def test_name_the_labels_of_cef(self) -> None:
+        labels = {
+            label
+            for *_, remark in table("formatscef.rst", "cef")
+            for label in re.findall(r"label \*(.+)\*", remark)
+        }
+        extensions = (cef(event, KNOWN) for event in EVENTS)
+        assert labels == {
+            value for fields in extensions for key, value in fields.items() if key.endswith("Label")
+        }
+
+    def test_say_where_the_header_of_cef_comes_from(self) -> None:
+        for number, (_, path, _) in enumerate(table("formatscef.rst", "cef-header"), start=1):
+            before = to_cef(COMPLETE).split("|")
+            after = to_cef(without(COMPLETE, path)[0]).split("|") if path else before
+            assert (before[number] != after[number]) == bool(path)
+
+    def test_have_the_scales_of_the_severity(self) -> None:
+        rows = table("formats.rst", "severity")
+        assert [row[0] for row in rows] == ["1", "2", "3", "4", "5", "6", "7", "unknown"]
+        for epo, cef_severity, elastic, ocsf_severity in rows:
+            threat_event = {"event": {"threatSeverity": epo}}
+            assert str(severity_of(threat_event) or "unknown") == epo
+            assert to_cef(threat_event).split("|")[6] == cef_severity
+            assert str(to_ecs(threat_event, severity="elastic")["event"].get("severity", "")) == elastic
+            finding = to_ocsf(threat_event)
+            assert f"{finding['severity_id']} {finding['severity']}" == ocsf_severity
+
+    @pytest.mark.parametrize("row", table("threatevent.rst", "epo-actions"), ids=lambda row: row[0])
+    def test_explain_the_actions(self, row: list[str]) -> None:
+        words, _, types, numbers = row
+        for word in words.split(", "):
+            event = {"threatActionTaken": word, "category": "fw.x", "target": {"fileName": "x"}}
+            found = to_ecs({"event": event})["event"]["type"]
+            assert ", ".join(found) == types
+            finding = to_ocsf({"event": event})
+            assert f"{finding['action_id']} / {finding['disposition_id']}" == numbers
+
+    @pytest.mark.parametrize("row", table("threatevent.rst", "epo-categories"), ids=lambda row: row[0])
+    def test_explain_the_categories(self, row: list[str]) -> None:
+        for words in row[0].split(", "):
+            events = [{"category": words}, {"threatType": words}, {"id": words}]
+            kinds = [to_ecs({"event": event})["event"] for event in events]
+            assert [", ".join(kind["category"]) for kind in kinds if kind["category"] != ["host"]][:1] == (
+                [row[1]] if row[1] != "host" else []
+            )
+            assert ("event" in {kind["kind"] for kind in kinds}) == (row[2] == "event")
+
+    def test_know_the_words_for_nothing(self) -> None:
+        keys = ("hostName", "ipv6", "mac")
+        for key, (words, _) in zip(keys, table("threatevent.rst", "epo-nothing"), strict=True):
+            for word in words.split(", "):
+                assert "host" not in to_ecs({"event": {"analyzer": {key: word}}}), word

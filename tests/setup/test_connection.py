@@ -1,0 +1,323 @@
+"""Connecting: what keeps a broker from being used, and what connect() does about it."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, Mock
+
+import pytest
+from cryptography import x509
+from dxlclient.broker import Broker
+from dxlclient.client import DxlClient
+from helpers.broken_brokers import (
+    BROKER,
+    KINDS,
+    POLICY,
+    PROXY,
+    REACH,
+    Broken,
+    exchange,
+    relay,
+    stay_silent,
+    tls,
+)
+from helpers.broken_files import write_good
+from helpers.misbehaving import server
+from helpers.waiting import until
+
+import dxlthreateventclient
+from dxlthreateventclient import BrokerConnectionError, connect, load_configuration
+from dxlthreateventclient.connection import address, broker_certificate, try_broker
+from dxlthreateventclient.testing import LocalFabric
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    file = write_good(tmp_path)
+    file.write_text(file.read_text().replace("one = one;8883;127.0.0.1\n", BROKER))
+    return file
+
+
+class TestABrokenBroker:
+    @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+    def test_is_reported_with_what_to_do(self, config_file: Path, kind: Broken) -> None:
+        kind.change(config_file)
+        with server(kind.serve) as port:
+            config_file.write_text(config_file.read_text().replace("{port}", str(port)))
+            config = load_configuration(config_file)
+            with pytest.raises(BrokerConnectionError) as raised:
+                try_broker(config, config.brokers[0], timeout=kind.timeout)
+        names = {
+            "broker": f"the broker 127.0.0.1:{port}",
+            "address": f"127.0.0.1:{port}",
+            "dir": config_file.parent,
+        }
+        message = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "<date>", str(raised.value))
+        assert message == kind.message.format(**names)
+        assert raised.value.reason == str(raised.value)
+        assert raised.value.is_final is kind.is_final
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.monotonic()
+    call()
+    return time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
+    """Threads that destroy clients, which takes a second, before the fabric ends."""
+    threads: list[threading.Thread] = []
+    yield threads
+    for thread in threads:
+        thread.join(30)
+
+
+@pytest.fixture
+def client(fabric: LocalFabric, destroying: list[threading.Thread]) -> Iterator[DxlClient]:
+    """A client of the fabric that is not connected, and does not wait long between tries."""
+    config = load_configuration(fabric.config_file)
+    config.reconnect_delay = 0.01
+    dxl_client = DxlClient(config)
+    yield dxl_client
+    destroying.append(threading.Thread(target=dxl_client.destroy, daemon=True))
+    destroying[-1].start()
+
+
+class TestConnect:
+    def test_connects_and_leaves_the_configuration_as_it_was(self, client: DxlClient) -> None:
+        before = (client.config.brokers, client.config.connect_retries)
+        connect(client)
+        assert client.connected
+        assert (client.config.brokers, client.config.connect_retries) == before
+
+    def test_does_nothing_to_a_client_that_is_connected(self, client: DxlClient) -> None:
+        connect(client)
+        client.config.brokers = []
+        connect(client)
+        assert client.connected
+
+    def test_uses_the_broker_that_works(self, client: DxlClient) -> None:
+        """A DxlClient alone waits for a silent one until the keep-alive ends."""
+        good = client.config.brokers
+        with server(stay_silent) as silent:
+            client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]
+            assert seconds(lambda: connect(client)) < 4
+        assert client.current_broker == good[0]
+        assert len(client.config.brokers) == 3
+
+    def test_does_not_wait_for_a_name_server_that_is_silent(
+        self, client: DxlClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        resolved = threading.Event()
+        resolve = socket.getaddrinfo
+
+        def getaddrinfo(host: str, *others: Any, **options: Any) -> Any:
+            if host == "slow.example":
+                resolved.wait()
+            return resolve(host, *others, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        good = client.config.brokers
+        client.config.brokers = [Broker("slow.example")]
+        with pytest.raises(BrokerConnectionError, match=r"slow\.example:8883 does not answer in time"):
+            connect(client, retries=0, timeout=0.1)
+        client.config.brokers += good
+        connect(client)
+        resolved.set()
+
+    def test_tries_again_and_says_why(self, client: DxlClient, caplog: pytest.LogCaptureFixture) -> None:
+        client.config.brokers = [Broker("127.0.0.1", port=1)]
+        with pytest.raises(BrokerConnectionError, match="Connection refused"):
+            connect(client, retries=2)
+        assert [record.getMessage() for record in caplog.records if record.name.endswith("connection")] == [
+            f"cannot reach 127.0.0.1:1: Connection refused; {REACH}; trying again in {delay} s"
+            for delay in ("0.01", "0.02")
+        ]
+
+    def test_connects_once_the_broker_is_there(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with LocalFabric() as fabric:
+            shutil.copytree(fabric.directory, tmp_path / "copy")
+            fabric.stop()
+            config = load_configuration(tmp_path / "copy" / "dxlclient.config")
+            config.reconnect_delay = 0.01
+            with DxlClient(config) as dxl_client:
+                connecting = threading.Thread(target=lambda: connect(dxl_client, retries=-1), daemon=True)
+                connecting.start()
+                until(lambda: "trying again" in caplog.text, "it tries again")
+                fabric.start()
+                connecting.join(10)
+                assert dxl_client.connected
+
+    @pytest.mark.parametrize("name", ["refuses the client", "forward secrecy only", "an expired certificate"])
+    def test_gives_up_at_once_if_trying_again_is_of_no_use(self, config_file: Path, name: str) -> None:
+        with server(KINDS[name].serve) as port:
+            config_file.write_text(config_file.read_text().replace("{port}", str(port)))
+            with (
+                DxlClient(load_configuration(config_file)) as dxl_client,
+                pytest.raises(BrokerConnectionError) as raised,
+            ):
+                connect(dxl_client)
+        assert raised.value.is_final
+
+    def test_names_all_brokers_or_those_that_refuse_for_good(self, client: DxlClient) -> None:
+        down = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=2)]
+        client.config.brokers = down
+        with pytest.raises(BrokerConnectionError, match=r"127\.0\.0\.1:1: .*; cannot reach 127\.0\.0\.1:2: "):
+            connect(client, retries=0)
+        with server(KINDS["SSH"].serve) as port:
+            client.config.brokers = [*down, Broker("127.0.0.1", port=port)]
+            with pytest.raises(BrokerConnectionError) as raised:
+                connect(client)
+        assert str(raised.value).startswith(f"the broker 127.0.0.1:{port} does not speak TLS")
+
+    def test_is_bounded_if_the_broker_falls_silent_after_the_try(
+        self, client: DxlClient, fabric: LocalFabric
+    ) -> None:
+        """dxlclient goes on trying, and can be connected by the next call."""
+        connections, answers = count(), threading.Event()
+
+        def serve(connection: socket.socket) -> None:
+            if next(connections):
+                answers.wait()
+            with socket.create_connection(("127.0.0.1", fabric.port)) as target:
+                exchange(connection, target)
+
+        with server(serve) as port:
+            client.config.brokers = [Broker("127.0.0.1", port=port)]
+            with pytest.raises(BrokerConnectionError, match="does not answer in time"):
+                connect(client, retries=0, timeout=0.5)
+            answers.set()
+            until(lambda: client.connected, "it connects by itself")
+            connect(client)
+            client.disconnect()
+
+    def test_reports_files_that_have_changed_since(self, config_file: Path) -> None:
+        config_file.write_text(config_file.read_text().replace("{port}", "1"))
+        config = load_configuration(config_file)
+        with DxlClient(config) as dxl_client, server(tls()) as port:
+            config.brokers = [Broker("127.0.0.1", port=port)]
+            config_file.with_name("client.crt").write_text("")
+            with pytest.raises(
+                BrokerConnectionError, match=r"^CertFile \(.*client\.crt\) is empty"
+            ) as raised:
+                connect(dxl_client)
+        assert raised.value.is_final
+
+    def test_refuses_a_client_without_brokers(self, client: DxlClient) -> None:
+        client.config.brokers = []
+        with pytest.raises(BrokerConnectionError, match="names no broker"):
+            connect(client)
+
+    def test_refuses_a_destroyed_client(self, fabric: LocalFabric) -> None:
+        dxl_client = DxlClient(fabric.client_config())
+        dxl_client.destroy()
+        with pytest.raises(RuntimeError, match="cannot connect: the DxlClient was destroyed"):
+            connect(dxl_client)
+
+    @pytest.mark.parametrize("double", [Mock(), MagicMock(spec=DxlClient)])
+    def test_calls_the_connect_of_what_is_not_a_client(self, double: Mock) -> None:
+        connect(double)
+        double.connect.assert_called_once_with()
+
+    def test_can_be_interrupted_and_called_again(self, client: DxlClient) -> None:
+        good = client.config.brokers
+        with server(stay_silent) as port:
+            client.config.brokers = [Broker("127.0.0.1", port=port)]
+            main = threading.get_ident()
+            threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+            with pytest.raises(KeyboardInterrupt):
+                connect(client)
+        client.config.brokers = good
+        connect(client)
+
+
+class TestTryBroker:
+    def test_returns_the_version_of_tls(self, fabric: LocalFabric) -> None:
+        config = load_configuration(fabric.config_file)
+        assert try_broker(config, config.brokers[0]) == "TLSv1.2"
+
+    def test_needs_no_files_without_tls(self, fabric: LocalFabric) -> None:
+        config = fabric.client_config()
+        config.cert_file = "no-such-file"
+        assert try_broker(config, config.brokers[0], with_tls=False) == "reachable"
+
+    def test_uses_the_address_if_the_name_fails(self, fabric: LocalFabric) -> None:
+        broker = Broker("no-such-host.invalid", ip_address="127.0.0.1", port=fabric.port)
+        assert try_broker(fabric.client_config(), broker) == "TLSv1.2"
+
+    def test_ends_in_time_if_a_firewall_drops_all_packets(self, fabric: LocalFabric) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            # The kernel answers no more packets once the queue of connections is full.
+            with ExitStack() as queue:
+                for _ in range(3):
+                    waiting = queue.enter_context(socket.socket())
+                    waiting.setblocking(False)
+                    waiting.connect_ex(("127.0.0.1", port))
+                broker = Broker("127.0.0.1", port=port)
+                with pytest.raises(BrokerConnectionError) as raised:
+                    try_broker(fabric.client_config(), broker, timeout=0.6)
+        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: no answer within 0.2 s; {REACH}"
+
+    def test_goes_through_the_proxy(self, config_file: Path) -> None:
+        kind = KINDS["a web server"]
+        with server(kind.serve) as port, server(relay) as proxy:
+            PROXY(config_file)
+            text = config_file.read_text().replace("Port = {port}", f"Port = {proxy}")
+            config_file.write_text(text.replace("{port}", str(port)))
+            config = load_configuration(config_file)
+            with pytest.raises(BrokerConnectionError) as raised:
+                try_broker(config, config.brokers[0])
+        name = f"the broker 127.0.0.1:{port} behind the proxy 127.0.0.1:{proxy}"
+        assert str(raised.value) == kind.message.format(broker=name)
+
+
+def test_an_expired_certificate_of_a_broker_can_be_fetched(config_file: Path) -> None:
+    with server(KINDS["an expired certificate"].serve) as port:
+        config_file.write_text(config_file.read_text().replace("{port}", str(port)))
+        config = load_configuration(config_file)
+        certificate = x509.load_der_x509_certificate(broker_certificate(config, config.brokers[0]))
+    assert certificate.not_valid_after_utc < datetime.now(timezone.utc)
+
+
+@pytest.mark.parametrize(("host", "expected"), [("example.com", "example.com:1"), ("[::1]", "[::1]:1")])
+def test_an_address_has_brackets_around_ipv6(host: str, expected: str) -> None:
+    assert address(Broker(host, port=1)) == expected
+
+
+@pytest.mark.skipif(
+    not Path("/etc/debian_version").exists(), reason="only Debian's Python obeys OPENSSL_CONF"
+)
+def test_a_crypto_policy_of_this_machine_is_named(config_file: Path) -> None:
+    policy = config_file.with_name("openssl.cnf")
+    sections = "openssl_conf = all", "[all]", "ssl_conf = ssl", "[ssl]", "system_default = tls", "[tls]"
+    policy.write_text("\n".join((*sections, "MinProtocol = TLSv1.3\n")))
+    program = (
+        "import sys; from dxlthreateventclient import connection, load_configuration\n"
+        "config = load_configuration(sys.argv[1]); connection.try_broker(config, config.brokers[0])"
+    )
+    path = Path(dxlthreateventclient.__file__).parents[1], Path(x509.__file__).parents[2]
+    with server(tls()) as port:
+        config_file.write_text(config_file.read_text().replace("{port}", str(port)))
+        completed = subprocess.run(
+            ["/usr/bin/python3", "-W", "ignore", "-c", program, config_file],
+            env={"OPENSSL_CONF": str(policy), "PYTHONPATH": ":".join(map(str, path))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert completed.stderr.splitlines()[-1].endswith(POLICY.format(broker=f"the broker 127.0.0.1:{port}"))

@@ -1,0 +1,16 @@
+"""The page on troubleshooting quotes what users really read."""
+
+import pytest
+from helpers import broken_brokers, broken_files
+from helpers.pages import table
+
+MESSAGES = [
+    broken_brokers.POLICY,
+    *(kind.message for kind in broken_files.KINDS.values()),
+    *(kind.message for kind in broken_brokers.KINDS.values()),
+]
+
+
+@pytest.mark.parametrize("quoted", [row[0] for row in table("troubleshooting.rst", "messages")])
+def test_what_the_page_quotes_is_a_part_of_a_message(quoted: str) -> None:
+    assert any(quoted in message for message in MESSAGES)
