@@ -312,8 +312,9 @@ class Hooks:
             self._handed_over = time.monotonic()
 
     def _note_message(self, mqtt: Any, topic: str) -> None:
-        with suppress(KeyError):
-            self._arrived[topic] += 1
+        arrived = self._arrived.get(topic)
+        if arrived is not None:
+            self._arrived[topic] = arrived + 1
         for watched in self._filters:
             if topic.startswith(watched[:-1]) or topic == watched[:-2]:
                 with suppress(KeyError):

@@ -4,7 +4,6 @@ import json
 import math
 import reprlib
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NoReturn
 
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
@@ -58,9 +57,11 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
         raise ThreatEventDecodeError(f"payload is of type {type(payload).__name__}, not bytes", payload)
     document = payload.rstrip(_TRAILING).removeprefix(_BYTE_ORDER_MARK)
     if _decode_fast is not None:
-        # It refuses some documents that the standard library decodes, and says less of what is wrong.
-        with suppress(Exception):
+        try:
             return _decode_fast(document)
+        except Exception:
+            # It refuses some documents that the standard library decodes, and says less of what is wrong.
+            pass
     if not document:
         raise ThreatEventDecodeError("payload is empty", payload)
     try:

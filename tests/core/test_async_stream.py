@@ -114,6 +114,30 @@ class TestTheLoop:
 
         run(main())
 
+    def test_misses_no_event_that_comes_when_it_begins_to_wait(self, run: Run, worker: Worker) -> None:
+        wanted = threading.Semaphore(0)
+        before = sys.getswitchinterval()
+
+        def deliver() -> None:
+            for number in range(1_000):
+                wanted.acquire()
+                worker.number(number)
+
+        async def main() -> None:
+            thread = threading.Thread(target=deliver)
+            async with worker.async_stream() as events:
+                thread.start()
+                for number in range(1_000):
+                    wanted.release()
+                    assert (await events.get())[0] == numbered(number)
+                thread.join()
+
+        sys.setswitchinterval(1e-6)  # so that the threads interrupt each other anywhere
+        try:
+            run(main())
+        finally:
+            sys.setswitchinterval(before)
+
     def test_lets_other_tasks_run_however_many_events_wait(self, run: Run, worker: Worker) -> None:
         async def main() -> None:
             async with worker.async_stream(max_buffered=50_000) as events, ticking() as ticks:
