@@ -231,6 +231,8 @@ class CommonThreatEventClient:
 
         .. code-block:: python
 
+            import asyncio
+
             async def main():
                 async with client.async_threat_events() as events:
                     async for threat_event, original_event in events:

@@ -17,8 +17,8 @@ class ThreatEventStream(BufferedStream):
     does not keep dxlclient from reconnecting. Several threads may take from one stream: each event goes to
     one of them.
 
-    An exception that a signal handler raises loses no event: it stays in the stream. Python 3.10 is an
-    exception for :meth:`get`: there an interrupted call can lose its event.
+    An exception that a signal handler raises loses no event: it stays in the stream. Python 3.10 differs:
+    there an interrupted call can lose its event.
     """
 
     def __enter__(self) -> "ThreatEventStream":
