@@ -226,16 +226,16 @@ def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
 
 
 def bench_import(rounds: int) -> dict[str, Any]:
-    """Measure what importing this library takes once dxlclient is imported, and print it."""
+    """Measure what importing this library takes once dxlclient is imported, without msgspec, and print it."""
     code = (
-        "import time, dxlclient.client; start = time.perf_counter();"
+        "import sys, time, dxlclient.client; sys.modules['msgspec'] = None; start = time.perf_counter();"
         " import dxlthreateventclient; print(time.perf_counter() - start)"
     )
     seconds = statistics.median(
         float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
         for _ in range(rounds)
     )
-    print(f"\nImport beyond dxlclient: {seconds * 1e3:.1f} ms, goal < {IMPORT_GOAL * 1e3:.0f} ms")
+    print(f"\nImport beyond dxlclient and msgspec: {seconds * 1e3:.1f} ms, goal < {IMPORT_GOAL * 1e3:.0f} ms")
     return {"seconds": seconds, "goal": IMPORT_GOAL}
 
 
