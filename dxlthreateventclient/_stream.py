@@ -3,14 +3,13 @@
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
 from dxlthreateventclient._buffer import Buffer
 from dxlthreateventclient._registration import Registration
-from dxlthreateventclient._subscriptions import Subscriptions
 from dxlthreateventclient.callbacks import Predicate, deliverer, log_error
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
@@ -20,12 +19,22 @@ logger = logging.getLogger(__name__)
 Taken: TypeAlias = tuple[dict[str, Any], Event]
 
 
+class _Source(Protocol):
+    """What a stream takes its events from."""
+
+    def add(self, registration: Registration) -> None: ...
+
+    def remove(self, topic: str, callback: Any, /) -> None: ...
+
+    def is_waiting_for_broker(self) -> bool: ...
+
+
 class BufferedStream(EventCallback):
     """Buffers events on dxlclient's worker, and decodes each when it is taken."""
 
     def __init__(
         self,
-        subscriptions: Subscriptions,
+        subscriptions: _Source,
         topic: str,
         *,
         max_buffered: int,

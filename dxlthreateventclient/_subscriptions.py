@@ -150,6 +150,8 @@ class _Shared:
         for registration in dropped:
             registration.is_removed = True
             self._take_from_dxlclient(registration)
+            for owner in registration.owners:
+                self._leave_topic(owner, registration.topic)
         errors = []
         for topic in {registration.topic for registration in dropped}:
             try:
@@ -157,8 +159,6 @@ class _Shared:
             except Exception as error:  # noqa: BLE001 - raised when the other topics are settled
                 errors.append(error)
         for registration in dropped:
-            for owner in registration.owners:
-                self._leave_topic(owner, registration.topic)
             registration.report_passed_over(self.feed.arrived(registration.topic))
         for topic in {registration.topic for registration in dropped}:
             if not any(kept.topic == topic for kept in self.registrations):

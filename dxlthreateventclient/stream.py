@@ -25,11 +25,11 @@ class ThreatEventStream(BufferedStream):
         self._check_not_opened()
         try:
             self._subscriptions.add(self._registration)
+            self._is_opened = True
         except BaseException:
             # Nobody will take what arrived already.
             self.close()
             raise
-        self._is_opened = True
         return self
 
     def __exit__(

@@ -28,7 +28,7 @@ _helper: _dxlclient _feed
 _probe: _certificates configuration exceptions
 _registration: _feed
 _startup:
-_stream: _buffer _registration _subscriptions callbacks exceptions payload
+_stream: _buffer _registration callbacks exceptions payload
 _subscriptions: _dxlclient _feed _helper _registration status
 _version:
 async_stream: _buffer _feed _stream
@@ -41,7 +41,7 @@ exceptions:
 formats.: formats.
 other_data:
 payload: exceptions
-redundancy: client status stream
+redundancy: callbacks client exceptions status stream
 status:
 stream: _buffer _stream
 testing.: client testing.

@@ -56,11 +56,21 @@ class StubBroker:
         """Send an event to each client whose subscription was granted; return to how many."""
         event = Event(topic)
         event.payload = payload
+        return self.send(event)
+
+    def send(self, event: Event) -> int:
+        """Send an event as it is, with its message id."""
+        topic = event.destination_topic
         packed = event._to_bytes()  # type: ignore[attr-defined]
         receivers = [session for session in tuple(self._sessions) if topic in session.granted]
         for session in receivers:
             session.send(0x30, _text(topic) + packed)
         return len(receivers)
+
+    def send_malformed(self) -> None:
+        """Send all clients an event whose topic is longer than the packet."""
+        for session in tuple(self._sessions):
+            session.send(0x30, b"\xff\xff")
 
     def reset(self) -> None:
         """Reset all connections."""
