@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from importlib import metadata
 from queue import Queue
 from typing import Any, NamedTuple
 
@@ -83,6 +82,8 @@ class Parts:
         # Not the property DxlClient.connected, which waits while dxlclient subscribes.
         self.was_connected = connected is True
         if self.is_real and not self.why_dead():
+            if missing:
+                from importlib import metadata  # noqa: PLC0415 - it would take a third of the time of our import
             for part, name in missing.items():
                 logger.error(
                     "DxlClient.%s is not as in dxlclient %s (installed: %s): %s. Everything else works."
@@ -343,8 +344,9 @@ class Hooks:
             dxlclients(mqtt, user_data, message)
 
     def _note_message(self, mqtt: Any, topic: str) -> None:
-        with suppress(KeyError):
-            self._arrived[topic] += 1
+        arrived = self._arrived.get(topic)
+        if arrived is not None:
+            self._arrived[topic] = arrived + 1
         for watched in self._filters:
             if topic.startswith(watched[:-1]) or topic == watched[:-2]:
                 with suppress(KeyError):

@@ -120,10 +120,10 @@ def copy_event(event: Event) -> Event:
     It is made for each callback, and takes a fifth of the time of ``copy.deepcopy()``.
     """
     own: Event = Event.__new__(type(event))
-    fields = vars(own)
-    fields.update(vars(event))
+    fields = own.__dict__ = event.__dict__.copy()
     for name, value in fields.items():
-        if type(value) in (list, dict):
+        kind = type(value)
+        if kind is list or kind is dict:
             fields[name] = value.copy()
     # A DXL message can carry any MessagePack value as its payload.
     if not isinstance(event.payload, bytes):
