@@ -70,6 +70,7 @@ attack: $(BIN)/dev-installed
 
 bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/formats.py
 	$(BIN)/python benchmarks/overhead.py
 
 bench-smoke: $(BIN)/dev-installed
