@@ -85,7 +85,7 @@ class TestKafkaSample:
             message_id.encode() for message_id in published
         ]
 
-    def test_names_each_event_that_it_could_not_send_before_it_ended(
+    def test_names_each_event_that_was_not_acknowledged_at_the_end(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Callable[..., Sample]
     ) -> None:
         sample = start(PRODUCER)

@@ -323,7 +323,7 @@ class TestConnection:
                 until(lambda: "certificate verify failed" in sample.errors, "it says why")
             assert not sample.lines("Sent ")
 
-    def test_a_collector_that_ends_is_noticed_before_the_next_message(
+    def test_a_collector_that_ends_is_noticed_before_the_next_send(
         self, tmp_path: Path, fabric: LocalFabric, dxl_client: DxlClient
     ) -> None:
         with Collector() as collector, Sample(tmp_path, fabric, command_for(collector.port, TCP)) as sample:
@@ -338,7 +338,7 @@ class TestConnection:
             assert sample.errors.count("lost after 1 messages: the last of them may not have arrived") == 2
 
     @pytest.mark.parametrize("ends", [False, True], ids=["goes-on", "ends-first"])
-    def test_a_collector_that_hangs_costs_what_is_on_its_way_at_most(
+    def test_a_collector_that_hangs_is_waited_for(
         self, tmp_path: Path, fabric: LocalFabric, dxl_client: DxlClient, ends: bool
     ) -> None:
         """While it hangs, the system takes messages for it until its buffers are full."""
