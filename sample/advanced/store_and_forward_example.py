@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--senders", type=positive, default=1, help="send so many at once (default: 1)")
     parser.add_argument("--in-order", action="store_true", help="send events of one host one after the other")
     parser.add_argument(
-        "--limit", type=positive, default=100_000, help="store so many (default: %(default)s)"
+        "--limit", type=positive, default=100_000, help="let so many wait (default: %(default)s)"
     )
     options = parser.parse_args()
     if not options.url.startswith(("http://", "https://")):
