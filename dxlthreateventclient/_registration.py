@@ -62,11 +62,12 @@ class Registration(EventCallback):
         """Hand a copy of the event to the callback. Called by dxlclient."""
         if self.is_removed:
             return
+        with _counting:
+            self.received += 1  # at once: what is being handled when this is removed is not passed over
         # What one callback does to its event reaches no other.
         outcome = self._deliver(copy_event(event))
         now = time.time()
         with _counting:
-            self.received += 1
             for owner in self.owners:
                 owner.counts[outcome] += 1
                 owner.last_event_at = now
