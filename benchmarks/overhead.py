@@ -1,7 +1,7 @@
 """Measures what this library adds to each event besides decoding it, and fails if that is more than 5 µs.
 
-It adds a hook where messages arrive, and a wrapper around each callback. Both are called with an event in
-turns with the bare call; the figures are medians of the differences in CPU time. No broker is needed.
+It adds hooks where packets and messages arrive, and a wrapper around each callback. Each is called in turns
+with the bare call; the figures are medians of the differences in CPU time. No broker is needed.
 """
 
 import statistics
@@ -31,6 +31,11 @@ class Bare(EventCallback):
         """Do nothing."""
 
 
+def nothing(*_: object) -> int:
+    """Stand for what a hook calls."""
+    return 0
+
+
 def microseconds(call: Callable[..., object], *arguments: object) -> float:
     """Return the CPU time of one call."""
     start = time.thread_time()
@@ -54,17 +59,22 @@ def main() -> None:
     event = Event(TOPIC)
     event.payload = b"{}"
     bare = Bare()
-    dxl_client._client._on_message = lambda *_: None  # noqa: SLF001
-    bare_hook = dxl_client._client._on_message  # noqa: SLF001
+    mqtt = dxl_client._client  # noqa: SLF001
+    calls: dict[str, tuple[object, ...]] = {
+        "_on_message": (mqtt, None, SimpleNamespace(topic=TOPIC)),
+        "loop_read": (1,),
+        "loop_misc": (),
+    }
+    for name in calls:
+        setattr(mqtt, name, nothing)
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(bare)
         [wrapper] = dxl_client._event_callbacks.callbacks_by_channel[TOPIC]  # noqa: SLF001
-        message = SimpleNamespace(topic=TOPIC)
-        hook = difference(dxl_client._client._on_message, bare_hook, dxl_client._client, None, message)  # noqa: SLF001
+        hooks = sum(difference(getattr(mqtt, name), nothing, *arguments) for name, arguments in calls.items())
         wrapped = difference(wrapper.on_event, bare.on_event, event)
     dxl_client.destroy()
-    print(f"Each event: hook {hook:.2f} µs, wrapper {wrapped:.2f} µs; together at most {BOUND:g} µs")
-    sys.exit(hook + wrapped > BOUND)
+    print(f"Each event: hooks {hooks:.2f} µs, wrapper {wrapped:.2f} µs; together at most {BOUND:g} µs")
+    sys.exit(hooks + wrapped > BOUND)
 
 
 if __name__ == "__main__":

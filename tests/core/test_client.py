@@ -144,6 +144,15 @@ class TestAMockedDxlClient:
             mocked.remove_event_callback.reset_mock()
         mocked.remove_event_callback.assert_called_once_with(EPO_THREAT_EVENT_RESPONSE_TOPIC, callback)
 
+    def test_takes_callbacks_again_when_a_closed_client_is_entered(self, mocked: Mock) -> None:
+        client = CommonThreatEventClient(mocked)
+        client.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            client.add_threat_event_callback(print)
+        with client:
+            client.add_threat_event_callback(print)
+        mocked.remove_event_callback.assert_called_once()
+
     def test_delivers_to_a_callback_on_a_filter_and_on_the_topic_above_it_once(self, mocked: Mock) -> None:
         """The filter is registered on that topic, too, since dxlclient does not look for filters there."""
         receiver, client = Receiver(), CommonThreatEventClient(mocked)

@@ -271,6 +271,22 @@ class TestLeavingTheClient:
         assert dxl_client.connected, "it belongs to who made it"
         dxl_client.remove_event_callback(topic, direct)
 
+    def test_leaves_a_callback_that_the_dxl_client_has_itself(
+        self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """dxlclient does not take it a second time: it is not this library's to remove, or to count."""
+        direct = Receiver()
+        dxl_client.add_event_callback(topic, direct)
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(direct, topic)
+            publish_numbers(dxl_client, [1], topic)
+            direct.until_received(1)
+        publish_numbers(dxl_client, [2], topic)
+        direct.until_received(2)
+        dxl_client.remove_event_callback(topic, direct)
+        assert direct.numbers == [1, 2]
+        assert "passed over" not in caplog.text
+
     def test_lets_an_exception_through(self, dxl_client: DxlClient, topic: str) -> None:
         def fail() -> None:
             with CommonThreatEventClient(dxl_client) as client:
