@@ -9,10 +9,9 @@ import sys
 
 
 def _is_command_line() -> bool:
-    # While Python looks for the module to run, sys.argv[0] is "-m", whichever module it is.
-    arguments = sys.orig_argv
-    name = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib takes as long to import as all of this
-    return name == __package__ or (name == "-m" and __package__ in arguments[: arguments.index("-m") + 2])
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119 - pathlib takes long to import
+    # While Python looks for the module of "-m", sys.argv[0] is "-m", and orig_argv has what was before it.
+    return program == __package__ or (program == "-m" and sys.orig_argv[-len(sys.argv)].endswith(__package__))
 
 
 if _is_command_line():

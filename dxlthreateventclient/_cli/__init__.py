@@ -13,7 +13,6 @@ from dxlthreateventclient._cli.arguments import PROGRAM
 from dxlthreateventclient._cli.signals import interrupt_on_signals
 from dxlthreateventclient._cli.terminal import CommandError, report_faults, tell
 
-_BEFORE = ConfigurationError, ModuleNotFoundError
 _ON_THE_WAY = BrokerConnectionError, DxlException, TimeoutError
 
 
@@ -40,9 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader closed the pipe, as "head -1" does.
         status = 0
-    except (CommandError, *_ON_THE_WAY, *_BEFORE) as error:
-        tell(f"{PROGRAM}: {error}")
-        status = getattr(error, "status", 2 if isinstance(error, _BEFORE) else 1)
+    except (CommandError, ConfigurationError, DxlException, ModuleNotFoundError, OSError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        file = getattr(error, "filename", None)
+        tell(f"{PROGRAM}: {file}: {what}" if file else f"{PROGRAM}: {what}")
+        status = getattr(error, "status", 1 if isinstance(error, _ON_THE_WAY) else 2)
     return status
 
 

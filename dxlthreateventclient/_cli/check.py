@@ -101,9 +101,10 @@ def _try(config: DxlClientConfig, broker: Broker, can_connect: bool) -> Finding:
         return Finding(f"{reachable}; the rest takes the certificates and the key")
     try:
         version = try_broker(config, broker)
-    except BrokerConnectionError:
-        with suppress(BrokerConnectionError):
-            _broker_validity(config, broker)  # which may be the reason
+    except BrokerConnectionError as error:
+        if error.is_final:
+            with suppress(BrokerConnectionError):
+                _broker_validity(config, broker)  # which may be the reason
         raise
     _, until, days = _broker_validity(config, broker)
     return Finding(f"{version}, it accepts the client certificate, and its own is valid until {until}", days)
@@ -132,9 +133,12 @@ def _validity(pem: bytes, name: str, remedy: str, *, number: int | None = 1) -> 
     ]
     ends = [end for begin, end in dates if begin <= now <= end]
     if not ends:
-        first, last, clock = (f"{date:%Y-%m-%d %H:%M}" for date in (*dates[0], now))
-        what = f"{name} is valid only from {first} to {last} UTC, and the clock of this machine says {clock}"
-        raise ConfigurationError(f"{what}; {remedy}")
+        (begin, end), clock = dates[0], f"and the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
+        if begin > now:
+            raise ConfigurationError(
+                f"{name} is valid only from {begin:%Y-%m-%d %H:%M} UTC, {clock}: set the clock"
+            )
+        raise ConfigurationError(f"{name} expired on {end:%Y-%m-%d}, {clock}: {remedy}")
     end = min(ends)
     return certificates[0].subject.rfc4514_string(), f"{end:%Y-%m-%d}", (end - now).days
 

@@ -2,8 +2,6 @@
 
 import argparse
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from dxlthreateventclient import CommonThreatEventClient, testing
@@ -11,7 +9,7 @@ from dxlthreateventclient._cli import arguments
 from dxlthreateventclient._cli.broker import closing_client
 from dxlthreateventclient._cli.events import text_of
 from dxlthreateventclient._cli.signals import pause
-from dxlthreateventclient._cli.terminal import CommandError, tell, write
+from dxlthreateventclient._cli.terminal import tell, write
 from dxlthreateventclient.testing.events import varied_threat_events
 
 
@@ -42,7 +40,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 def run_fabric(options: argparse.Namespace) -> int:
     """Run a local fabric until Ctrl-C."""
-    with _local_fabric(port=options.port, directory=options.directory) as fabric:
+    with testing.LocalFabric(port=options.port, directory=options.directory) as fabric:
         config_file = shlex.quote(str(fabric.config_file))
         write(
             f"A DXL fabric runs on 127.0.0.1:{fabric.port} until Ctrl-C. Its configuration for clients:\n"
@@ -61,7 +59,7 @@ def run_fabric(options: argparse.Namespace) -> int:
 def run_demo(options: argparse.Namespace) -> int:
     """Show events arriving over a local fabric."""
     with (
-        _local_fabric() as fabric,
+        testing.LocalFabric() as fabric,
         closing_client(fabric.client_config()) as client,
         closing_client(fabric.client_config()) as epo,
         CommonThreatEventClient(client).threat_events() as stream,
@@ -79,19 +77,3 @@ def run_demo(options: argparse.Namespace) -> int:
             threat_event, event = stream.get(timeout=30)
             write(text_of(threat_event, event, options.format))
     return 0
-
-
-@contextmanager
-def _local_fabric(*, port: int = 0, directory: Path | None = None) -> "Iterator[testing.LocalFabric]":
-    try:
-        fabric = testing.LocalFabric(port=port, directory=directory)
-        fabric.start()
-    except OSError as error:
-        what = str(error.strerror)
-        if error.filename:  # else the fabric says it all: about its port, or a file of another fabric
-            what = f"cannot write {error.filename}: {what}; choose a directory whose parent exists"
-        raise CommandError(what, status=2) from error
-    try:
-        yield fabric
-    finally:
-        fabric.stop()

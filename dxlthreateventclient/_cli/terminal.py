@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import cache
 from typing import IO
 
 from dxlthreateventclient.formats import one_line
@@ -71,9 +72,12 @@ def _is_terminal(stream: IO[str]) -> bool:
 
 def painted(text: str, style: str) -> str:
     """Return a text for stdout in a style, as ANSI escape sequences number them, if it is a terminal."""
-    # https://no-color.org
-    is_plain = not style or os.environ.get("NO_COLOR") or not _is_terminal(sys.stdout)
-    return text if is_plain else f"\x1b[{style}m{text}\x1b[0m"
+    return f"\x1b[{style}m{text}\x1b[0m" if style and _has_colors() else text
+
+
+@cache
+def _has_colors() -> bool:
+    return _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")  # https://no-color.org
 
 
 def show_progress(text: str) -> None:

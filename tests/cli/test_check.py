@@ -4,17 +4,18 @@ import json
 import os
 import pty
 import queue
-import ssl
+import re
 import subprocess
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
+from helpers.broken_brokers import tls
+from helpers.broken_files import write_good
+from helpers.certificates import fabric_ca, issue
 from helpers.command_line import (
     PROGRAM,
     TIMEOUT,
@@ -26,12 +27,10 @@ from helpers.command_line import (
     shown_on,
     without,
 )
-from helpers.misbehaving import server, tls_server
+from helpers.misbehaving import server
 from helpers.mosquitto import Mosquitto
 
 from dxlthreateventclient.testing import LocalFabric
-
-RSA = trustme.KeyType.RSA
 
 
 def steps(completed: "subprocess.CompletedProcess[str]") -> dict[str, str]:
@@ -75,6 +74,9 @@ def test_all_is_well_and_no_threat_event_is_sent() -> None:
     assert "CN=local-client" in completed.stdout
     assert completed.stdout.count("until 3000-01-01") == 3
     assert last_line(completed).startswith("All is well here.")
+    page = (Path(__file__).parents[2] / "docs" / "commandline.rst").read_text(encoding="utf-8")
+    shown = re.findall(r"^    ok       (?!broker )(.*?):", page, re.MULTILINE)
+    assert shown == [*names, "message", "subscription"]
     assert spy.topics.get(timeout=TIMEOUT).startswith("/dxlthreateventclient/echo/")
     assert spy.topics.empty()
 
@@ -171,8 +173,8 @@ def test_a_key_that_others_can_read_is_a_warning(fabric: LocalFabric, tmp_path: 
 @pytest.mark.parametrize(
     ("begins", "ends", "result", "expected"),
     [
-        (-20, -10, "failed", "and the clock of this machine says"),
-        (10, 20, "failed", "and the clock of this machine says"),
+        (-20, -10, "failed", "UTC: "),
+        (10, 20, "failed", "UTC: set the clock"),
         (-10, 20, "warning", "in 19 days: renew it soon"),
     ],
 )
@@ -180,23 +182,14 @@ def test_a_key_that_others_can_read_is_a_warning(fabric: LocalFabric, tmp_path: 
 def test_certificates_that_are_not_valid_for_long(
     tmp_path: Path, *, whose: str, begins: int, ends: int, result: str, expected: str
 ) -> None:
-    now = datetime.now(timezone.utc)
-    ca = trustme.CA(key_type=RSA)
-
-    def certificate(name: str, *, is_dated: bool) -> trustme.LeafCert:
-        begin, end = (now + timedelta(days=days) if is_dated else None for days in (begins, ends))
-        return ca.issue_cert(name, key_type=RSA, not_before=begin, not_after=end)
-
-    client = certificate("client", is_dated=whose == "client")
-    broker = certificate("127.0.0.1", is_dated=whose == "broker")
-    client.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
-    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
-    with server(tls_server(ca, ssl.TLSVersion.TLSv1_2, certificate=broker)) as port:
-        (tmp_path / "dxlclient.config").write_text(
-            "[Certs]\nBrokerCertChain = ca.crt\nCertFile = client.pem\nPrivateKey = client.pem\n"
-            f"[Brokers]\nbroker = broker;{port};127.0.0.1\n[BrokersWebSockets]\n"
-        )
-        with Command("check", "-c", tmp_path / "dxlclient.config") as check:
+    dated = issue(whose, fabric_ca(), begins=begins, ends=ends)
+    config_file = write_good(tmp_path)
+    if whose == "client":
+        (tmp_path / "client.crt").write_text(dated.pem)
+        (tmp_path / "client.key").write_text(dated.key_pem)
+    with server(tls(lambda: dated) if whose == "broker" else tls()) as port:
+        config_file.write_text(config_file.read_text().replace(";8883;", f";{port};"))
+        with Command("check", "-c", config_file) as check:
             lines = check.output.wait_for(expected).splitlines()
     step = "client certificate: " if whose == "client" else f"broker 127.0.0.1:{port}: "
     [line] = [line for line in lines if line[9:].startswith(step)]

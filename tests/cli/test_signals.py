@@ -33,7 +33,10 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("program", [PROGRAM, SCRIPT, [PROGRAM[0], "-W", "error", *PROGRAM[1:]]])
+@pytest.mark.parametrize(
+    "program",
+    [PROGRAM, SCRIPT, [PROGRAM[0], "-W", "error", *PROGRAM[1:]], [PROGRAM[0], "-Bmdxlthreateventclient"]],
+)
 def test_a_signal_ends_the_imports_without_a_traceback(
     tmp_path: Path, program: list[str], number: int
 ) -> None:
@@ -42,6 +45,25 @@ def test_a_signal_ends_the_imports_without_a_traceback(
         command.errors.wait_for("importing")
         assert command.end(number) == 128 + number
         assert command.errors.all() == "importing\n"
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import program"], ["-m", "program"]])
+def test_a_program_that_imports_the_package_keeps_its_handlers(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "__main__.py").touch()
+    (tmp_path / "program" / "__init__.py").write_text(
+        "import signal, dxlthreateventclient\nprint(*map(signal.getsignal, (2, 15)))"
+    )
+    completed = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
+    assert completed.stdout.startswith("<built-in function default_int_handler> ")
+    assert "lambda" not in completed.stdout
 
 
 UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
