@@ -36,9 +36,9 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
         "callbacks that were added with DxlClient.add_event_callback() fall silent when ours leave the topic",
     ),
     # Its threads show whether anything can be delivered at all, and its queue whether the network thread
-    # waits.
+    # waits. What is put behind the queue happens when all that had arrived has been handed over.
     "_thread_pool": (
-        {"_tasks": Queue, "_threads": list},
+        {"_tasks": Queue, "_threads": list, "add_task": Callable},
         "a DxlClient that was destroyed, or that another process connected, is not recognized",
     ),
     # The MQTT client sees each loss of the connection and each acknowledgement; DxlClient.connected misses
@@ -140,6 +140,19 @@ class Parts:
         tasks = self.pool._tasks if self.pool else None
         return tasks is not None and 0 < tasks.maxsize <= len(tasks.queue)
 
+    def call_behind_queue(self, call: Callable[[], None]) -> None:
+        """Let a worker make a call when all that is in dxlclient's queue has been handed over.
+
+        It waits for room in the queue. If no worker is alive, it makes the call itself.
+        """
+        workers = [thread for thread in self.pool._threads if thread.is_alive()] if self.pool else []
+        # All workers meet: the last one may still have an earlier event.
+        meeting = threading.Barrier(max(1, len(workers)), action=call)
+        for _ in workers:
+            self.pool.add_task(meeting.wait)
+        if not workers:
+            meeting.wait()
+
     def hold_disconnect_back(self) -> Callable[[], object]:
         """Let ``DxlClient.disconnect()`` and ``destroy()`` wait until the returned function is called.
 
@@ -159,7 +172,7 @@ class _Request(NamedTuple):
     """A SUBSCRIBE or UNSUBSCRIBE that the broker has not acknowledged yet."""
 
     topic: str | None
-    """The topic of a SUBSCRIBE."""
+    """The topic of a SUBSCRIBE; ``None`` for an UNSUBSCRIBE."""
 
     is_ours: bool
     sent_at: float
@@ -350,8 +363,11 @@ class Hooks:
             # Ours never go to dxlclient: it would take the number for that of a later request of its own.
             dxlclients(*arguments)
 
-    def release(self, topic: str) -> None:
-        """End dxlclient's wait for the acknowledgement of a topic: it holds its lock as long as it waits."""
+    def release(self, topic: str | None) -> None:
+        """End dxlclient's wait for the acknowledgement of a topic: it holds its lock as long as it waits.
+
+        :param topic: the topic of a SUBSCRIBE; ``None`` ends all waits for an UNSUBSCRIBE
+        """
         with self._lock:
             numbers = [number for number, request in self._requests.items() if request.topic == topic]
             for number in numbers:

@@ -160,6 +160,10 @@ class Feed:
     def forget(self, topic: str) -> None:
         """Note that nothing is subscribed to a topic any more."""
         self._hooks.forget(topic)
+        self.unsubscribed(topic)
+
+    def unsubscribed(self, topic: str) -> None:
+        """Note that a topic is not subscribed to. What arrives on it is still counted."""
         with self.lock:
             self.acknowledged -= {topic}
             self._refused.discard(topic)

@@ -102,6 +102,15 @@ class ThreatEventStream(EventCallback):
         """End the loop after what is buffered. May be called from any thread and from a signal handler."""
         self._buffer.close()
 
+    def drain(self) -> None:
+        """Let no new event in, and end the loop when it has taken all that had arrived.
+
+        :meth:`close` leaves out what waits in dxlclient; this does not. If nothing comes from the broker for
+        two seconds, its answer is not waited for. It returns at once, and may be called from any thread and
+        from a signal handler.
+        """
+        self._subscriptions.drain(self._registration.topic, self, self.close)
+
     def on_event(self, event: Event) -> None:
         """Buffer an event. Called by dxlclient."""
         self._buffer.put(event)
