@@ -21,8 +21,9 @@ from dxlthreateventclient import CommonThreatEventClient, connect, load_configur
 with DxlClient(load_configuration(sys.argv[1])) as dxl_client:
     connect(dxl_client)
     client = CommonThreatEventClient(dxl_client)
-    with client, client.threat_events(sys.argv[2]) as events:
-        client.add_threat_event_callback(lambda event, _: print(event["event"]["id"], flush=True), sys.argv[2])
+    topic = sys.argv[2]
+    with client, client.threat_events(topic) as events:
+        client.add_threat_event_callback(lambda event, _: print(event["event"]["id"], flush=True), topic)
         signal.signal(signal.SIGTERM, lambda *_: events.drain())
         print("ready", flush=True)
         sys.stdin.readline()
@@ -35,28 +36,23 @@ def numbers_of(events: ThreatEventStream) -> list[int]:
     return [number_of(threat_event) for threat_event, _ in events]
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if "closed" in record.getMessage()]
-
-
 class TestDraining:
     @pytest.mark.parametrize("workers", [1, 3])
-    @pytest.mark.parametrize("subscribe_to", ["{}", "{}/#"])
+    @pytest.mark.parametrize("below", ["", "/#"])
     def test_hands_over_what_had_arrived(
         self,
         connect: Connect,
         dxl_client: DxlClient,
         topic: str,
         workers: int,
-        subscribe_to: str,
-        caplog: pytest.LogCaptureFixture,
+        below: str,
     ) -> None:
         """Also what waits in dxlclient's queue, and what its workers wait with."""
         receiving = connect(incoming_message_queue_size=20, incoming_message_thread_pool_size=workers)
         count = 10 + workers + 20
         with (
             CommonThreatEventClient(receiving) as client,
-            client.threat_events(subscribe_to.format(topic), max_buffered=10) as events,
+            client.threat_events(f"{topic}{below}", max_buffered=10) as events,
         ):
             publish_numbers(dxl_client, range(count), topic)
             until(lambda: events.buffered == 10 and queue_is_full(receiving), "all is full")
@@ -65,7 +61,7 @@ class TestDraining:
             events.drain()
             assert numbers_of(events) == [], "it may be drained again"
         assert (sorted(numbers) if workers > 1 else numbers) == list(range(count))
-        assert (client.status().dropped, warnings(caplog)) == (0, [])
+        assert client.status().dropped == 0
 
     def test_ends_while_events_pour_in(self, connect: Connect, dxl_client: DxlClient, topic: str) -> None:
         receiving = connect()
