@@ -61,6 +61,7 @@ fuzz: $(BIN)/dev-installed
 
 bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/overhead.py
 
 bench-smoke: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py --rounds 1 --latency-seconds 1 --output $(VENV)/bench-smoke.json

@@ -23,6 +23,11 @@ _FILTERS = [
     "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning:pahoproxy",
     r"ignore:notifyAll\(\) is deprecated:DeprecationWarning:dxlclient",
     r"ignore:currentThread\(\) is deprecated:DeprecationWarning:dxlclient",
+    # The threads with which dxlclient reconnects fail if the client is destroyed meanwhile.
+    (
+        r"ignore:Exception in thread Thread-\d+ \(_(connect_thread_main|on_connect_run|on_disconnect_run)\)"
+        ":pytest.PytestUnhandledThreadExceptionWarning"
+    ),
 ]
 if sys.version_info < (3, 11):
     # asyncio closes no transport whose connection ends before the TLS handshake, as dxlclient's probe does.

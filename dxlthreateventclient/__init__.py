@@ -7,6 +7,7 @@ from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
 from dxlthreateventclient.connection import connect
 from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError, ThreatEventDecodeError
+from dxlthreateventclient.redundancy import redundant_threat_events
 from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
 
@@ -23,6 +24,7 @@ __all__ = [
     "connect",
     "get_version",
     "load_configuration",
+    "redundant_threat_events",
 ]
 
 

@@ -7,10 +7,11 @@ error is logged that names it and says what no longer works; everything else goe
 
 import logging
 import os
+import select
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from importlib import metadata
 from queue import Queue
@@ -22,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 _KNOWN_VERSION = "5.7.0.1"
 _NUMBER = (int, float)
-# A network thread that has waited this many seconds for data has taken all that there was.
-_CAUGHT_UP = 0.02
+# How often it is looked whether the network thread has read all that has arrived, in seconds.
+_LOOK_EVERY = 0.1
 # The code with which a broker refuses a subscription.
 _REFUSED = 128
 
@@ -45,16 +46,10 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
     # losses that are over quickly, and DxlClient.subscribe() sends nothing for a topic that it knows.
     "_client": (
         {
-            "_keepalive": _NUMBER,
-            "_last_msg_in": _NUMBER,
-            "_on_connect": Callable,
-            "_on_disconnect": Callable,
-            "_on_message": Callable,
-            "_on_subscribe": Callable,
-            "_on_unsubscribe": Callable,
-            "_ping_t": _NUMBER,
-            "subscribe": Callable,
-            "unsubscribe": Callable,
+            **dict.fromkeys(("_last_msg_in", "_ping_t"), _NUMBER),
+            **dict.fromkeys(("_on_connect", "_on_disconnect", "_on_message"), Callable),
+            **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
+            **dict.fromkeys(("_call_socket_register_write", "loop_misc", "socket"), Callable),
         },
         "gaps are not reported, and the status does not know the connection",
     ),
@@ -172,7 +167,7 @@ class _Request(NamedTuple):
     """A SUBSCRIBE or UNSUBSCRIBE that the broker has not acknowledged yet."""
 
     topic: str | None
-    """The topic of a SUBSCRIBE; ``None`` for an UNSUBSCRIBE."""
+    """The topic of a SUBSCRIBE that no UNSUBSCRIBE has followed."""
 
     is_ours: bool
     sent_at: float
@@ -181,12 +176,13 @@ class _Request(NamedTuple):
 class Hooks:
     """Sees what the MQTT client in a ``DxlClient`` sees: connections, acknowledgements and messages.
 
-    The three functions are called on the network thread, which must not wait.
+    The first three functions are called on the network thread, which must not wait.
 
     :param parts: the parts of the DxlClient
     :param on_connect: called when a broker has accepted a connection
     :param on_disconnect: called when a connection has ended, with whether the user wanted that
     :param on_acknowledgement: called with a topic, and with whether the broker refused the subscription
+    :param on_unsubscribe: called with a topic before somebody unsubscribes from it, on any thread
     """
 
     def __init__(
@@ -195,25 +191,31 @@ class Hooks:
         on_connect: Callable[[], object],
         on_disconnect: Callable[[bool], object],
         on_acknowledgement: Callable[[str, bool], object],
+        on_unsubscribe: Callable[[str], object],
     ) -> None:
         self._parts = parts
         self._tell_connected = on_connect
         self._tell_disconnected = on_disconnect
         self._tell_acknowledged = on_acknowledgement
+        self._tell_unsubscribing = on_unsubscribe
         self._lock = threading.Lock()
+        # What was sent last has to be noted last.
+        self._sending_lock = threading.RLock()
         self._requests: dict[int, _Request] = {}
-        # Acknowledgements that came before the numbers of their requests were known here, and how many
-        # requests are being sent; and requests of dxlclient's for which it does not wait any more.
+        # Acknowledgements that came before the numbers of their requests were known here, and whether
+        # one is being sent; and requests of dxlclient's for which it does not wait any more.
         self._early: dict[int, Callable[[], object]] = {}
-        self._sending = 0
+        self._sending = False
         self._released: set[int] = set()
+        # Topics that are being unsubscribed from.
+        self._unwanted: set[str] = set()
         # How many messages arrived, for each topic and filter that is watched.
         self._arrived: dict[str, int] = {}
         self._filters: tuple[str, ...] = ()
-        # Since when dxlclient's queue has been full, as long as the network thread has not caught up; and
-        # when that thread last handed a message over.
-        self._full_since: float | None = None
-        self._handed_over = 0.0
+        # When a packet had come and nothing else was left to read, as time.monotonic() and time.time(): the
+        # former stands still while the machine sleeps.
+        self._caught_up = (time.monotonic(), time.time())
+        self._looked = 0.0
         if parts.mqtt is not None:
             self._set(parts.mqtt)
 
@@ -224,12 +226,16 @@ class Hooks:
         mqtt._on_message = partial(self._on_message, mqtt._on_message)
         mqtt._on_subscribe = partial(self._on_acknowledgement, mqtt._on_subscribe)
         mqtt._on_unsubscribe = partial(self._on_acknowledgement, mqtt._on_unsubscribe)
+        mqtt.loop_misc = partial(self._on_loop, mqtt.loop_misc)
         self._mqtt_subscribe = mqtt.subscribe
         mqtt_unsubscribe = mqtt.unsubscribe
         mqtt.subscribe = lambda topic, qos=0: self._send(
             lambda: self._mqtt_subscribe(topic, qos), topic if isinstance(topic, str) else None
         )
-        mqtt.unsubscribe = lambda topic: self._send(lambda: mqtt_unsubscribe(topic), None)
+        mqtt.unsubscribe = lambda topic: self._unsubscribe(lambda: mqtt_unsubscribe(topic), topic)
+        # It would call a hook that dxlclient does not use, under a lock that the network thread holds while
+        # it waits for room in dxlclient's queue: a callback that sends something then would hang for good.
+        mqtt._call_socket_register_write = lambda: None
 
     def subscribe(self, topic: str) -> None:
         """Send a SUBSCRIBE of our own: dxlclient sends none for a topic that it knows."""
@@ -242,6 +248,11 @@ class Hooks:
             return max(
                 (sent.sent_at for sent in self._requests.values() if sent.topic == topic), default=None
             )
+
+    def unanswered(self) -> set[str]:
+        """Return the topics whose subscription waits for its acknowledgement, those of others included."""
+        with self._lock:
+            return {request.topic for request in self._requests.values() if request.topic is not None}
 
     def watch(self, topic: str) -> None:
         """Begin to count what arrives on a topic, or under a filter."""
@@ -260,36 +271,45 @@ class Hooks:
         return self._arrived.get(topic, 0)
 
     def last_heard(self) -> float:
-        """Return the last moment at which the connection is known to have worked, as ``time.monotonic()``."""
-        now, mqtt = time.monotonic(), self._parts.mqtt
-        if self._full_since is not None and now - self._handed_over < _CAUGHT_UP:
-            # Since then the network thread has been waiting for room, and has not seen how the connection is.
-            return self._full_since
-        heard: float = mqtt._last_msg_in
-        if mqtt._ping_t > 0:
-            # Sending a ping sets _last_msg_in, too. It is sent one keep-alive after the last packet.
-            heard = min(heard, mqtt._ping_t - mqtt._keepalive)
-        return min(now, max(heard, self._handed_over))
+        """Return the last moment up to which all is known to have arrived, as ``time.time()``."""
+        monotonic, wall = self._caught_up
+        return min(wall, time.time() - (time.monotonic() - monotonic))
 
     def _send(
         self, send: Callable[[], tuple[int, int | None]], topic: str | None, *, is_ours: bool = False
     ) -> tuple[int, int | None]:
-        with self._lock:
-            self._sending += 1
         number: int | None = None
-        try:
-            result, number = send()
-        finally:
+        is_unwanted = False
+        with self._sending_lock:
             with self._lock:
-                self._sending -= 1
-                if number is not None and result == 0:
-                    self._requests[number] = _Request(topic, is_ours, time.monotonic())
-                # Nobody else will ask for the others, which were sent before the hooks were set.
-                early = list(self._early) if self._sending == 0 else [number] if number in self._early else []
-                acknowledgements = [self._early.pop(other) for other in early]
+                self._sending = True
+            try:
+                result, number = send()
+            finally:
+                with self._lock:
+                    self._sending = False
+                    if number is not None and result == 0:
+                        self._requests[number] = _Request(topic, is_ours, time.monotonic())
+                        is_unwanted = topic in self._unwanted and not is_ours
+                    # Nobody else will ask for the others, which were sent before the hooks were set.
+                    acknowledgements = list(self._early.values())
+                    self._early.clear()
         for acknowledge in acknowledgements:
             acknowledge()
+        if is_unwanted and topic is not None:
+            self._release(topic)
         return result, number
+
+    def _unsubscribe(self, send: Callable[[], tuple[int, int | None]], topic: Any) -> tuple[int, int | None]:
+        with self._sending_lock:
+            if isinstance(topic, str):
+                with self._lock:
+                    # The acknowledgement of an earlier SUBSCRIBE shows nothing any more.
+                    for number, request in self._requests.items():
+                        if request.topic == topic:
+                            self._requests[number] = request._replace(topic=None)
+                self._tell_unsubscribing(topic)
+            return self._send(send, None)
 
     def _on_connect(
         self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
@@ -319,7 +339,6 @@ class Hooks:
             self._note_message(mqtt, message.topic)
         finally:
             dxlclients(mqtt, user_data, message)
-            self._handed_over = time.monotonic()
 
     def _note_message(self, mqtt: Any, topic: str) -> None:
         with suppress(KeyError):
@@ -331,11 +350,23 @@ class Hooks:
         # A message shows as well as the answer to a ping that the broker is there, and that answer may be
         # behind thousands of messages: a slow consumer would lose its connection.
         mqtt._ping_t = 0
+
+    def _on_loop(self, loop_misc: Callable[[], int]) -> int:
+        # Runs after each packet, and once a second.
         now = time.monotonic()
-        if now - self._handed_over > _CAUGHT_UP:
-            self._full_since = None
-        if self._full_since is None and self._parts.queue_is_full():
-            self._full_since = now
+        if now - self._looked > _LOOK_EVERY:
+            self._looked = now
+            with suppress(Exception):  # the socket was closed meanwhile
+                self._look(self._parts.mqtt, now)
+        return loop_misc()
+
+    def _look(self, mqtt: Any, now: float) -> None:
+        # Sending a ping sets _last_msg_in, too: then there is no new packet.
+        if mqtt._ping_t == 0 and mqtt._last_msg_in > self._caught_up[0]:
+            connection = mqtt.socket()
+            # The network thread is behind if dxlclient's queue was full, or the process was stopped.
+            if not connection.pending() and not select.select([connection], [], [], 0)[0]:
+                self._caught_up = mqtt._last_msg_in, time.time() - (now - mqtt._last_msg_in)
 
     def _on_acknowledgement(
         self,
@@ -358,16 +389,29 @@ class Hooks:
             is_refused = _REFUSED in granted
             self._tell_acknowledged(request.topic, is_refused)
             if request.is_ours and not is_refused:
-                self.release(request.topic)
+                self._release(request.topic)
         if request is None or not request.is_ours:
             # Ours never go to dxlclient: it would take the number for that of a later request of its own.
             dxlclients(*arguments)
 
-    def release(self, topic: str | None) -> None:
-        """End dxlclient's wait for the acknowledgement of a topic: it holds its lock as long as it waits.
+    @contextmanager
+    def unsubscribing(self, topic: str) -> Iterator[None]:
+        """Let dxlclient not wait for acknowledgements of a topic: its lock is needed to unsubscribe."""
+        with self._lock:
+            self._unwanted.add(topic)
+        self._release(topic)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._unwanted.discard(topic)
 
-        :param topic: the topic of a SUBSCRIBE; ``None`` ends all waits for an UNSUBSCRIBE
-        """
+    def release_unsubscribing(self) -> None:
+        """End dxlclient's wait for the acknowledgement of an UNSUBSCRIBE."""
+        self._release(None)
+
+    def _release(self, topic: str | None) -> None:
+        """End dxlclient's wait for the acknowledgement of a topic."""
         with self._lock:
             numbers = [number for number, request in self._requests.items() if request.topic == topic]
             for number in numbers:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from weakref import WeakSet
 
 from dxlclient.exceptions import WaitTimeoutException
@@ -26,10 +26,13 @@ _ASK_AGAIN = 2.0
 _LONGEST_WAIT = 120.0
 # How often a thread that waits looks around.
 _LOOK_EVERY = 0.1
+# How long a topic may stay unsubscribed: dxlclient unsubscribes, too, when it disconnects.
+_UNSUBSCRIBED_AT_MOST = 5.0
 # A gap starts this long before the last packet: what was on its way then may be lost, too.
 _MARGIN = 1.0
 
 _LOST = "the connection to the broker was lost"
+_UNSUBSCRIBED = "the DxlClient was unsubscribed from the topic"
 
 
 def start_thread(name: str, target: Callable[[], object]) -> threading.Thread:
@@ -45,16 +48,7 @@ def start_thread(name: str, target: Callable[[], object]) -> threading.Thread:
 
 def log_gap(gap: Gap) -> None:
     """Log a gap as a warning."""
-    topics, start = ", ".join(gap.topics), _shown(gap.start)
-    if gap.end is None or gap.duration is None:
-        logger.warning("Events on %s may be missing since %s: %s", topics, start, gap.reason)
-    else:
-        end, seconds = _shown(gap.end), gap.duration.total_seconds()
-        logger.warning("Events on %s may be missing from %s to %s (%.1f s)", topics, start, end, seconds)
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} UTC"
+    logger.warning("%s", gap)
 
 
 class Listener:
@@ -126,17 +120,24 @@ class Feed:
         self._listeners: WeakSet[Listener] = WeakSet()
         self._connected_at = time.monotonic()
         self._wanted_since: dict[str, float] = {}
+        # When somebody unsubscribed from topics that were acknowledged.
+        self._unsubscribed: dict[str, datetime] = {}
         self._is_keeping = False
         self._parts = parts
-        self._hooks = Hooks(parts, self._on_connect, self._on_disconnect, self._on_acknowledgement)
+        self._hooks = Hooks(
+            parts, self._on_connect, self._on_disconnect, self._on_acknowledgement, self._on_unsubscribe
+        )
         self.arrived = self._hooks.arrived
-        self.release = self._hooks.release
+        self.unsubscribing = self._hooks.unsubscribing
+        self.release_unsubscribing = self._hooks.release_unsubscribing
 
     def listener(self, on_gap: Callable[[Gap], object] | None) -> Listener:
         """Return a new listener."""
         listener = Listener(self.lock, on_gap)
-        with self.lock:
-            self._listeners.add(listener)
+        # In a forked process the lock may be held forever, by a thread that is not there.
+        if not self._parts.why_dead():
+            with self.lock:
+                self._listeners.add(listener)
         return listener
 
     def listen(self, listener: Listener, topic: str) -> None:
@@ -160,14 +161,11 @@ class Feed:
     def forget(self, topic: str) -> None:
         """Note that nothing is subscribed to a topic any more."""
         self._hooks.forget(topic)
-        self.unsubscribed(topic)
-
-    def unsubscribed(self, topic: str) -> None:
-        """Note that a topic is not subscribed to. What arrives on it is still counted."""
         with self.lock:
             self.acknowledged -= {topic}
             self._refused.discard(topic)
             self._wanted_since.pop(topic, None)
+            self._unsubscribed.pop(topic, None)
 
     def wait_for_acknowledgement(self, listener: Listener, topic: str) -> None:
         """Return when the broker has acknowledged or refused a subscription, or is not connected.
@@ -204,7 +202,7 @@ class Feed:
 
     def _on_connect(self) -> None:
         with self.lock:
-            if self.acknowledged:
+            if self.acknowledged or self._unsubscribed:
                 self._lose(_LOST)
             self.is_connected = True
             self._connected_at = time.monotonic()
@@ -223,14 +221,16 @@ class Feed:
     def _lose(self, reason: str) -> None:
         self.acknowledged = frozenset()
         self._refused.clear()
-        seconds = time.monotonic() - self._hooks.last_heard() + _MARGIN
-        start = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+        start = datetime.fromtimestamp(self._hooks.last_heard() - _MARGIN, timezone.utc)
         for listener in self._listeners:
-            listener.begin_gap(start, reason)
+            since = (self._unsubscribed[topic] for topic in listener.heard & self._unsubscribed.keys())
+            listener.begin_gap(min([start, *since]), reason)
+        self._unsubscribed.clear()
         self._keep()
 
     def _forget_gaps(self) -> None:
         """End all gaps: the user has ended the connection, and with the next one begins anew."""
+        self._unsubscribed.clear()
         for listener in self._listeners:
             listener.heard.clear()
             listener.end_gap()
@@ -242,12 +242,28 @@ class Feed:
                 with suppress(Exception):  # what a handler raises must not end the network thread
                     logger.error("The broker refuses the subscription to %s: no events arrive on it", topic)
             else:
+                self._miss_what_was_unsubscribed(topic)
                 self.acknowledged |= {topic}
                 for listener in self._listeners:
                     if topic in listener.topics:
                         listener.heard.add(topic)
                         self._end_gap_if_over(listener)
             self._changed.notify_all()
+
+    def _on_unsubscribe(self, topic: str) -> None:
+        with self.lock:
+            was_acknowledged = topic in self.acknowledged
+            self.acknowledged -= {topic}
+            if was_acknowledged and any(topic in listener.topics for listener in self._listeners):
+                self._unsubscribed[topic] = datetime.now(timezone.utc)
+                self._wanted_since[topic] = time.monotonic() + _UNSUBSCRIBED_AT_MOST - _ASK_AGAIN
+                self._keep()
+
+    def _miss_what_was_unsubscribed(self, topic: str) -> None:
+        if since := self._unsubscribed.pop(topic, None):
+            for listener in self._listeners:
+                if topic in listener.heard:
+                    listener.begin_gap(since, _UNSUBSCRIBED)
 
     def _end_gap_if_over(self, listener: Listener) -> None:
         if not listener.heard - self.acknowledged:
@@ -262,11 +278,13 @@ class Feed:
     def _keep_asking(self) -> None:
         while True:
             is_dead = self._parts.why_dead() is not None
+            # dxlclient holds its locks while it waits for the acknowledgement of a topic of its own, too.
+            unanswered = self._hooks.unanswered()
             with self.lock:
                 if is_dead:
                     # destroy() without a connection calls no hook.
                     self._forget_gaps()
-                waiting = self._unacknowledged() if self.is_connected and not is_dead else set()
+                waiting = unanswered | self._unacknowledged() if self.is_connected and not is_dead else set()
                 if not waiting and not any(listener.gap for listener in self._listeners):
                     self._is_keeping = False
                     return
@@ -274,6 +292,8 @@ class Feed:
                 logger.warning(
                     "The broker has not acknowledged the subscription to %s. Asking it again.", topic
                 )
+                with self.lock:
+                    self._miss_what_was_unsubscribed(topic)
                 self._hooks.subscribe(topic)
             with self.lock:
                 self._changed.wait(_LOOK_EVERY)

@@ -17,6 +17,7 @@ from dxlthreateventclient.status import Gap
 
 # The attribute under which what the clients of one DxlClient share is kept with it.
 _SHARED = "_dxlthreateventclient"
+_making = threading.Lock()
 
 # How long the report of a gap's end is waited for when a client is left, in seconds.
 _LONGEST_WAIT = 1.0
@@ -152,6 +153,8 @@ class _Shared:
         for registration in dropped:
             registration.is_removed = True
             self._take_from_dxlclient(registration)
+            for owner in registration.owners:
+                self._leave_topic(owner, registration.topic)
         errors = []
         for topic in {registration.topic for registration in dropped}:
             try:
@@ -159,8 +162,6 @@ class _Shared:
             except Exception as error:  # noqa: BLE001 - raised when the other topics are settled
                 errors.append(error)
         for registration in dropped:
-            for owner in registration.owners:
-                self._leave_topic(owner, registration.topic)
             registration.report_passed_over(self.feed.arrived(registration.topic))
         for topic in {registration.topic for registration in dropped}:
             if not any(kept.topic == topic for kept in self.registrations):
@@ -197,9 +198,9 @@ class _Shared:
 
         def unsubscribe() -> None:
             for topic in topics:
-                with suppress(Exception):  # removing the callback tries it again, and raises it
+                # Removing the callback tries it again, and raises what it raises.
+                with suppress(Exception), self.feed.unsubscribing(topic):
                     self._dxl_client.unsubscribe(topic)
-                self.feed.unsubscribed(topic)
 
         # The broker's answer comes behind all that it has sent before.
         thread = threading.Thread(target=unsubscribe, name="DxlThreatEventDrain", daemon=True)
@@ -210,7 +211,7 @@ class _Shared:
             if arrived != before or self.parts.queue_is_full():
                 since = time.monotonic()
             elif time.monotonic() - since > _SILENCE:
-                self.feed.release(None)
+                self.feed.release_unsubscribing()
             thread.join(_SOON)
 
     def _remove(self, topic: str, callback: Any, until: int) -> None:
@@ -234,9 +235,11 @@ class _Shared:
             shared = [registration for registration in added if registration.owners != (owner,)]
             for registration in shared:
                 registration.owners = tuple(other for other in registration.owners if other is not owner)
-        for registration in shared:
-            self._leave_topic(owner, registration.topic)
-        self.drop([registration for registration in added if not is_in(registration, shared)])
+        try:
+            self.drop([registration for registration in added if not is_in(registration, shared)])
+        finally:
+            for topic in list(owner.listener.topics):
+                self.feed.ignore(owner.listener, topic)
 
     def _leave_topic(self, owner: Owner, topic: str) -> None:
         if not any(kept.topic == topic and owner in kept.owners for kept in self.registrations):
@@ -263,9 +266,8 @@ class _Shared:
             return
         with self._waiting_for_broker():
             if not self._is_used(topic):
-                # While dxlclient waits for the acknowledgement, nothing can be unsubscribed.
-                self.feed.release(topic)
-                self._dxl_client.unsubscribe(topic)
+                with self.feed.unsubscribing(topic):
+                    self._dxl_client.unsubscribe(topic)
             # A worker, or someone with the DxlClient, may have added one meanwhile.
             if self._is_used(topic):
                 self._dxl_client.subscribe(topic)
@@ -304,11 +306,12 @@ class Subscriptions:
         parts = Parts(dxl_client)
         # Kept with dxlclient's own registry, which every wrapper around a DxlClient shares with it.
         keeper = dxl_client if parts.registry is None else parts.registry
-        self.shared: _Shared = getattr(keeper, _SHARED, None)  # type: ignore[assignment]
-        if not isinstance(self.shared, _Shared):
-            self.shared = _Shared(dxl_client, parts)
-            with suppress(Exception):  # a double may refuse attributes: then it shares nothing
-                self.shared = vars(keeper).setdefault(_SHARED, self.shared)
+        with _making:
+            self.shared: _Shared = getattr(keeper, _SHARED, None)  # type: ignore[assignment]
+            if not isinstance(self.shared, _Shared):
+                self.shared = _Shared(dxl_client, parts)
+                with suppress(Exception):  # a double may refuse attributes: then its clients share nothing
+                    setattr(keeper, _SHARED, self.shared)
         self.listener = self.shared.feed.listener(on_gap)
 
     def check_open(self) -> None:

@@ -25,6 +25,13 @@ class Gap:
     reason: str
     """What happened."""
 
+    def __str__(self) -> str:
+        topics = ", ".join(self.topics)
+        if self.end is None or self.duration is None:
+            return f"Events on {topics} may be missing since {_shown(self.start)}: {self.reason}"
+        start, end, seconds = _shown(self.start), _shown(self.end), self.duration.total_seconds()
+        return f"Events on {topics} may be missing from {start} to {end} ({seconds:.1f} s)"
+
     @property
     def duration(self) -> timedelta | None:
         """How long the gap was; ``None`` while it lasts."""
@@ -74,3 +81,7 @@ class FeedStatus:
 
     last_event_at: datetime | None
     """When the last event arrived, in UTC."""
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} UTC"

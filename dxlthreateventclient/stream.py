@@ -4,19 +4,30 @@ import logging
 import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
 from dxlthreateventclient._buffer import LOOK_EVERY, Buffer
 from dxlthreateventclient._registration import Registration
-from dxlthreateventclient._subscriptions import Subscriptions
 from dxlthreateventclient.callbacks import Predicate, deliverer, log_error
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
 logger = logging.getLogger(__name__)
+
+
+class _Source(Protocol):
+    """What a stream takes its events from."""
+
+    def add(self, registration: Registration) -> None: ...
+
+    def remove(self, topic: str, callback: Any, /) -> None: ...
+
+    def drain(self, topic: str, callback: Any, done: Callable[[], None], /) -> None: ...
+
+    def is_waiting_for_broker(self) -> bool: ...
 
 
 class ThreatEventStream(EventCallback):
@@ -32,7 +43,7 @@ class ThreatEventStream(EventCallback):
 
     def __init__(
         self,
-        subscriptions: Subscriptions,
+        subscriptions: _Source,
         topic: str,
         *,
         max_buffered: int,

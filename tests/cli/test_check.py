@@ -29,7 +29,9 @@ from helpers.command_line import (
 )
 from helpers.misbehaving import server
 from helpers.mosquitto import Mosquitto
+from helpers.stub_broker import GRANTED, REFUSED, stub_broker
 
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric
 
 
@@ -195,6 +197,22 @@ def test_certificates_that_are_not_valid_for_long(
     [line] = [line for line in lines if line[9:].startswith(step)]
     assert line.startswith(result)
     assert expected in line
+
+
+def test_a_refused_subscription_is_the_cause(tmp_path: Path) -> None:
+    config_file = tmp_path / "dxlclient.config"
+    with stub_broker(tmp_path) as broker:
+        broker.answer = lambda topic: REFUSED if topic == EPO_THREAT_EVENT_RESPONSE_TOPIC else GRANTED
+        config = broker.client_config()
+        config_file.write_text(
+            f"[Certs]\nBrokerCertChain = {config.broker_ca_bundle}\nCertFile = {config.cert_file}\n"
+            f"PrivateKey = {config.private_key}\n[Brokers]\nb = b;{config.brokers[0].port};127.0.0.1\n"
+        )
+        completed = run("check", "-c", config_file)
+    assert completed.returncode == 1
+    assert "\nok       message: " in completed.stdout
+    cause = f"subscription: the broker has not acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}"
+    assert last_line(completed) == f"Most likely cause: {cause}"
 
 
 def test_a_terminal_gets_colors(fabric: LocalFabric) -> None:

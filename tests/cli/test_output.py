@@ -1,6 +1,7 @@
 """``listen`` as a service: what becomes of its files on full disks, and when they are rotated."""
 
 import json
+import os
 import signal
 import socket
 import subprocess

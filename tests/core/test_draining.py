@@ -10,7 +10,7 @@ from helpers.program import running, until_printed
 from helpers.receiving import Publisher, Receiver, number_of, publish_numbers
 from helpers.waiting import until
 
-from dxlthreateventclient import CommonThreatEventClient, ThreatEventStream
+from dxlthreateventclient import CommonThreatEventClient, ThreatEventStream, redundant_threat_events
 from dxlthreateventclient.testing import LocalFabric
 
 ON_SIGTERM = """
@@ -131,3 +131,11 @@ class TestDraining:
             output, errors = process.communicate("go on\n", timeout=30)
         assert output.splitlines() == [" ".join(map(str, range(100))), "dropped 0"]
         assert "Traceback" not in errors
+
+    def test_ends_a_redundant_stream(self, connect: Connect, dxl_client: DxlClient, topic: str) -> None:
+        with redundant_threat_events([connect(), connect()], topic) as events:
+            publish_numbers(dxl_client, range(100), topic)
+            numbers = [number_of(events.get(timeout=30)[0])]
+            events.drain()
+            numbers += numbers_of(events)
+        assert numbers == list(range(len(numbers)))

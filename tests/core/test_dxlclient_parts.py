@@ -57,7 +57,7 @@ class TestDxlclientStillHas:
         assert mqtt._userdata is dxl_client
         assert isinstance(mqtt._last_msg_in, float)
         assert mqtt._ping_t == 0
-        assert mqtt._keepalive == dxl_client.config.keep_alive_interval
+        assert mqtt.socket().pending() == 0
         hooks = ("_on_connect", "_on_disconnect", "_on_message", "_on_subscribe", "_on_unsubscribe")
         assert all(callable(getattr(mqtt, name)) for name in hooks)
 

@@ -121,6 +121,43 @@ class TestAGap:
             assert dxl_client.connected, "dxlclient does not wait any more, either"
         assert f"not acknowledged the subscription to {topic}" in caplog.text
 
+    def test_covers_what_was_not_read_when_the_connection_was_lost(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """The network thread had no room for it: what is on the way then is older than the last packet."""
+        gaps, go_on = Gaps(), threading.Event()
+        dxl_client = connect_to_stub(incoming_message_queue_size=1)
+        with CommonThreatEventClient(dxl_client, gaps) as client:
+            client.add_threat_event_callback(lambda *_: go_on.wait(30), topic)
+            broker.publish(topic, EVENT)
+            until(lambda: client.status().connected, "it is connected")
+            full = datetime.now(timezone.utc)
+            for _ in range(5):
+                broker.publish(topic, EVENT)
+            until(lambda: datetime.now(timezone.utc) > full + timedelta(seconds=3), "some time has passed")
+            go_on.set()
+            broker.reset()
+            gaps.until_ended(1)
+        assert gaps[0].start < full
+
+    def test_is_what_somebody_else_unsubscribed(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """Whoever removes a callback straight from the DxlClient unsubscribes from its topic."""
+        gaps, receiver = Gaps(), Receiver()
+        dxl_client = connect_to_stub()
+        with CommonThreatEventClient(dxl_client, gaps) as client:
+            client.add_threat_event_callback(receiver, topic)
+            before = datetime.now(timezone.utc)
+            dxl_client.unsubscribe(topic)
+            assert client.status().subscribed == ()
+            gaps.until_ended(1)
+            assert client.status().subscribed == (topic,)
+            assert broker.publish(topic, EVENT) == 1
+            receiver.until_received(1)
+        assert gaps[0].start - before < timedelta(seconds=1)
+        assert "unsubscribed" in gaps[0].reason
+
     def test_ends_when_its_client_is_left(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
@@ -216,6 +253,22 @@ class TestASubscription:
         with CommonThreatEventClient(connect_to_stub()) as client:
             client.add_threat_event_callback(Receiver(), topic)
             assert client.status().subscribed == (topic,)
+        assert time.monotonic() - started < 30, "dxlclient's own patience is two minutes"
+
+    def test_of_dxlclient_itself_is_asked_for_again(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """While dxlclient waits for that, nothing can be added or removed."""
+        with CommonThreatEventClient(connect_to_stub()) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            before = len(broker.subscribes)
+            answers = iter([WITHHELD])
+            broker.answer = lambda subscribed: GRANTED if subscribed == topic else next(answers, GRANTED)
+            broker.reset()
+            until(lambda: len(broker.subscribes) >= before + 2, "it subscribes again")
+            started = time.monotonic()
+            client.remove_threat_event_callback(Receiver(), topic)
+            client.add_threat_event_callback(Receiver(), f"{topic}/another")
         assert time.monotonic() - started < 30, "dxlclient's own patience is two minutes"
 
     def test_that_was_made_before_needs_an_acknowledgement_of_its_own(

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
+from helpers.clients import Connect, queue_is_full
 from helpers.receiving import Receiver, event, publish_numbers, publish_payload
 from helpers.waiting import until
 
@@ -79,6 +80,31 @@ class TestAnEvent:
         assert originals
         for kept in originals:
             assert (kept.payload, kept.broker_ids, kept.other_fields) == (payload, [], {})
+
+    @pytest.mark.parametrize("in_a_loop", [False, True])
+    def test_can_be_sent_on_while_all_queues_are_full(
+        self, connect: Connect, dxl_client: DxlClient, topic: str, in_a_loop: bool
+    ) -> None:
+        """DxlClient alone hangs for good: its network thread waits for room and keeps what sending needs."""
+        crowded, receiver = connect(incoming_message_queue_size=1), Receiver()
+
+        def send_on(_: object, event: Event) -> None:
+            if not receiver.handled:
+                until(lambda: queue_is_full(crowded), "dxlclient's queue is full")
+            event.destination_topic = f"{topic}/forwarded"
+            crowded.send_event(event)
+
+        with CommonThreatEventClient(dxl_client) as others, CommonThreatEventClient(crowded) as client:
+            others.add_threat_event_callback(receiver, f"{topic}/forwarded")
+            with client.threat_events(topic, max_buffered=1) if in_a_loop else nullcontext() as stream:
+                if not stream:
+                    client.add_threat_event_callback(send_on, topic)
+                publish_numbers(dxl_client, range(20), topic)
+                if stream:
+                    for _ in range(20):
+                        send_on(*stream.get(timeout=30))
+                receiver.until_received(19)
+        assert receiver.numbers == list(range(20))
 
 
 class TestEqualCallbacks:

@@ -40,7 +40,7 @@ exceptions:
 formats.: formats.
 other_data:
 payload: exceptions
-redundancy: client status stream
+redundancy: callbacks client exceptions status stream
 status:
 stream: _buffer _registration _subscriptions callbacks exceptions payload
 testing.: client testing.

@@ -223,6 +223,7 @@ class MyCallback(CommonThreatEventCallback): pass
 """
 
 
+@pytest.mark.slow
 def test_pyright_accepts_the_python_examples(tmp_path: Path) -> None:
     """In its standard mode, its default. (mypy's strict mode wants annotations on every function.)"""
     for page in WITH_EXAMPLES:

@@ -35,12 +35,17 @@ class Page(HTMLParser):
             self.loaded |= {values[name] for name in ("src", "href") if name in values}
 
 
+# Sphinx takes a good part of the time that all of "make test" may take.
+slow_to_build = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
     """The pages of the site by file."""
     return {path: Page(path) for path in building.site(tmp_path_factory).rglob("*.html")}
 
 
+@slow_to_build
 def test_pages_can_be_searched_and_code_blocks_copied(site: dict[Path, Page]) -> None:
     directory = next(iter(site)).parent
     while not (directory / "searchindex.js").exists():
@@ -53,6 +58,7 @@ def test_pages_can_be_searched_and_code_blocks_copied(site: dict[Path, Page]) ->
             assert any("copybutton" in file for file in html.loaded), path
 
 
+@slow_to_build
 def test_every_internal_link_works(site: dict[Path, Page]) -> None:
     dead = []
     for path, page in site.items():
@@ -73,6 +79,7 @@ def test_every_link_in_the_readme_works() -> None:
     assert not [link for link in links if not (ROOT / link).is_file()]
 
 
+@slow_to_build
 def test_a_page_loads_nothing_from_other_sites(site: dict[Path, Page]) -> None:
     assert not [link for page in site.values() for link in page.loaded if urlsplit(link).netloc]
     pictures = [*DOCS.rglob("*.svg"), *(DOCS / "_static").iterdir()]
@@ -80,12 +87,14 @@ def test_a_page_loads_nothing_from_other_sites(site: dict[Path, Page]) -> None:
         assert not re.search(r"url\(.?http|@import|<script", file.read_text(encoding="utf-8")), file
 
 
+@slow_to_build
 def test_every_page_is_in_the_navigation(site: dict[Path, Page]) -> None:
     landing = next(path for path in site if (path.parent / "objects.inv").exists() and path.stem == "index")
     navigation = {(landing.parent / urlsplit(link).path).resolve() for link in site[landing].links}
     assert {landing.parent / f"{page.stem}.html" for page in DOCS.glob("*.rst")} - navigation == {landing}
 
 
+@slow_to_build
 def test_every_public_name_is_in_the_reference(site: dict[Path, Page]) -> None:
     [anchors] = (page.anchors for path, page in site.items() if path.name == "reference.html")
     public_api = (ROOT / "tests/core/public_api.txt").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -13,22 +14,34 @@ from dxlclient.client_config import DxlClientConfig
 
 _STARTUP_TIMEOUT = 10.0
 
+# With a name of its own for each broker: those with the same name would drive each other out.
+_BRIDGE = """\
+connection hub-{}
+address 127.0.0.1:{}
+topic # in
+restart_timeout 1
+"""
+
 
 class Mosquitto:
-    """Runs mosquitto on a free port, over mutually authenticated TLS, in a temporary directory."""
+    """Runs mosquitto on a free port, over mutually authenticated TLS, in a temporary directory.
+
+    :param hub: another one from which it gets all that is published there
+    """
 
     # Debian puts it where only root looks.
     PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
-    def __init__(self) -> None:
+    def __init__(self, hub: "Mosquitto | None" = None) -> None:
         executable = shutil.which("mosquitto", path=self.PATH)
         if executable is None:
             raise FileNotFoundError("mosquitto is not installed: apt-get install mosquitto")
         self._executable = executable
         self._directory = tempfile.TemporaryDirectory(prefix="dxl-mosquitto-")
         self.directory = Path(self._directory.name)
-        with socket.create_server(("127.0.0.1", 0)) as free:
+        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
             self.port: int = free.getsockname()[1]
+            self.plain_port: int = other.getsockname()[1]
         self.ca = trustme.CA(key_type=trustme.KeyType.RSA)
         self._process: subprocess.Popen[bytes] | None = None
         broker = self.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
@@ -51,6 +64,9 @@ class Mosquitto:
             "user root\n"
             # It queues what a slow client does not take, without a limit.
             "max_queued_messages 0\n"
+            # For other brokers and proxies, without TLS.
+            f"listener {self.plain_port} 127.0.0.1\n"
+            + (_BRIDGE.format(self.port, hub.plain_port) if hub else "")
         )
 
     @property
@@ -81,6 +97,18 @@ class Mosquitto:
                 time.sleep(0.01)
             else:
                 return
+
+    def freeze(self) -> None:
+        """Stop the process where it is: its connections stay, and it answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the process go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """Kill mosquitto with SIGKILL: it has no chance to say goodbye."""

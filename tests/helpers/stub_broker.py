@@ -56,6 +56,11 @@ class StubBroker:
         """Send an event to each client whose subscription was granted; return to how many."""
         event = Event(topic)
         event.payload = payload
+        return self.send(event)
+
+    def send(self, event: Event) -> int:
+        """Send an event as it is, with its message id."""
+        topic = event.destination_topic
         packed = event._to_bytes()  # type: ignore[attr-defined]
         receivers = [session for session in tuple(self._sessions) if topic in session.granted]
         for session in receivers:
@@ -93,6 +98,8 @@ class StubBroker:
                 self.connects += 1
                 self._sessions.add(session)
                 session.send(0x20, b"\0\0")
+            elif kind == 3:  # PUBLISH
+                self._pass_on(body)
             elif kind == 8:  # SUBSCRIBE, of one topic: dxlclient sends no other
                 packet_id, topic = body[:2], body[4:-1].decode()
                 code = self.answer(topic)
@@ -108,6 +115,12 @@ class StubBroker:
                 session.send(0xD0, b"")
             elif kind == 14:  # DISCONNECT
                 return
+
+    def _pass_on(self, body: bytes) -> None:
+        topic = body[2 : 2 + int.from_bytes(body[:2], "big")].decode()
+        for session in tuple(self._sessions):
+            if topic in session.granted:
+                session.send(0x30, body)
 
 
 class _Session:

@@ -174,13 +174,16 @@ def fabric():
 """,
         )
 
+    @pytest.mark.slow
     def test_each_worker_of_xdist_has_a_fabric(self, suite: Suite) -> None:
         suite.passes(8, "\n".join(ONE_TEST.replace("one", str(number)) for number in range(8)), "-n", "2")
 
+    @pytest.mark.slow
     def test_warnings_may_be_errors_on_the_command_line(self, suite: Suite) -> None:
         """There they go before the filters of the configuration, which the other tests have."""
         suite.passes(1, ONE_TEST, "-W", "error")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("plugin", ["asyncio", "anyio"])
     def test_it_works_in_async_tests(self, suite: Suite, plugin: str) -> None:
         suite.passes(

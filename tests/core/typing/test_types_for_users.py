@@ -63,6 +63,7 @@ def pyright(python: Path, program: str, directory: Path) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("checker", [mypy, pyright])
+@pytest.mark.slow
 class TestTypesForUsers:
     def test_a_right_program_passes(
         self, python: Path, tmp_path: Path, checker: Callable[[Path, str, Path], dict[int, str]]

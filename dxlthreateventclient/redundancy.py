@@ -1,0 +1,211 @@
+"""One stream over several brokers, in which each event comes once."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from dxlclient.callbacks import EventCallback
+from dxlclient.client import DxlClient
+from dxlclient.message import Event
+
+from dxlthreateventclient.callbacks import Predicate
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC, CommonThreatEventClient
+from dxlthreateventclient.exceptions import ThreatEventDecodeError
+from dxlthreateventclient.status import Gap
+from dxlthreateventclient.stream import ThreatEventStream
+
+logger = logging.getLogger(__name__)
+
+# How many message ids are remembered, and for how many seconds, until all clients have delivered them.
+_MOST_IDS = 100_000
+_LONGEST = 600.0
+# How many gaps of each client, and of all together, are remembered.
+_MOST_GAPS = 1000
+
+_LASTING = datetime.max.replace(tzinfo=timezone.utc)
+
+
+def redundant_threat_events(  # noqa: PLR0913
+    dxl_clients: Sequence[DxlClient],
+    topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC,
+    *,
+    max_buffered: int = 10_000,
+    on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
+    on_gap: Callable[[Gap], object] | None = None,
+    where: Predicate | None = None,
+) -> ThreatEventStream:
+    """Return the threat events that arrive over several connections as one stream, each event once.
+
+    .. code-block:: python
+
+        with DxlClient(config) as second_client:
+            second_client.connect()
+            with redundant_threat_events([dxl_client, second_client]) as events:
+                for threat_event, original_event in events:
+                    print(threat_event["event"]["threatName"])
+                    break
+
+    Connect each ``DxlClient`` to another broker of the same fabric. An event is passed over only if another
+    client has delivered its message id more often. An id is remembered until all clients have delivered it,
+    for ten minutes at most, and 100,000 of them: what comes later than that comes twice.
+
+    :param dxl_clients: the DXL clients to receive with. They stay the caller's, who connects and destroys
+        them.
+    :param topic: the topic, or a filter that ends in ``/#``
+    :param max_buffered: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
+    :param on_error: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
+    :param on_gap: called with each :class:`~dxlthreateventclient.status.Gap` in which no client was
+        subscribed, when it is noticed and again when it is over; the default logs a warning each time
+    :param where: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
+    :raise TypeError: if one of the arguments has the wrong type
+    :raise ValueError: if there is no DXL client, or one twice, or no event could arrive under this topic
+    """
+    if not dxl_clients or len({id(dxl_client) for dxl_client in dxl_clients}) < len(dxl_clients):
+        raise ValueError(f"dxl_clients must be at least one DxlClient, each once, got {dxl_clients!r}")
+    # It checks the other arguments.
+    CommonThreatEventClient(dxl_clients[0], on_gap).threat_events(
+        topic, max_buffered=max_buffered, on_error=on_error, where=where
+    )
+    return ThreatEventStream(
+        _Connections(dxl_clients, topic, _log_gap if on_gap is None else on_gap),
+        topic,
+        max_buffered=max_buffered,
+        on_error=on_error,
+        where=where,
+    )
+
+
+def _log_gap(gap: Gap) -> None:
+    logger.warning("%s", gap)
+
+
+class _Connection(EventCallback):
+    """The callback on one connection."""
+
+    def __init__(self, on_event: Callable[[Event], object]) -> None:
+        super().__init__()
+        self._on_event = on_event
+
+    def on_event(self, event: Event) -> None:
+        self._on_event(event)
+
+
+class _Connections:
+    """What the stream takes its events from."""
+
+    def __init__(self, dxl_clients: Sequence[DxlClient], topic: str, on_gap: Callable[[Gap], object]) -> None:
+        self._topic = topic
+        self._clients = [
+            CommonThreatEventClient(dxl_client, partial(self._note_gap, number))
+            for number, dxl_client in enumerate(dxl_clients)
+        ]
+        self._on_gap = on_gap
+        self._gaps: list[OrderedDict[datetime, datetime]] = [OrderedDict() for _ in dxl_clients]
+        """For each client the starts of its gaps and their ends."""
+        self._reported: OrderedDict[datetime, datetime] = OrderedDict()
+        self._reporting = threading.Lock()
+        # How often each client has delivered a message id, and when that was first.
+        self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
+        self._counting = threading.Lock()
+        self._registration: Any = None
+        self._connections = [
+            _Connection(partial(self._on_event, number)) for number in range(len(dxl_clients))
+        ]
+
+    def add(self, registration: Any) -> None:
+        """Listen on all connections."""
+        self._registration = registration
+        try:
+            for client, connection in zip(self._clients, self._connections, strict=True):
+                client.add_threat_event_callback(connection, registration.topic)
+        except BaseException:
+            self._close()
+            raise
+
+    def remove(self, _topic: str, _callback: object) -> None:
+        """Stop listening."""
+        try:
+            self._close()
+        finally:
+            self._registration.report_passed_over(self._registration.received)
+
+    def drain(self, topic: str, _callback: object, done: Callable[[], None]) -> None:
+        """Let nothing new come, and call a function when all connections have delivered the rest."""
+        draining = list(self._connections)
+
+        def finish() -> None:
+            draining.pop()
+            if not draining:
+                done()
+
+        for client, connection in zip(self._clients, self._connections, strict=True):
+            client._subscriptions.drain(topic, connection, finish)  # noqa: SLF001 - of streams alone
+
+    def is_waiting_for_broker(self) -> bool:
+        """Return that no answer waits behind the events of this stream: it is closed first."""
+        return False
+
+    def _close(self) -> None:
+        with ExitStack() as stack:
+            for client in self._clients:
+                stack.callback(client.close)
+
+    def _on_event(self, number: int, event: Event) -> None:
+        if self._is_new(number, event.message_id):
+            self._registration.on_event(event)
+
+    def _is_new(self, number: int, message_id: str) -> bool:
+        now = time.monotonic()
+        with self._counting:
+            _, counts = self._counts.setdefault(message_id, (now, [0] * len(self._clients)))
+            delivered = max(counts)
+            counts[number] += 1
+            if min(counts) == max(counts):
+                # Nothing is left to compare.
+                del self._counts[message_id]
+            while self._counts:
+                oldest = next(iter(self._counts))
+                if len(self._counts) <= _MOST_IDS and now - self._counts[oldest][0] <= _LONGEST:
+                    break
+                del self._counts[oldest]
+            return counts[number] > delivered
+
+    def _note_gap(self, number: int, gap: Gap) -> None:
+        """Report for which part of a gap no other client was subscribed, either."""
+        with self._reporting:
+            self._gaps[number][gap.start] = gap.end or _LASTING
+            common = [(gap.start, gap.end or _LASTING)]
+            for client, gaps in zip(self._clients, self._gaps, strict=True):
+                status = client.status()
+                if gap.start in gaps or not (status.gap or self._topic in status.subscribed):
+                    # One that was never connected, or was disconnected on purpose, has no gap of its own.
+                    gaps[gap.start] = gap.end or _LASTING
+                common = [
+                    (max(start, other), min(end, other_end))
+                    for start, end in common
+                    for other, other_end in gaps.items()
+                    if max(start, other) < min(end, other_end)
+                ]
+            for start, end in common:
+                self._report(start, end, gap.reason)
+            for remembered in (*self._gaps, self._reported):
+                while len(remembered) > _MOST_GAPS:
+                    remembered.popitem(last=False)
+
+    def _report(self, start: datetime, end: datetime, reason: str) -> None:
+        before = self._reported.get(start)
+        self._reported[start] = end
+        gap = Gap(start, None, (self._topic,), f"no client is subscribed; of one, {reason}")
+        try:
+            if before is None:
+                self._on_gap(gap)
+            if end != _LASTING and before in (None, _LASTING):
+                self._on_gap(Gap(start, end, gap.topics, gap.reason))
+        except BaseException:
+            logger.exception("on_gap raised for %s", gap)
