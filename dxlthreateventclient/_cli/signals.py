@@ -100,7 +100,7 @@ class Ending:
         with suppress(queue.Empty):
             self._signals.get(timeout=min(_SAY_AFTER, self._seconds))
             self._seconds = 0.0  # a second one
-        if self._seconds > _SAY_AFTER:
+        if self._seconds > _SAY_AFTER and self.status is None:
             self._tell("Writing what has arrived. Another Ctrl-C or SIGTERM ends this at once")
             with suppress(queue.Empty):
                 self._signals.get(timeout=self._seconds - _SAY_AFTER)

@@ -14,7 +14,7 @@ import pytest
 from dxlclient.client import DxlClient
 from helpers.command_line import PROGRAM, TIMEOUT, Listen, run
 from helpers.mosquitto import Mosquitto
-from helpers.receiving import publish_payload, publish_until_all_have_them
+from helpers.receiving import Publisher, publish_payload, publish_until_all_have_them
 from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
@@ -27,13 +27,9 @@ KIBIBYTE = 1024
 
 
 def numbers_in(*files: Path) -> list[int]:
-    """The numbers of the events in files, each of which holds whole lines."""
-    numbers = []
-    for file in files:
-        content = file.read_text(encoding="utf-8")
-        assert content.endswith("\n") or not content, file
-        numbers += [json.loads(line)["event"]["id"] for line in content.splitlines()]
-    return numbers
+    """The numbers of the events in files, without half a line at the end that is just being written."""
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
+    return [json.loads(line)["event"]["id"] for line in lines if line.endswith("\n")]
 
 
 def publish(dxl_client: DxlClient, topic: str, *numbers: int) -> None:
@@ -96,6 +92,27 @@ def test_rotating_it_12_times_under_load_loses_nothing(
     assert numbers_in(*rotated, file) == list(range(601))
 
 
+def test_two_that_overlap_miss_nothing_between_them(
+    fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
+) -> None:
+    """As an upgrade does: the new one listens before the old one is stopped."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    arguments = ("--format", "jsonl", "--output")
+    with (
+        Listen(fabric.config_file, topic, *arguments, old) as first,
+        Publisher(dxl_client, topic, 0.005) as publisher,
+    ):
+        until(lambda: len(numbers_in(old)) > 10, "the old one receives")
+        with Listen(fabric.config_file, topic, *arguments, new) as second:
+            assert first.end() == 0
+            until(lambda: len(numbers_in(new)) > 10, "the new one receives")
+            publisher.stop()
+            until(lambda: publisher.count in numbers_in(new), "the last one is written")
+            assert second.end() == 0
+    both = numbers_in(old), numbers_in(new)
+    assert sorted(set().union(*both)) == list(range(min(both[0]), publisher.count + 1))
+
+
 def test_a_file_without_room_is_tried_again(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
 ) -> None:
@@ -110,6 +127,7 @@ def test_a_file_without_room_is_tried_again(
         assert listen.end() == 0
         assert "can be written again after" in listen.said(count, count, 0, 0, 0)[-1]
     assert numbers_in(full, file) == list(range(count))
+    assert full.read_text().endswith("}\n"), "the half line that had room is removed"
 
 
 def test_what_finds_no_room_until_the_end_is_counted(
@@ -124,6 +142,7 @@ def test_what_finds_no_room_until_the_end_is_counted(
         numbers = numbers_in(file)
         listen.said(30, len(numbers), 0, 0, 30 - len(numbers))
     assert numbers == list(range(len(numbers)))
+    assert file.read_text().endswith("}\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")
