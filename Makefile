@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: help demo test test-servers test-slow coverage fuzz bench bench-smoke check format docs dist release clean
+.PHONY: help demo test test-servers test-slow coverage fuzz attack bench bench-smoke check format docs dist release clean
 
 help:
 	@echo "make demo          show threat events arriving, over a DXL fabric on this machine"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-slow     run the tests that take minutes (they need mosquitto)"
 	@echo "make coverage      run the tests of make test and report which code they cover"
 	@echo "make fuzz          feed random payloads to the library for a minute"
+	@echo "make attack        run random programs against the library for two minutes (needs mosquitto)"
 	@echo "make bench         measure the speed and compare it with a bare dxlclient callback"
 	@echo "make bench-smoke   check that make bench works"
 	@echo "make check         check style, formatting, spelling and types"
@@ -58,6 +59,10 @@ coverage: $(BIN)/dev-installed
 
 fuzz: $(BIN)/dev-installed
 	$(BIN)/python tests/slow/fuzz_payload.py
+
+# For longer, or again: make attack ATTACK="--seconds 3600 --seed 9 --broker fabric"
+attack: $(BIN)/dev-installed
+	$(BIN)/python -W ignore::DeprecationWarning tests/slow/attack.py $(ATTACK)
 
 bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py

@@ -49,7 +49,8 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
             **dict.fromkeys(("_last_msg_in", "_ping_t"), _NUMBER),
             **dict.fromkeys(("_on_connect", "_on_disconnect", "_on_message"), Callable),
             **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
-            **dict.fromkeys(("_call_socket_register_write", "loop_misc", "socket"), Callable),
+            **dict.fromkeys(("_call_socket_register_write", "_loop_rc_handle"), Callable),
+            **dict.fromkeys(("loop_misc", "loop_read", "socket"), Callable),
         },
         "gaps are not reported, and the status does not know the connection",
     ),
@@ -122,7 +123,9 @@ class Parts:
 
     def why_dead(self) -> str | None:
         """Return why no event can be delivered any more, or ``None`` if events can be."""
-        if self.pool is None or any(thread.is_alive() for thread in self.pool._threads):
+        # Not Thread.is_alive(): up to Python 3.12, if a signal handler raises in it, it takes a living thread
+        # for one that has ended.
+        if self.pool is None or not set(self.pool._threads).isdisjoint(threading.enumerate()):
             return None
         if os.getpid() != self._pid:
             return "this process was forked: make and connect the DxlClient in the process that uses it"
@@ -202,10 +205,12 @@ class Hooks:
         # What was sent last has to be noted last.
         self._sending_lock = threading.RLock()
         self._requests: dict[int, _Request] = {}
-        # Acknowledgements that came before the numbers of their requests were known here, and whether
-        # one is being sent; and requests of dxlclient's for which it does not wait any more.
+        # Acknowledgements that came before the numbers of their requests were known here, whether one is
+        # being sent, and how many connections have ended; and requests of dxlclient's for which it does not
+        # wait any more.
         self._early: dict[int, Callable[[], object]] = {}
         self._sending = False
+        self._losses = 0
         self._released: set[int] = set()
         # Topics that are being unsubscribed from.
         self._unwanted: set[str] = set()
@@ -227,6 +232,7 @@ class Hooks:
         mqtt._on_subscribe = partial(self._on_acknowledgement, mqtt._on_subscribe)
         mqtt._on_unsubscribe = partial(self._on_acknowledgement, mqtt._on_unsubscribe)
         mqtt.loop_misc = partial(self._on_loop, mqtt.loop_misc)
+        mqtt.loop_read = partial(self._on_read, mqtt.loop_read)
         self._mqtt_subscribe = mqtt.subscribe
         mqtt_unsubscribe = mqtt.unsubscribe
         mqtt.subscribe = lambda topic, qos=0: self._send(
@@ -279,16 +285,18 @@ class Hooks:
         self, send: Callable[[], tuple[int, int | None]], topic: str | None, *, is_ours: bool = False
     ) -> tuple[int, int | None]:
         number: int | None = None
-        is_unwanted = False
+        is_unwanted = is_lost = False
         with self._sending_lock:
             with self._lock:
                 self._sending = True
+                losses = self._losses
             try:
                 result, number = send()
             finally:
                 with self._lock:
                     self._sending = False
-                    if number is not None and result == 0:
+                    is_lost = losses != self._losses
+                    if number is not None and result == 0 and not is_lost:
                         self._requests[number] = _Request(topic, is_ours, time.monotonic())
                         is_unwanted = topic in self._unwanted and not is_ours
                     # Nobody else will ask for the others, which were sent before the hooks were set.
@@ -296,6 +304,9 @@ class Hooks:
                     self._early.clear()
         for acknowledge in acknowledgements:
             acknowledge()
+        if number is not None and result == 0 and is_lost and not is_ours:
+            # The connection has ended before the number was known here, so no answer can come.
+            self._parts.acknowledge(number)
         if is_unwanted and topic is not None:
             self._release(topic)
         return result, number
@@ -325,6 +336,7 @@ class Hooks:
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
         with self._lock:
+            self._losses += 1
             unanswered = [number for number, request in self._requests.items() if not request.is_ours]
             self._requests.clear()
         # dxlclient would hold its lock of the subscriptions for two minutes, in which it subscribes to
@@ -350,6 +362,16 @@ class Hooks:
         # A message shows as well as the answer to a ping that the broker is there, and that answer may be
         # behind thousands of messages: a slow consumer would lose its connection.
         mqtt._ping_t = 0
+
+    def _on_read(self, loop_read: Callable[[int], int], max_packets: int = 1) -> int:
+        try:
+            return loop_read(max_packets)
+        except Exception:
+            # It would end the network thread, and nothing would read from the connection any more.
+            with suppress(Exception):  # what a logging handler raises
+                logger.exception("The broker sent a malformed packet. Connecting again.")
+            lost: int = self._parts.mqtt._loop_rc_handle(1)
+            return lost
 
     def _on_loop(self, loop_misc: Callable[[], int]) -> int:
         # Runs after each packet, and once a second.

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from weakref import WeakSet
 
 from dxlclient.exceptions import WaitTimeoutException
@@ -28,7 +28,8 @@ _LONGEST_WAIT = 120.0
 _LOOK_EVERY = 0.1
 # How long a topic may stay unsubscribed: dxlclient unsubscribes, too, when it disconnects.
 _UNSUBSCRIBED_AT_MOST = 5.0
-# A gap starts this long before the last packet: what was on its way then may be lost, too.
+# A gap starts this long before the last packet, or before somebody unsubscribed: what was on its way then may
+# be lost, too.
 _MARGIN = 1.0
 
 _LOST = "the connection to the broker was lost"
@@ -120,7 +121,7 @@ class Feed:
         self._listeners: WeakSet[Listener] = WeakSet()
         self._connected_at = time.monotonic()
         self._wanted_since: dict[str, float] = {}
-        # When somebody unsubscribed from topics that were acknowledged.
+        # From when on events are missing because somebody unsubscribed from topics that were acknowledged.
         self._unsubscribed: dict[str, datetime] = {}
         self._is_keeping = False
         self._parts = parts
@@ -255,7 +256,7 @@ class Feed:
             was_acknowledged = topic in self.acknowledged
             self.acknowledged -= {topic}
             if was_acknowledged and any(topic in listener.topics for listener in self._listeners):
-                self._unsubscribed[topic] = datetime.now(timezone.utc)
+                self._unsubscribed[topic] = datetime.now(timezone.utc) - timedelta(seconds=_MARGIN)
                 self._wanted_since[topic] = time.monotonic() + _UNSUBSCRIBED_AT_MOST - _ASK_AGAIN
                 self._keep()
 

@@ -95,7 +95,7 @@ class CommonThreatEventClient:
         gap, last = listener.gap, subscriptions.last_event_at
         now = datetime.now(timezone.utc)
         return FeedStatus(
-            connected=feed.is_connected,
+            connected=feed.is_connected and not subscriptions.shared.parts.why_dead(),
             subscribed=tuple(sorted(feed.acknowledged.intersection(tuple(listener.topics)))),
             gap=gap,
             gaps=listener.gaps,

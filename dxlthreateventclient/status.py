@@ -47,7 +47,7 @@ class FeedStatus:
     """
 
     connected: bool
-    """Whether there is a connection to a broker."""
+    """Whether there is a connection to a broker, and dxlclient has a thread that delivers events."""
 
     subscribed: tuple[str, ...]
     """The topics of this client whose subscription the broker has acknowledged on the present connection."""

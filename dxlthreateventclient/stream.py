@@ -66,11 +66,11 @@ class ThreatEventStream(EventCallback):
             raise RuntimeError("a stream is opened once: call threat_events() for another one")
         try:
             self._subscriptions.add(self._registration)
+            self._is_opened = True
         except BaseException:
             # Nobody will take what arrived already.
             self.close()
             raise
-        self._is_opened = True
         return self
 
     def __exit__(

@@ -1,7 +1,9 @@
 """What the client says to wrong arguments, and what it does with a DxlClient that a test has mocked."""
 
 import re
+from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock, Mock
 
@@ -9,7 +11,7 @@ import pytest
 from dxlclient.callbacks import EventCallback, RequestCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
-from helpers.receiving import Receiver
+from helpers.receiving import Receiver, event, publish_numbers
 
 import dxlthreateventclient
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
@@ -141,6 +143,50 @@ class TestAMockedDxlClient:
             client.remove_threat_event_callback(print)
             mocked.remove_event_callback.reset_mock()
         mocked.remove_event_callback.assert_called_once_with(EPO_THREAT_EVENT_RESPONSE_TOPIC, callback)
+
+    def test_delivers_to_a_callback_on_a_filter_and_on_the_topic_above_it_once(self, mocked: Mock) -> None:
+        """The filter is registered on that topic, too, since dxlclient does not look for filters there."""
+        receiver, client = Receiver(), CommonThreatEventClient(mocked)
+        client.add_threat_event_callback(receiver, "/a")
+        client.add_threat_event_callback(receiver, "/a/#")
+        for call in mocked.add_event_callback.call_args_list:
+            if call.args[0] == "/a":
+                call.args[1].on_event(event(b"{}", "/a"))
+        assert len(receiver.handled) == 1
+
+
+@dataclass(slots=True)
+class Wrapper:
+    """A wrapper without a hash and without weak references."""
+
+    wrapped: DxlClient
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+
+class TestADouble:
+    def test_may_be_a_bare_namespace(self) -> None:
+        calls: list[str] = []
+        double: Any = SimpleNamespace(
+            add_event_callback=lambda *_: calls.append("add"),
+            remove_event_callback=lambda *_: calls.append("remove"),
+        )
+        with CommonThreatEventClient(double) as client:
+            client.add_threat_event_callback(print)
+            with client.threat_events():
+                assert not client.status().connected
+        assert calls == ["add", "add", "remove", "remove"]
+
+    def test_may_be_a_wrapper_around_a_dxl_client(self, dxl_client: DxlClient, topic: str) -> None:
+        wrapper: Any = Wrapper(dxl_client)
+        receiver = Receiver()
+        with CommonThreatEventClient(wrapper) as client, CommonThreatEventClient(dxl_client) as other:
+            client.add_threat_event_callback(receiver, topic)
+            publish_numbers(dxl_client, [1], topic)
+            receiver.until_received(1)
+            other.remove_threat_event_callback(receiver, topic)
+            assert topic not in dxl_client.subscriptions
 
 
 def test_the_version_is_one_and_the_same() -> None:

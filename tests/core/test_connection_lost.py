@@ -9,6 +9,7 @@ import pytest
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import WaitTimeoutException
 from helpers.clients import Connect, clients
+from helpers.program import running
 from helpers.receiving import Publisher, Receiver, publish_numbers
 from helpers.restarting import Tap, until_settled
 from helpers.waiting import until
@@ -100,6 +101,62 @@ class TestWithoutAConnection:
         freed = use()
         gc.collect()
         assert freed() is None
+
+
+DEAD = """
+import faulthandler, os, sys, threading
+from dxlclient.callbacks import EventCallback
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlclient.message import Event
+from dxlthreateventclient import CommonThreatEventClient
+
+class Exiting(EventCallback):
+    def on_event(self, event):
+        sys.exit()
+
+faulthandler.dump_traceback_later(30, exit=True)
+config, topic, how = sys.argv[1:]
+dxl_client = DxlClient(DxlClientConfig.create_dxl_config_from_file(config))
+dxl_client.connect()
+with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
+    client.add_threat_event_callback(print, topic)
+    if how == "forked":
+        if child := os.fork():
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    else:
+        [worker] = [thread for thread in threading.enumerate() if thread.name.startswith("DxlMessagePool")]
+        dxl_client.add_event_callback(topic + "/exit", Exiting())
+        dxl_client.send_event(Event(topic + "/exit"))
+        worker.join()
+    for add in (
+        lambda: client.add_threat_event_callback(lambda *_: None, topic),
+        lambda: client.threat_events(topic + "/other").__enter__(),
+    ):
+        try:
+            add()
+        except RuntimeError as error:
+            print(error, flush=True)
+    client.remove_threat_event_callback(print, topic)
+print("left", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("forked", "this process was forked"), ("dead", "the threads of the DxlClient have ended")],
+)
+def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
+    fabric: LocalFabric, topic: str, how: str, reason: str
+) -> None:
+    """In a child of the process that connected it, or when a callback of its own has ended its worker."""
+    with running(DEAD, fabric.config_file, topic, how) as process:
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    *refused, left = output.splitlines()
+    assert [reason in line for line in refused] == [True, True]
+    assert left == "left"
 
 
 Silence = Callable[[], AbstractContextManager[None]]
@@ -206,6 +263,8 @@ def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     dxl_client, epo = connect(), connect()
     tap, callback = Tap(dxl_client, topic), Receiver()
     with (
+        # So dxlclient does not wait for two minutes for an answer that was lost with its connection.
+        CommonThreatEventClient(epo),
         CommonThreatEventClient(dxl_client) as client,
         client.threat_events(topic) as events,
         Publisher(epo, topic, interval=0.01) as publisher,

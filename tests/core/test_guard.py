@@ -12,7 +12,7 @@ from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 from helpers.clients import Connect, queue_is_full
-from helpers.receiving import Receiver, event, publish_numbers, publish_payload
+from helpers.receiving import Receiver, event, number_of, publish_numbers, publish_payload
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
@@ -88,8 +88,8 @@ class TestAnEvent:
         """DxlClient alone hangs for good: its network thread waits for room and keeps what sending needs."""
         crowded, receiver = connect(incoming_message_queue_size=1), Receiver()
 
-        def send_on(_: object, event: Event) -> None:
-            if not receiver.handled:
+        def send_on(threat_event: dict[str, Any], event: Event) -> None:
+            if number_of(threat_event) == 0:
                 until(lambda: queue_is_full(crowded), "dxlclient's queue is full")
             event.destination_topic = f"{topic}/forwarded"
             crowded.send_event(event)
@@ -97,10 +97,10 @@ class TestAnEvent:
         with CommonThreatEventClient(dxl_client) as others, CommonThreatEventClient(crowded) as client:
             others.add_threat_event_callback(receiver, f"{topic}/forwarded")
             with client.threat_events(topic, max_buffered=1) if in_a_loop else nullcontext() as stream:
-                if not stream:
+                if stream is None:
                     client.add_threat_event_callback(send_on, topic)
                 publish_numbers(dxl_client, range(20), topic)
-                if stream:
+                if stream is not None:
                     for _ in range(20):
                         send_on(*stream.get(timeout=30))
                 receiver.until_received(19)
@@ -303,9 +303,13 @@ class TestLeaving:
             first.set()
             go_on.wait(30)
 
-        arrived = Receiver()
+        arrived, earlier = Receiver(), Receiver()
         with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(earlier, topic)
+            publish_numbers(dxl_client, range(5), topic)
+            earlier.until_received(4)
             client.add_threat_event_callback(slow, topic)
+            client.remove_threat_event_callback(earlier, topic)
             client.add_threat_event_callback(arrived, f"{topic}/last")
             publish_numbers(dxl_client, range(50), topic)
             publish_numbers(dxl_client, [1], f"{topic}/last")

@@ -190,6 +190,23 @@ class TestInsideACallback:
         assert first == [0]
         assert successor.numbers == list(range(1, 100))
 
+    def test_it_removes_itself_and_adds_itself_again(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        """The helper thread hears of both later, and takes back only what was removed."""
+        numbers: list[int] = []
+
+        def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:
+            numbers.append(number_of(threat_event_dict))
+            client.remove_threat_event_callback(restart, topic)
+            client.add_threat_event_callback(restart, topic)
+
+        with client:
+            client.add_threat_event_callback(restart, topic)
+            for number in range(10):
+                publish_numbers(dxl_client, [number], topic)
+                until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
+
     def test_it_adds_another_to_a_new_topic(self, dxl_client: DxlClient, topic: str) -> None:
         def add(threat_event_dict: dict[str, Any], original_event: Event) -> None:
             client.add_threat_event_callback(new, new_topic)
@@ -246,6 +263,7 @@ class TestLeavingTheClient:
                 outer.add_threat_event_callback(shared, topic)
                 assert topics < set(dxl_client.subscriptions)
             assert not topics & set(dxl_client.subscriptions)
+            assert inner.status().subscribed == ()
             publish_numbers(dxl_client, [1], topic)
             for receiver in (others, shared, direct):
                 receiver.until_received(1)

@@ -1,9 +1,11 @@
 """The stream: threat events in a for loop, on the caller's own thread."""
 
 import json
+import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -194,7 +196,7 @@ class TestMalformedPayloads:
 
 
 class TestGet:
-    @pytest.mark.parametrize("timeout", [-1, 0, 0.01])
+    @pytest.mark.parametrize("timeout", [-math.inf, -1, 0, 0.01])
     def test_raises_if_nothing_arrives_in_time(self, worker: Worker, timeout: float) -> None:
         with worker.stream() as events:
             with pytest.raises(TimeoutError):
@@ -202,7 +204,11 @@ class TestGet:
             worker.number(1)
             assert events.get(timeout)[0] == numbered(1)
 
-    @pytest.mark.parametrize("timeout", [None, 30])
+    def test_refuses_a_timeout_that_is_no_number(self, worker: Worker) -> None:
+        with worker.stream() as events, pytest.raises(ValueError, match="got nan"):
+            events.get(math.nan)
+
+    @pytest.mark.parametrize("timeout", [None, 30, math.inf])
     def test_waits_for_what_arrives_later(self, worker: Worker, timeout: float | None) -> None:
         with worker.stream() as events, ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(events.get, timeout)
@@ -285,6 +291,15 @@ class TestTheBuffer:
             for thread in threads:
                 thread.join()
         assert sorted(numbers) == [*range(30), *range(100, 130), *range(200, 230)]
+
+    def test_makes_neither_side_wait_longer_than_needed(self, worker: Worker) -> None:
+        """Each wakes the other, and does not have to look for itself every tenth of a second."""
+        started = time.monotonic()
+        with worker.stream(max_buffered=1) as events:
+            thread = worker.start(*range(400))
+            assert [number_of(events.get(timeout=30)[0]) for _ in range(400)] == list(range(400))
+            thread.join()
+        assert time.monotonic() - started < 5
 
     def test_warns_once_for_each_time_it_fills_up(
         self, worker: Worker, caplog: pytest.LogCaptureFixture

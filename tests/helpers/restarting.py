@@ -30,14 +30,14 @@ def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) 
     """Return when no client is reconnecting any more and events reach each tap."""
     settled = False
     while not settled:
-        until(lambda: not _reconnecting(), "all clients are connected", timeout)
+        until(lambda: not reconnecting(), "all clients are connected", timeout)
         number = publisher.count + 1
         until(lambda: all(tap.last >= number for tap in taps), f"event {number} has arrived", timeout)  # noqa: B023
         # A client that tore down its connection meanwhile has to be waited for again.
-        settled = not _reconnecting()
+        settled = not reconnecting()
 
 
-def _reconnecting() -> bool:
+def reconnecting() -> bool:
     """Return whether a thread of dxlclient is at work on a connection: Python names each by its function."""
     functions = ("(_on_disconnect_run)", "(_connect_thread_main)", "(_on_connect_run)")
     return any(thread.name.endswith(functions) for thread in threading.enumerate())

@@ -67,6 +67,11 @@ class StubBroker:
             session.send(0x30, _text(topic) + packed)
         return len(receivers)
 
+    def send_malformed(self) -> None:
+        """Send all clients an event whose topic is longer than the packet."""
+        for session in tuple(self._sessions):
+            session.send(0x30, b"\xff\xff")
+
     def reset(self) -> None:
         """Reset all connections."""
         for session in tuple(self._sessions):
