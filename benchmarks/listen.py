@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ TOPIC = "/dxlthreateventclient/bench"
 BURST = 5_000
 ROTATIONS = 12
 RATE = 300  # events per second while the file is rotated
+RESTARTS = 10
+RESTART_RATE = 50  # events per second
 
 
 class Listen:
@@ -122,6 +125,7 @@ def main() -> None:
             print(f"  {listen.end(signal.SIGTERM)}")
             if shutil.which("logrotate"):
                 rotate(config_file, epo, Path(directory))
+            restart(config_file, epo, Path(directory))
 
 
 def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
@@ -149,6 +153,33 @@ def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
     print(f"logrotate ran {ROTATIONS} times at {RATE} events/s: {published} published")
     print(f"  {lines} lines in {len(files)} files")
     print(f"  {last}")
+
+
+def restart(config_file: Path, epo: DxlClient, directory: Path) -> None:
+    """Restart it while events are published, and count what it misses."""
+    output = directory / "restarted"
+    _, event = next(iter(events().items()))
+    stopped, published = threading.Event(), 0
+
+    def publish() -> None:
+        nonlocal published
+        while not stopped.wait(1 / RESTART_RATE):
+            publish_threat_event(epo, event, TOPIC)
+            published += 1
+
+    listen = Listen(config_file, output)
+    thread = threading.Thread(target=publish)
+    thread.start()
+    for _ in range(RESTARTS):
+        time.sleep(1)
+        listen.end(signal.SIGTERM)
+        listen = Listen(config_file, output)
+    stopped.set()
+    thread.join()
+    until_still(listen)
+    listen.end(signal.SIGTERM)
+    lost = published - len(output.read_bytes().splitlines())
+    print(f"{RESTARTS} restarts at about {RESTART_RATE} events/s: {lost} of {published} lost")
 
 
 if __name__ == "__main__":
