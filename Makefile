@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: help demo test test-servers test-slow coverage fuzz attack bench bench-smoke check format docs dist release clean
+.PHONY: help demo test test-without-fast test-servers test-slow coverage fuzz attack bench bench-smoke check format docs dist release clean
 
 help:
 	@echo "make demo          show threat events arriving, over a DXL fabric on this machine"
 	@echo "make test          run the tests that need only Python"
+	@echo "make test-without-fast  run those of the core as without msgspec, which the extra fast brings"
 	@echo "make test-servers  run the tests that need mosquitto, redis-server, rsyslogd, systemd and root"
 	@echo "make test-slow     run the tests that take minutes (they need mosquitto)"
 	@echo "make coverage      run the tests of make test and report which code they cover"
@@ -45,6 +46,9 @@ BY_FILE := $(PARALLEL) --dist loadfile
 test: $(BIN)/dev-installed
 	$(BIN)/python -m pytest $(PARALLEL)
 
+test-without-fast: $(BIN)/dev-installed
+	PYTHONPATH=tests/helpers/without_fast $(BIN)/python -m pytest $(PARALLEL) tests/core
+
 test-servers: $(BIN)/dev-installed
 	$(BIN)/python -m pytest $(BY_FILE) -m "servers and not slow"
 
@@ -66,6 +70,7 @@ attack: $(BIN)/dev-installed
 
 bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/formats.py
 	$(BIN)/python benchmarks/overhead.py
 
 bench-smoke: $(BIN)/dev-installed

@@ -3,6 +3,7 @@
 ``bench.py`` starts it. It prints requests to publish, and its measurements, as JSON lines.
 """
 
+import asyncio
 import json
 import sys
 import threading
@@ -11,12 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
 
-from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
+from dxlthreateventclient import (
+    AsyncThreatEventStream,
+    CommonThreatEventCallback,
+    CommonThreatEventClient,
+)
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 
 GATE_TOPIC = "/dxlthreateventclient/bench/gate"
@@ -38,19 +44,19 @@ def bare(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]
         yield
 
 
-def bare_json(callbacks: int) -> Variant:
-    """Receive with bare dxlclient callbacks that call json.loads()."""
+def bare_decoding(decode: Callable[[bytes], object], callbacks: int = 1) -> Variant:
+    """Receive with bare dxlclient callbacks that decode by hand."""
 
-    class Json(EventCallback):
+    class Decoding(EventCallback):
         def __init__(self, done: Callable[[Event], None]) -> None:
             super().__init__()
             self.done = done
 
         def on_event(self, event: Event) -> None:
-            json.loads(event.payload)
+            decode(event.payload)
             self.done(event)
 
-    return lambda dxl_client, done: added(dxl_client, [Json(done) for _ in range(callbacks)])
+    return lambda dxl_client, done: added(dxl_client, [Decoding(done) for _ in range(callbacks)])
 
 
 @contextmanager
@@ -114,14 +120,38 @@ def stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[Non
         thread.join()
 
 
+@contextmanager
+def async_stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
+    """Receive with a loop over the stream for asyncio, on a thread of its own."""
+    opened: list[AsyncThreatEventStream] = []
+    is_open = threading.Event()
+
+    async def loop() -> None:
+        async with client.async_threat_events() as events:
+            opened.append(events)
+            is_open.set()
+            async for _, original_event in events:
+                done(original_event)
+
+    thread = threading.Thread(target=lambda: asyncio.run(loop()))
+    with CommonThreatEventClient(dxl_client) as client:
+        thread.start()
+        is_open.wait()
+        yield
+        opened[0].close()
+        thread.join()
+
+
 VARIANTS: dict[str, tuple[Variant, int]] = {
     "bare callback, decodes nothing": (bare, 1),
-    "bare callback, json.loads": (bare_json(1), 1),
+    "bare callback, json.loads": (bare_decoding(json.loads), 1),
+    "bare callback, orjson.loads": (bare_decoding(orjson.loads), 1),
     "our callback": (ours(1), 1),
     "our stream": (stream, 1),
-    "4 bare callbacks, json.loads": (bare_json(4), 4),
+    "our stream for asyncio": (async_stream, 1),
+    "4 bare callbacks, json.loads": (bare_decoding(json.loads, 4), 4),
     "4 callbacks of ours": (ours(4), 4),
-    "16 bare callbacks, json.loads": (bare_json(16), 16),
+    "16 bare callbacks, json.loads": (bare_decoding(json.loads, 16), 16),
     "16 callbacks of ours": (ours(16), 16),
 }
 

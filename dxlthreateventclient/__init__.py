@@ -2,6 +2,7 @@
 
 from dxlthreateventclient import _startup as _startup  # first: it handles Ctrl-C during the other imports
 from dxlthreateventclient._version import __version__
+from dxlthreateventclient.async_stream import AsyncThreatEventStream
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
@@ -12,6 +13,7 @@ from dxlthreateventclient.status import FeedStatus, Gap
 from dxlthreateventclient.stream import ThreatEventStream
 
 __all__ = [
+    "AsyncThreatEventStream",
     "BrokerConnectionError",
     "CommonThreatEventCallback",
     "CommonThreatEventClient",

@@ -80,9 +80,10 @@ class Buffer:
                 self.passed_over += 1
                 return
             self._events.append(event)
-            self.highest = max(self.highest, len(self._events))
+            waiting = len(self._events)
+            self.highest = max(self.highest, waiting)
             self._wake()
-            if self._size <= 2 * len(self._events) < 2 * self._size:
+            if self._size <= 2 * waiting < 2 * self._size:
                 self._warn(1, "The stream's buffer is half full: %d events wait for the loop")
 
     def hand(self) -> deque[Event]:
@@ -92,8 +93,9 @@ class Buffer:
         """
         hand = self._hands.get(get_ident()) or self._hands.setdefault(get_ident(), deque())
         if not hand:
-            with suppress(IndexError):  # the buffer is empty
-                hand.extend(map(deque.popleft, repeat(self._events, 1)))
+            if self._events:
+                with suppress(IndexError):  # another thread was faster
+                    hand.extend(map(deque.popleft, repeat(self._events, 1)))
             self._room.give()
             if self._warned and not self._events:
                 self._warned = 0

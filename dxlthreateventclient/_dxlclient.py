@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from importlib import metadata
 from queue import Queue
 from typing import Any, NamedTuple
 
@@ -50,7 +49,7 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
             **dict.fromkeys(("_on_connect", "_on_disconnect", "_on_message"), Callable),
             **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
             **dict.fromkeys(("_call_socket_register_write", "_loop_rc_handle"), Callable),
-            **dict.fromkeys(("loop_misc", "loop_read", "socket"), Callable),
+            **dict.fromkeys(("loop_misc", "loop_read", "loop_start", "loop_stop", "socket"), Callable),
         },
         "gaps are not reported, and the status does not know the connection",
     ),
@@ -83,6 +82,8 @@ class Parts:
         # Not the property DxlClient.connected, which waits while dxlclient subscribes.
         self.was_connected = connected is True
         if self.is_real and not self.why_dead():
+            if missing:
+                from importlib import metadata  # noqa: PLC0415 - it would take a third of the time of our import
             for part, name in missing.items():
                 logger.error(
                     "DxlClient.%s is not as in dxlclient %s (installed: %s): %s. Everything else works."
@@ -242,6 +243,11 @@ class Hooks:
         # It would call a hook that dxlclient does not use, under a lock that the network thread holds while
         # it waits for room in dxlclient's queue: a callback that sends something then would hang for good.
         mqtt._call_socket_register_write = lambda: None
+        # After two losses in quick succession dxlclient starts and stops the network thread at the same time,
+        # which can leave it without one for good.
+        lock = threading.Lock()
+        mqtt.loop_start = partial(_call_holding, lock, mqtt.loop_start)
+        mqtt.loop_stop = partial(_call_holding, lock, mqtt.loop_stop)
 
     def subscribe(self, topic: str) -> None:
         """Send a SUBSCRIBE of our own: dxlclient sends none for a topic that it knows."""
@@ -325,26 +331,29 @@ class Hooks:
     def _on_connect(
         self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
     ) -> None:
-        with self._lock:
-            self._requests.clear()
-            self._early.clear()
-            self._released.clear()
+        self._end_requests()
         # A broker that refuses answers, too, and dxlclient takes that for a connection.
         if code == 0:
             self._tell_connected()
         dxlclients(mqtt, user_data, flags, code)
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
+        self._end_requests()
+        self._tell_disconnected(code == 0 and not _is_teardown())
+        dxlclients(mqtt, user_data, code)
+
+    def _end_requests(self) -> None:
+        """Forget what was sent on a connection that has ended."""
         with self._lock:
             self._losses += 1
             unanswered = [number for number, request in self._requests.items() if not request.is_ours]
             self._requests.clear()
+            self._early.clear()
+            self._released.clear()
         # dxlclient would hold its lock of the subscriptions for two minutes, in which it subscribes to
         # nothing.
         for number in unanswered:
             self._parts.acknowledge(number)
-        self._tell_disconnected(code == 0 and not _is_teardown())
-        dxlclients(mqtt, user_data, code)
 
     def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
         try:
@@ -353,8 +362,9 @@ class Hooks:
             dxlclients(mqtt, user_data, message)
 
     def _note_message(self, mqtt: Any, topic: str) -> None:
-        with suppress(KeyError):
-            self._arrived[topic] += 1
+        arrived = self._arrived.get(topic)
+        if arrived is not None:
+            self._arrived[topic] = arrived + 1
         for watched in self._filters:
             if topic.startswith(watched[:-1]) or topic == watched[:-2]:
                 with suppress(KeyError):
@@ -442,6 +452,11 @@ class Hooks:
             waited_for = [number for number in numbers if number in self._released]
         for number in waited_for:
             self._parts.acknowledge(number)
+
+
+def _call_holding(lock: threading.Lock, call: Callable[..., object], *arguments: object) -> object:
+    with lock:
+        return call(*arguments)
 
 
 def is_worker() -> bool:

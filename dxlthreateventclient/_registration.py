@@ -64,11 +64,12 @@ class Registration(EventCallback):
         """Hand a copy of the event to the callback. Called by dxlclient."""
         if self.is_removed:
             return
+        with _counting:
+            self.received += 1  # at once: what is being handled when this is removed is not passed over
         # What one callback does to its event reaches no other.
         outcome = self._deliver(copy_event(event))
         now = time.time()
         with _counting:
-            self.received += 1
             for owner in self.owners:
                 owner.counts[outcome] += 1
                 owner.last_event_at = now
@@ -122,10 +123,10 @@ def copy_event(event: Event) -> Event:
     It is made for each callback, and takes a fifth of the time of ``copy.deepcopy()``.
     """
     own: Event = Event.__new__(type(event))
-    fields = vars(own)
-    fields.update(vars(event))
+    fields = own.__dict__ = event.__dict__.copy()
     for name, value in fields.items():
-        if type(value) in (list, dict):
+        kind = type(value)
+        if kind is list or kind is dict:
             fields[name] = value.copy()
     # A DXL message can carry any MessagePack value as its payload.
     if not isinstance(event.payload, bytes):

@@ -13,7 +13,9 @@ from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
 from dxlthreateventclient._registration import Registration
+from dxlthreateventclient._stream import BufferedStream
 from dxlthreateventclient._subscriptions import Subscriptions, check_topic
+from dxlthreateventclient.async_stream import AsyncThreatEventStream
 from dxlthreateventclient.callbacks import (
     ASYNCHRONOUS,
     ErrorFunction,
@@ -212,10 +214,40 @@ class CommonThreatEventClient:
         :raise TypeError: if ``on_error`` or ``where`` is not a function, or is asynchronous
         :raise ValueError: if no event could arrive under this topic, or nothing could be buffered
         """
-        check_topic(topic)
-        _check_function("on_error", on_error)
-        _check_function("where", where)
+        _check_stream(topic, on_error, where)
         return ThreatEventStream(
+            self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error, where=where
+        )
+
+    def async_threat_events(
+        self,
+        topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC,
+        *,
+        max_buffered: int = 10_000,
+        on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
+        where: Predicate | None = None,
+    ) -> AsyncThreatEventStream:
+        """Return the threat events on a topic as a stream, for an ``async for`` loop.
+
+        .. code-block:: python
+
+            import asyncio
+
+            async def main():
+                async with client.async_threat_events() as events:
+                    async for threat_event, original_event in events:
+                        print(threat_event["event"]["threatName"])
+                        break
+
+            asyncio.run(main())
+
+        :param topic: see :meth:`threat_events`, also for the other parameters and for what is raised
+        :param max_buffered: how many events wait in memory until the loop takes them
+        :param on_error: called on the event loop; not asynchronous
+        :param where: called on dxlclient's worker thread; not asynchronous
+        """
+        _check_stream(topic, on_error, where)
+        return AsyncThreatEventStream(
             self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error, where=where
         )
 
@@ -223,9 +255,9 @@ class CommonThreatEventClient:
     create_dict_from_aggregate_listOf = staticmethod(other_data.create_dict_from_aggregate_listOf)
     create_set_from_aggregate_setOf = staticmethod(other_data.create_set_from_aggregate_setOf)
 
-    def _streams(self) -> list[ThreatEventStream]:
+    def _streams(self) -> list[BufferedStream]:
         callbacks = {id(added.callback): added.callback for added in self._subscriptions.registrations()}
-        return [callback for callback in callbacks.values() if isinstance(callback, ThreatEventStream)]
+        return [callback for callback in callbacks.values() if isinstance(callback, BufferedStream)]
 
 
 def _log_passed_over(registration: Registration, passed_over: int) -> int:
@@ -260,6 +292,12 @@ def _check_callback(callback: object) -> None:
         )
     else:
         _check_function("callback", callback)
+
+
+def _check_stream(topic: str, on_error: object, where: object) -> None:
+    check_topic(topic)
+    _check_function("on_error", on_error)
+    _check_function("where", where)
 
 
 def _check_function(name: str, function: object) -> None:

@@ -1,36 +1,129 @@
-"""What the samples share: the configuration file, logging, and how a sample ends."""
+"""What the samples share: the configuration file, logging, secrets, and how a sample ends."""
 
 import argparse
+import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from dxlclient.message import Event
 
 from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError
 
 CONFIG_FILE = os.environ.get("DXLCLIENT_CONFIG") or Path(__file__).with_name("dxlclient.config")
 """The file that the environment variable DXLCLIENT_CONFIG names, or ``sample/dxlclient.config``."""
 
-# Show warnings and errors of dxlclient and of this library, such as a lost connection, on stderr.
+GRACE = 8
+"""How many seconds a sample may go on after a signal. Docker kills it after 10."""
+
+# Show warnings and errors of dxlclient and of this library on stderr: each gap, from when to when events may
+# be missing, each event that could not be handled, and how many were left when a stream was closed.
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+
+# A terminal or pipe that cannot show a character gets it escaped.
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _Signals:
+    """SIGINT (Ctrl-C) and SIGTERM ask a sample to finish. A second one, or the end of GRACE, ends it."""
+
+    count = 0
+    finish: Callable[[], object] | None = None
+
+    def handle(self, *_: object) -> None:
+        self.count += 1
+        if self.count == 1:
+            if hasattr(signal, "alarm"):  # not on Windows
+                signal.alarm(GRACE)
+            if self.finish is not None:
+                self.finish()
+                return
+        raise KeyboardInterrupt
+
+
+_signals = _Signals()
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a sample until it ends or Ctrl-C is pressed.
+    """Run a sample until it ends, or until SIGINT (Ctrl-C) or SIGTERM comes.
 
-    A wrong configuration (exit status 2) and a broker that cannot be reached (1) are reported in one line.
+    The exit status is 0 if all is done, 1 if a signal left something undone, or if no broker can be reached,
+    and 2 if the configuration is wrong. The reason is printed in one line.
     """
+    for name in ("SIGINT", "SIGTERM", "SIGALRM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _signals.handle)
     try:
         main()
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        if _signals.count > 1:
+            print("Stopped before all was done.", file=sys.stderr)
+            sys.exit(1)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except BrokerConnectionError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+    if _signals.count:
+        print("Stopped.", file=sys.stderr)
+
+
+def on_stop(finish: Callable[[], object]) -> None:
+    """Let the first signal call this function, such as a stream's ``close()``, and interrupt nothing."""
+    _signals.finish = finish
+
+
+def until_stopped() -> Iterator[None]:
+    """Loop until a signal comes. What the loop is doing then is finished."""
+    on_stop(lambda: None)
+    while not _signals.count:
+        yield
+
+
+@contextmanager
+def handling(original_event: Event) -> Iterator[None]:
+    """Say which event was not finished if handling it is broken off."""
+    try:
+        yield
+    except BaseException:
+        print(f"Not finished: {original_event.message_id!r}", file=sys.stderr)
+        raise
+
+
+def secret(name: str) -> str | None:
+    """Return the value of an environment variable, or the content of the file that ``<name>_FILE`` names.
+
+    :raise ConfigurationError: if the file cannot be read
+    """
+    file = os.environ.get(f"{name}_FILE")
+    if not file:
+        return os.environ.get(name)
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{name}_FILE: cannot read {file}: {error}") from error
+
+
+def kafka_settings(file: str) -> dict[str, str]:
+    """Return the settings in a file, one ``name=value`` on a line, or let argparse report what is wrong."""
+    settings = {}
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {file}: {error}") from error
+    for number, line in enumerate(lines, 1):
+        name, equals, value = map(str.strip, line.partition("="))
+        if equals and not name.startswith("#"):
+            settings[name] = value
+        elif name and not name.startswith("#"):  # the line is not shown: it may hold a password
+            raise argparse.ArgumentTypeError(f"{file}, line {number}: must be name=value")
+    return settings
 
 
 def positive(text: str) -> int:

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from dxlthreateventclient import (
 )
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import CONFIG_FILE, run
+from common import CONFIG_FILE, run, until_stopped
 
 REJECT_FILE = Path("rejected.jsonl")
 
@@ -43,38 +45,68 @@ class KeepWhatFails(CommonThreatEventCallback):
             "reason": f"{type(error).__name__}: {error}",
             "base64": b64encode(payload).decode(),
         }
-        with REJECT_FILE.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(rejected) + "\n")
-        print(f"Kept in {REJECT_FILE}: {rejected['reason']!r}", file=sys.stderr)
+        line = json.dumps(rejected)
+        try:
+            append(REJECT_FILE, line)
+        except OSError as cannot_write:
+            print(f"Not kept in {REJECT_FILE}, {cannot_write}: {line}", file=sys.stderr)
+        else:
+            print(f"Kept in {REJECT_FILE}: {rejected['reason']!r}", file=sys.stderr)
 
 
-def rejected_events(file: str) -> list[Event]:
-    """Return the events in such a file, or let argparse report what is wrong with it."""
-    events = []
-    try:
-        for line in Path(file).read_text(encoding="utf-8").splitlines():
-            rejected = json.loads(line)
-            event = Event(rejected["topic"])
-            event.payload = b64decode(rejected["base64"])
-            # A new Event has a new message id; this one remembers the original id.
-            event.other_fields = {"replayed": rejected["message_id"]}
-            events.append(event)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise argparse.ArgumentTypeError(f"cannot replay {file}: {error!r}") from error
-    return events
+def append(file: Path, line: str) -> None:
+    """Append a line to a file. If the last one is torn, because the disk was full, begin a new one."""
+    with file.open("a+b") as lines:
+        lines.seek(max(0, lines.seek(0, os.SEEK_END) - 1))
+        is_torn = lines.read() not in (b"", b"\n")
+        lines.write(b"\n" * is_torn + line.encode() + b"\n")
+
+
+def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
+    """Yield the line numbers and events of such a file; None for a line that is not whole."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                rejected = json.loads(line)
+                event = Event(rejected["topic"])
+                event.payload = b64decode(rejected["base64"])
+                # A new Event has a new message id; this one remembers the original id.
+                event.other_fields = {"replayed": rejected["message_id"]}
+            except (ValueError, KeyError, TypeError) as error:
+                print(f"{file}, line {number}: not a rejected event: {error!r}", file=sys.stderr)
+                yield number, None
+            else:
+                yield number, event
+
+
+def replay(file: Path, callback: KeepWhatFails) -> bool:
+    """Handle the events of a file, and return whether all its lines were events, and none is left."""
+    is_complete = True
+    numbered = rejected_events(file)
+    for _, (_, event) in zip(until_stopped(), numbered, strict=False):
+        if event is None:
+            is_complete = False
+        else:
+            callback.on_event(event)
+    for number, _ in numbered:
+        print(f"{file}: stopped before line {number}", file=sys.stderr)
+        return False
+    return is_complete
 
 
 def main() -> None:
-    """Receive events until Ctrl-C, or handle the events of a file."""
+    """Receive events until Ctrl-C or SIGTERM, or handle the events of a file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replay", metavar="FILE", type=rejected_events, help="handle the events of FILE")
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="handle the events of FILE")
     options = parser.parse_args()
     callback = KeepWhatFails()
 
-    if options.replay is not None:
-        for event in options.replay:
-            callback.on_event(event)
-        return
+    if options.replay:
+        try:
+            is_complete = replay(options.replay, callback)
+        except OSError as error:
+            parser.error(f"cannot replay {options.replay}: {error}")
+        sys.exit(0 if is_complete else 1)
 
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)

@@ -10,7 +10,7 @@ from dxlclient.client import DxlClient
 from dxlthreateventclient import CommonThreatEventClient, connect, load_configuration
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import CONFIG_FILE, missing_extra, run
+from common import CONFIG_FILE, handling, missing_extra, on_stop, run, secret
 
 try:
     import redis
@@ -35,16 +35,18 @@ def main() -> None:
     parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     options = parser.parse_args()
     try:
-        server = redis.Redis.from_url(options.redis)
+        server = redis.Redis.from_url(options.redis, password=secret("REDIS_PASSWORD"))
     except ValueError as error:
         parser.error(f"{options.redis!r}: {error}")
 
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
+            on_stop(events.close)
             print("Waiting for threat events...", flush=True)
             for _, original_event in events:
-                append(server, str(original_event.message_id), original_event.payload)
+                with handling(original_event):
+                    append(server, str(original_event.message_id), original_event.payload)
                 print(f"Appended {original_event.message_id!r}", flush=True)
 
 

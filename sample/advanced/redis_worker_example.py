@@ -13,7 +13,7 @@ from typing import Any
 from dxlthreateventclient.payload import decode_threat_event
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import missing_extra, positive, run
+from common import missing_extra, positive, run, secret, until_stopped
 
 try:
     import redis
@@ -66,16 +66,16 @@ def process(server: Any, entry_id: bytes, fields: dict[bytes, bytes], seconds: i
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def work(server: Any, take_over_after: int, seconds: int) -> None:
-    """Process entries one after the other, forever."""
+    """Process entries one after the other, until a signal comes; finish the one that was taken."""
     with suppress(redis.ResponseError):  # another worker has already made the group
         server.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-    while True:
+    for _ in until_stopped():
         for entry_id, fields in next_entries(server, take_over_after):
             process(server, entry_id, fields, seconds)
 
 
 def main() -> None:
-    """Work until Ctrl-C."""
+    """Work until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     parser.add_argument(
@@ -90,7 +90,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     try:
-        server = redis.Redis.from_url(options.redis)
+        server = redis.Redis.from_url(options.redis, password=secret("REDIS_PASSWORD"))
     except ValueError as error:
         parser.error(f"{options.redis!r}: {error}")
     work(server, options.take_over_after, options.work)

@@ -1,57 +1,108 @@
 """Stores each ePO threat event on disk, then forwards it over HTTP and tries again until that succeeds."""
 
 import argparse
-import itertools
 import json
 import logging
-import sqlite3
+import os
 import sys
-from functools import partial
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias
+from zlib import crc32
 
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
 
-from dxlthreateventclient import CommonThreatEventClient, connect, load_configuration
+from dxlthreateventclient import (
+    CommonThreatEventClient,
+    ConfigurationError,
+    connect,
+    load_configuration,
+)
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import CONFIG_FILE, missing_extra, run
+from common import CONFIG_FILE, handling, missing_extra, on_stop, positive, run, secret
 
 try:
     import requests
     import tenacity
-    from persistqueue import SQLiteAckQueue
-    from persistqueue.serializers import json as json_serializer
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-QUEUE_DIRECTORY = "threat-event-queue"
+# Each event is a file: writing it stores the event, deleting it, which needs no space, acknowledges it.
+QUEUE_DIRECTORY = Path("threat-event-queue")
+REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
 # The service will never accept such an event, so sending it again would hold up all later events.
 REFUSALS = (400, 413, 422, 431)
 
+Lane: TypeAlias = "SimpleQueue[Path]"
+"""The files that one thread forwards, or several."""
 
-def store(queue: SQLiteAckQueue, threat_event: dict[str, Any], original_event: Event) -> None:
-    """Write an event to disk, and return once it is there.
+logger = logging.getLogger(__name__)
+stopping = threading.Event()
 
-    The sender chose the message id; as a JSON string it is safe in an HTTP header.
-    """
-    message_id = json.dumps(original_event.message_id)
-    queue.put({"message_id": message_id, "body": json.dumps(threat_event)})
-    print(f"Stored {message_id}", flush=True)
+
+def say(text: str) -> None:
+    """Print a line in one piece: several threads print."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def file_for(number: int, threat_event: dict[str, Any]) -> Path:
+    """Return where to store an event. The name has its number, for the order, and a checksum of its host."""
+    match threat_event:
+        case {"event": {"target": {"hostName": str(host)}}}:
+            pass
+        case _:
+            host = ""
+    return QUEUE_DIRECTORY / f"{number:012}-{crc32(host.encode(errors='replace')):08x}.json"
+
+
+def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
+    """Return the lane of a file: events of one host have the same."""
+    return lanes[int(file.stem.partition("-")[2], 16) % len(lanes)]
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception_type(requests.RequestException),
-    wait=tenacity.wait_exponential(multiplier=0.1, max=60),
-    before_sleep=tenacity.before_sleep_log(logging.getLogger(), logging.WARNING),
+    retry=tenacity.retry_if_exception_type(OSError),
+    wait=tenacity.wait_exponential(multiplier=0.1, max=5),
+    before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
-def is_accepted(session: requests.Session, url: str, event: dict[str, str]) -> bool:
+def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: int) -> None:
+    """Write an event to disk, and return once it is there. While there is no room, wait and try again."""
+    if sum(lane.qsize() for lane in set(lanes)) >= limit:
+        raise OSError(f"the queue is full: {limit} events wait to be forwarded")
+    with file.open("x", encoding="utf-8") as opened:
+        try:
+            opened.write(f"{message_id}\n{body}\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        except OSError:
+            file.unlink()
+            raise
+
+
+def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add the bearer token. It is read for each request, so a file may be replaced at any time."""
+    request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
+    return request
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type((requests.RequestException, ConfigurationError)),
+    wait=tenacity.wait_exponential(multiplier=0.1, max=60),
+    before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
+    sleep=tenacity.sleep_using_event(stopping),
+    stop=tenacity.stop_when_event_set(stopping),
+)
+def is_accepted(session: requests.Session, url: str, message_id: str, body: str) -> bool:
     """Send an event until the service accepts or refuses it; return whether it accepted."""
     response = session.post(
         url,
-        event["body"],
-        headers={"Content-Type": "application/json", "Idempotency-Key": event["message_id"]},
+        body,
+        headers={"Content-Type": "application/json", "Idempotency-Key": message_id},
         timeout=10,
         allow_redirects=False,  # a redirect can turn the POST into a GET without a body
     )
@@ -62,39 +113,91 @@ def is_accepted(session: requests.Session, url: str, event: dict[str, str]) -> b
     raise requests.HTTPError(f"{url} answered {response.status_code}")
 
 
-def forward(queue: SQLiteAckQueue, session: requests.Session, url: str) -> None:
-    """Forward the stored events, the oldest first, forever."""
-    for number in itertools.count():
-        if number % 1000 == 0:  # rarely, because it reads the whole queue
-            queue.clear_acked_data(max_delete=0, keep_latest=0)
-        item = queue.get(raw=True)
-        message_id = item["data"]["message_id"]
-        if is_accepted(session, url, item["data"]):
-            queue.ack(item)
-            print("Forwarded", message_id, flush=True)
-        else:
-            queue.ack_failed(item)
-            print("Refused", message_id, flush=True)
+def forward(file: Path, session: requests.Session, url: str) -> None:
+    """Forward a stored event, then delete its file; if the service refuses the event, keep it aside."""
+    try:
+        message_id, body, _ = file.read_text(encoding="utf-8").split("\n")
+    except ValueError:  # the program was killed while it wrote the file
+        message_id, outcome = file.name, "Torn"
+    else:
+        outcome = "Forwarded" if is_accepted(session, url, message_id, body) else "Refused"
+    if outcome == "Forwarded":
+        file.unlink()
+    else:
+        file.rename(REFUSED_DIRECTORY / file.name)
+    say(f"{outcome} {message_id}")
+
+
+def forward_all(lane: Lane, url: str) -> None:
+    """Forward the events of a lane, the oldest first, until the program stops."""
+    with requests.Session() as session:
+        if secret("HTTP_TOKEN"):
+            session.auth = add_token
+        while not stopping.is_set():
+            try:
+                forward(lane.get(timeout=0.2), session, url)
+            except Empty:
+                pass
+            except tenacity.RetryError:
+                return
+            except OSError:
+                logger.exception("The file stays, and is forwarded after a restart")
+
+
+@contextmanager
+def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
+    """Forward in the background. At the end, finish the requests, and say how many events are left."""
+    threads = [threading.Thread(target=forward_all, args=(lane, url), daemon=True) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+        print(len(list(QUEUE_DIRECTORY.glob("*.json"))), "events wait on disk", file=sys.stderr)
 
 
 def main() -> None:
-    """Store events on dxlclient's thread, and forward them on this one."""
+    """Store events on this thread, and forward them on others."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="the address to POST each event to")
-    url = parser.parse_args().url
-    if not url.startswith(("http://", "https://")):
-        parser.error(f"url must start with http:// or https://, got {url!r}")
+    parser.add_argument("--senders", type=positive, default=1, help="send so many at once (default: 1)")
+    parser.add_argument("--in-order", action="store_true", help="send events of one host one after the other")
+    parser.add_argument(
+        "--limit", type=positive, default=100_000, help="let so many wait (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    if not options.url.startswith(("http://", "https://")):
+        parser.error(f"url must start with http:// or https://, got {options.url!r}")
     try:
-        queue = SQLiteAckQueue(QUEUE_DIRECTORY, multithreading=True, serializer=json_serializer)
-    except (OSError, sqlite3.Error) as error:
+        REFUSED_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         parser.error(f"cannot write to the directory {QUEUE_DIRECTORY}: {error}")
+    secret("HTTP_TOKEN")  # reports a file that cannot be read
 
-    with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client, requests.Session() as session:
+    # Several threads share one lane, or each has its own.
+    count = options.senders
+    lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
+    stored = sorted(QUEUE_DIRECTORY.glob("*.json"))
+    for file in stored:
+        lane_of(file, lanes).put(file)
+    first = int(stored[-1].stem.partition("-")[0]) + 1 if stored else 1
+
+    with forwarding(lanes, options.url), DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_epo_threat_event_response_callback(partial(store, queue))
+        with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
+            on_stop(events.close)
             print("Waiting for threat events...", flush=True)
-            forward(queue, session, url)
+            for number, (threat_event, original_event) in enumerate(events, first):
+                # The sender chose the message id; as a JSON string it is safe in an HTTP header.
+                message_id = json.dumps(original_event.message_id)
+                file = file_for(number, threat_event)
+                with handling(original_event):
+                    store(file, message_id, json.dumps(threat_event), lanes, options.limit)
+                say(f"Stored {message_id}")
+                lane_of(file, lanes).put(file)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Prints severe ePO threat events in a for loop, until Ctrl-C or a number of events."""
+"""Prints severe ePO threat events in a for loop, until Ctrl-C, SIGTERM or a number of events."""
 
 import argparse
 import sys
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,15 @@ from typing import Any
 from dxlclient.client import DxlClient
 
 from dxlthreateventclient import CommonThreatEventClient, connect, load_configuration
+from dxlthreateventclient.formats import severity_of
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import CONFIG_FILE, positive, run
+from common import CONFIG_FILE, on_stop, positive, run
 
 
-def is_severe(threat_event: dict[str, Any], limit: int) -> bool:
-    """Return whether an event is at least this severe; 1 is the most severe.
-
-    An event without a usable severity counts as severe.
-    """
-    try:
-        return int(threat_event["event"]["threatSeverity"]) <= limit
-    except (KeyError, TypeError, ValueError):
-        return True
+def is_severe(limit: int, threat_event: dict[str, Any]) -> bool:
+    """Return whether an event is at least this severe; 1 is the most severe, an unknown one counts as 1."""
+    return (severity_of(threat_event) or 1) <= limit
 
 
 def summary(threat_event: dict[str, Any]) -> str:
@@ -49,10 +45,11 @@ def main() -> None:
 
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
-        with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
+        where = partial(is_severe, options.severity)
+        with CommonThreatEventClient(dxl_client) as client, client.threat_events(where=where) as events:
+            on_stop(events.close)
             print("Waiting for threat events...", flush=True)
-            severe = (event for event, _ in events if is_severe(event, options.severity))
-            for threat_event in islice(severe, options.count):
+            for threat_event, _ in islice(events, options.count):
                 print(summary(threat_event), flush=True)
 
 

@@ -1,9 +1,9 @@
-"""Sends each ePO threat event as CEF over syslog (RFC 5424) to a collector, by UDP or TCP."""
+"""Sends each ePO threat event as CEF over syslog (RFC 5424) to a collector, by UDP, TCP or TLS."""
 
 import argparse
-import errno
 import logging
 import socket
+import ssl
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +14,7 @@ from dxlthreateventclient import CommonThreatEventClient, connect, load_configur
 from dxlthreateventclient.formats import to_cef
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import CONFIG_FILE, missing_extra, positive, run
+from common import CONFIG_FILE, handling, missing_extra, on_stop, positive, run
 
 try:
     import tenacity
@@ -26,55 +26,133 @@ PRIORITY = 16 * 8 + 4
 logger = logging.getLogger(__name__)
 
 
-def syslog_message(text: str) -> bytes:
+def syslog_message(text: str, now: datetime) -> bytes:
     """Return a text with the header of RFC 5424."""
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    header = f"<{PRIORITY}>1 {now} {socket.gethostname()} dxlthreateventclient - threat-event -"
+    time = now.isoformat(timespec="milliseconds")
+    header = f"<{PRIORITY}>1 {time} {socket.gethostname()} dxlthreateventclient - threat-event -"
     return f"{header} {text}".encode()
 
 
-def can_be_sent_later(error: BaseException) -> bool:
-    """Return whether to try again: an error of the network, but not a message that is too long for UDP."""
-    return isinstance(error, OSError) and error.errno != errno.EMSGSIZE
+class Collector:
+    """A connection to a syslog collector. It is kept, and made again if it is lost.
 
+    :param host: the collector's name or IP address
+    :param port: its port
+    :param tcp: whether to use TCP, else UDP
+    :param octet_counting: whether each message has its length in front (RFC 6587), else a line end behind it
+    :param tls: the settings for TLS over TCP (RFC 5425)
+    """
 
-@tenacity.retry(
-    retry=tenacity.retry_if_exception(can_be_sent_later),
-    wait=tenacity.wait_exponential(multiplier=0.1, max=10),
-    before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
-)
-def send(host: str, port: int, tcp: bool, message: bytes) -> None:
-    """Send a message; try again until the network accepts it."""
-    if tcp:
-        with socket.create_connection((host, port), timeout=10) as connection:
-            connection.sendall(message + b"\n")  # over TCP, a line end separates messages
-    else:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as udp:
-            udp.sendto(message, address)
+    def __init__(
+        self, host: str, port: int, *, tcp: bool, octet_counting: bool, tls: ssl.SSLContext | None
+    ) -> None:
+        self._address = host, port
+        self._tcp, self._octet_counting, self._tls = tcp, octet_counting, tls
+        self._connection: socket.socket | None = None
+        self._sent = 0
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(OSError),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=10),
+        before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
+    )
+    def send(self, message: bytes) -> None:
+        """Send a message; try again until the network accepts it."""
+        if self._octet_counting:
+            message = b"%d %b" % (len(message), message)
+        elif self._tcp:
+            message += b"\n"
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            self._raise_if_closed(self._connection)
+            # Without a time limit: a new connection to a collector that hangs would take messages, too.
+            self._connection.sendall(message)
+        except OSError:
+            self._close()
+            raise
+        self._sent += 1
+
+    def _connect(self) -> socket.socket:
+        if not self._tcp:
+            family, kind, protocol, _, address = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
+            udp = socket.socket(family, kind, protocol)
+            udp.connect(address)
+            return udp
+        connection = socket.create_connection(self._address, timeout=10)
+        # Firewalls forget idle connections; a short buffer, and less is lost with the collector.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        if self._tls:
+            return self._tls.wrap_socket(connection, server_hostname=self._address[0])
+        return connection
+
+    def _raise_if_closed(self, connection: socket.socket) -> None:
+        """Raise an error if the collector has ended the connection: TCP would take one more message."""
+        connection.settimeout(0)
+        try:
+            if connection.recv(1) == b"":
+                raise ConnectionResetError("the collector closed the connection")
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass  # the connection is open: collectors send nothing
+        connection.settimeout(None)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            logger.warning(
+                "The connection was lost after %d messages: the last of them may not have arrived", self._sent
+            )
+        self._sent = 0
 
 
 def main() -> None:
     """Send each event that arrives, until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", help="the collector's name or IP address")
-    parser.add_argument("port", type=positive, help="its port, usually 514 for UDP, and 601 or 514 for TCP")
-    parser.add_argument("--tcp", action="store_true", help="use TCP instead of UDP")
+    parser.add_argument("port", type=positive, help="usually 514 for UDP, 601 or 514 for TCP, 6514 for TLS")
+    transport = parser.add_mutually_exclusive_group()
+    transport.add_argument("--tcp", action="store_true", help="use TCP instead of UDP")
+    transport.add_argument("--tls", action="store_true", help="use TLS over TCP")
+    parser.add_argument("--ca", metavar="FILE", help="the CA of the collector (default: the system's CAs)")
+    parser.add_argument("--certificate", metavar="FILE", help="your certificate and key for the collector")
+    parser.add_argument(
+        "--octet-counting", action="store_true", help="with --tcp: send the length of each message"
+    )
     options = parser.parse_args()
     if options.port > 65535:
         parser.error(f"port must be at most 65535, got {options.port}")
+    if options.octet_counting and not options.tcp:
+        parser.error("--octet-counting needs --tcp; TLS always has it")
+    tls = None
+    if options.tls:
+        try:
+            tls = ssl.create_default_context(cafile=options.ca)
+            if options.certificate:
+                tls.load_cert_chain(options.certificate)
+        except OSError as error:
+            parser.error(f"cannot use {options.ca or ''} {options.certificate or ''}: {error}")
+    collector = Collector(
+        options.host,
+        options.port,
+        tcp=options.tcp or options.tls,
+        octet_counting=options.octet_counting or options.tls,
+        tls=tls,
+    )
 
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
+            on_stop(events.close)
             print("Waiting for threat events...", flush=True)
             for threat_event, original_event in events:
-                try:
-                    send(options.host, options.port, options.tcp, syslog_message(to_cef(threat_event)))
-                except OSError:
-                    logger.exception("Message %s was not sent", original_event.message_id)
-                else:
-                    print(f"Sent {original_event.message_id!r}", flush=True)
+                now = datetime.now(timezone.utc)
+                text = to_cef(threat_event, event_id=original_event.message_id, arrived=now)
+                with handling(original_event):
+                    collector.send(syslog_message(text, now))
+                print(f"Sent {original_event.message_id!r}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prints ePO threat events that arrive over two brokers, each event once, until Ctrl-C."""
+"""Prints ePO threat events that arrive over two brokers, each event once, until Ctrl-C or SIGTERM."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from dxlthreateventclient import Gap, connect, load_configuration, redundant_thr
 from dxlthreateventclient.formats import text_columns
 
 sys.path.append(str(Path(__file__).parents[1]))
-from common import CONFIG_FILE, run
+from common import CONFIG_FILE, on_stop, run
 
 
 def report(gap: Gap) -> None:
@@ -36,6 +36,7 @@ def main() -> None:
             connect(dxl_client)
             dxl_clients.append(dxl_client)
         events = stack.enter_context(redundant_threat_events(dxl_clients, on_gap=report))
+        on_stop(events.close)
         print("Waiting for threat events...", flush=True)
         for threat_event, _ in events:
             print(*text_columns(threat_event), flush=True)

@@ -186,7 +186,7 @@ class TestACallbackThatRaises:
     ) -> None:
         class Hopeless(Receiver):
             def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-                raise in_the_hook
+                raise in_the_hook from None
 
         last = Receiver()
         with CommonThreatEventClient(dxl_client) as client:

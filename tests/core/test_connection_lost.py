@@ -1,9 +1,12 @@
 """A DxlClient that is not connected, not yet or no longer, and a broker that restarts or does not answer."""
 
 import gc
+import sys
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
@@ -157,6 +160,24 @@ def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
     *refused, left = output.splitlines()
     assert [reason in line for line in refused] == [True, True]
     assert left == "left"
+
+
+def test_the_network_thread_may_be_started_and_stopped_at_once(fabric: LocalFabric) -> None:
+    """As dxlclient does after two losses in quick succession: it could be left without one for good."""
+    dxl_client: Any = DxlClient(fabric.client_config())
+    mqtt = dxl_client._client
+    mqtt._thread_main = lambda: None  # it would take a second to stop
+    CommonThreatEventClient(dxl_client)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(500):
+                for call in [pool.submit(mqtt.loop_start), pool.submit(mqtt.loop_stop)]:
+                    call.result(30)
+    finally:
+        sys.setswitchinterval(before)
+        dxl_client.destroy()
 
 
 Silence = Callable[[], AbstractContextManager[None]]

@@ -1,5 +1,6 @@
 """Draining a stream: no new events, all that had arrived, and then the end of the loop."""
 
+import asyncio
 import signal
 from collections.abc import Callable
 
@@ -138,4 +139,17 @@ class TestDraining:
             numbers = [number_of(events.get(timeout=30)[0])]
             events.drain()
             numbers += numbers_of(events)
+        assert numbers == list(range(len(numbers)))
+
+    def test_ends_an_asynchronous_stream(self, connect: Connect, dxl_client: DxlClient, topic: str) -> None:
+        async def numbers_until_drained() -> list[int]:
+            async with CommonThreatEventClient(connect()).async_threat_events(
+                topic, max_buffered=10
+            ) as events:
+                publish_numbers(dxl_client, range(100), topic)
+                numbers = [number_of((await events.get(timeout=30))[0])]
+                events.drain()
+                return numbers + [number_of(threat_event) async for threat_event, _ in events]
+
+        numbers = asyncio.run(asyncio.wait_for(numbers_until_drained(), 30))
         assert numbers == list(range(len(numbers)))

@@ -8,12 +8,14 @@ import pytest
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 from helpers.corpus import MALFORMED, ODD, REASONS
+from helpers.decoding import check_is_decoded_alike
 from helpers.receiving import Receiver, event, numbered, publish_numbers, publish_payload
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
+from dxlthreateventclient.testing import sample_threat_event
 
 # What the reason names beyond the kind of fault.
 DETAILS = {
@@ -125,6 +127,11 @@ JSON_VALUES = st.recursive(
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
     max_leaves=15,
 )
+SAMPLE_EVENT = json.dumps(sample_threat_event()).encode()
+# Bytes that mean something in JSON come often.
+JSON_BYTES = st.lists(st.sampled_from(b'{}[]",:\\u0d8-+.eE19 \n\0') | st.integers(0, 255), max_size=6).map(
+    bytes
+)
 JSON_OBJECTS = st.dictionaries(st.text(), JSON_VALUES, max_size=5)
 TRAILING = st.lists(st.sampled_from([b"\0", b" ", b"\n", b"\r", b"\t"])).map(b"".join)
 MESSAGE_PACK_VALUES = st.recursive(
@@ -132,6 +139,26 @@ MESSAGE_PACK_VALUES = st.recursive(
     lambda values: st.lists(values) | st.dictionaries(st.binary(), values),
     max_leaves=15,
 )
+
+
+class TestMsgspec:
+    """It changes how long decoding takes, and nothing else. Without it, like is compared with like."""
+
+    @pytest.mark.parametrize("payload", [*MALFORMED.values(), *ODD.values()], ids=[*MALFORMED, *ODD])
+    def test_decodes_the_corpus_as_the_standard_library_does(self, payload: Any) -> None:
+        check_is_decoded_alike(payload)
+
+    @given(st.data())
+    def test_decodes_a_damaged_event_as_the_standard_library_does(self, data: st.DataObject) -> None:
+        start = data.draw(st.integers(0, len(SAMPLE_EVENT)))
+        end = start + data.draw(st.integers(0, 8))
+        check_is_decoded_alike(SAMPLE_EVENT[:start] + data.draw(JSON_BYTES) + SAMPLE_EVENT[end:])
+
+    @given(JSON_OBJECTS, st.booleans())
+    def test_decodes_any_object_as_the_standard_library_does(
+        self, document: dict[str, Any], ensure_ascii: bool
+    ) -> None:
+        check_is_decoded_alike(json.dumps(document, ensure_ascii=ensure_ascii).encode())
 
 
 class TestAny:

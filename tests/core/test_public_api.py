@@ -21,19 +21,23 @@ def public_api() -> list[str]:
 
 
 def described(owner: griffe.Module | griffe.Class) -> Iterator[str]:
-    for name, member in owner.members.items():
+    # What a class inherits from one of this package's private classes is public, too.
+    members = owner.all_members if isinstance(owner, griffe.Class) else owner.members
+    for name, found in members.items():
+        member = found.final_target if isinstance(found, griffe.Alias) and found.inherited else found
+        path = f"{owner.path}.{name}"
         if name in INTERNAL or (name.startswith("_") and name != "__init__") or member.is_imported:
             continue
         if owner.exports is not None and name not in owner.exports and not member.is_module:
             continue
         if isinstance(member, griffe.Module | griffe.Class):
             if isinstance(member, griffe.Class):
-                yield f"class {member.path}({', '.join(str(base) for base in member.bases)})"
+                yield f"class {path}({', '.join(str(base) for base in member.bases)})"
             yield from described(member)
         elif isinstance(member, griffe.Function):
-            yield f"def {member.path.removesuffix(name)}{member.signature()}"
+            yield f"def {path.removesuffix(name)}{member.signature()}"
         elif isinstance(member, griffe.Attribute):
-            yield f"{member.path}: {member.annotation or member.value}"
+            yield f"{path}: {member.annotation or member.value}"
 
 
 def test_the_public_api_is_the_one_on_record() -> None:

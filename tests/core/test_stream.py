@@ -1,6 +1,5 @@
 """The stream: threat events in a for loop, on the caller's own thread."""
 
-import json
 import math
 import signal
 import sys
@@ -21,39 +20,12 @@ from helpers.clients import clients, queue_is_full
 from helpers.program import running, until_printed
 from helpers.receiving import Publisher, Receiver, event, number_of, numbered, publish_numbers
 from helpers.waiting import until
+from helpers.worker import Worker
 
 from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError, ThreatEventStream
 from dxlthreateventclient.testing import LocalFabric
 
 TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
-
-
-class Worker:
-    """A mocked DxlClient, and what its worker thread does: it hands events to what was added."""
-
-    def __init__(self) -> None:
-        self.dxl_client = Mock(spec=DxlClient)
-        self.delivered: list[Event] = []
-
-    def stream(self, **options: Any) -> ThreatEventStream:
-        return CommonThreatEventClient(self.dxl_client).threat_events("/topic", **options)
-
-    def deliver(self, *payloads: Any) -> list[Event]:
-        """Deliver events, and return them; like dxlclient's worker, wait for the stream if it has no room."""
-        for payload in payloads:
-            [callback] = {call.args[1] for call in self.dxl_client.add_event_callback.call_args_list}
-            callback.on_event(delivered := event(payload, "/topic"))
-            self.delivered.append(delivered)
-        return self.delivered[len(self.delivered) - len(payloads) :]
-
-    def number(self, *numbers: int) -> list[Event]:
-        return self.deliver(*(json.dumps(numbered(number)).encode() for number in numbers))
-
-    def start(self, *numbers: int) -> threading.Thread:
-        """Deliver on another thread, which may have to wait."""
-        thread = threading.Thread(target=self.number, args=numbers)
-        thread.start()
-        return thread
 
 
 @pytest.fixture

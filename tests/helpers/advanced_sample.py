@@ -6,11 +6,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
+from uuid import uuid4
 
+from dxlclient.client import DxlClient
+from dxlclient.message import Event
 from helpers.waiting import until
 
-from dxlthreateventclient.testing import LocalFabric
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import LocalFabric, publish_threat_event
 
 ROOT = Path(__file__).parents[2]
 WAITING = "Waiting for threat events..."
@@ -22,6 +27,19 @@ def documented_command(page: str, arguments: str) -> list[str]:
     line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
     assert line, f"{page} does not say how to run {arguments}"
     return shlex.split(line[1])
+
+
+def until_passed_on(dxl_client: DxlClient) -> None:
+    """Return when the broker has passed on what this client has published.
+
+    A sample that ends then has either handled an event or counts it.
+    """
+    came: list[Event] = []
+    topic = f"/test/{uuid4().hex}"
+    with CommonThreatEventClient(dxl_client) as client:
+        client.add_threat_event_callback(lambda _, event: came.append(event), topic)
+        publish_threat_event(dxl_client, {}, topic)
+        until(lambda: len(came) == 1, "the event comes back")
 
 
 class Sample:
@@ -62,24 +80,33 @@ class Sample:
         """Return what :meth:`lines` does, when there are as many."""
         until(
             lambda: len(self.lines(start)) >= count or self.process.poll() is not None,
-            f"{count} lines {start!r} in {self.output!r}; stderr: {self.errors!r}",
+            f"{count} lines {start!r} in {self._output}",
             timeout,
         )
         lines = self.lines(start)
         assert len(lines) >= count, f"it ended: {self.output}{self.errors}"
         return lines
 
+    def reported(self) -> int:
+        """Return how many events it says that it did not finish, when it has ended."""
+        counts = re.findall(r"events handed over, (?:(\d+) unread, )?(\d+) passed over", self.errors)
+        return self.errors.count("Not finished: ") + sum(int(count or 0) for count in chain(*counts))
+
     def kill(self) -> None:
         """Kill it with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C, and see it end as promised."""
-        self.process.send_signal(signal.SIGINT)
+    def end(self, with_signal: signal.Signals) -> None:
+        """Send it SIGINT or SIGTERM, and see it end as promised."""
+        self.process.send_signal(with_signal)
         assert self.process.wait(timeout=30) == 0, self.errors
         assert self.errors.endswith("Stopped.\n")
         assert "Traceback" not in self.errors
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C, and see it end as promised."""
+        self.end(signal.SIGINT)
 
     def __enter__(self) -> "Sample":
         return self

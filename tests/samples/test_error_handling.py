@@ -2,6 +2,9 @@
 
 import base64
 import json
+import re
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,49 @@ class TestErrorHandlingSample:
         del kept[1]
         failed_again = [(line["message_id"], line["base64"]) for line in lines_of(reject_file)]
         assert failed_again == [(line["message_id"], line["base64"]) for line in kept]
+
+    def test_replays_the_good_lines_beside_a_torn_one(self, tmp_path: Path, fabric: LocalFabric) -> None:
+        """A line is torn if the disk had no room for all of it."""
+        good = json.dumps(sample_threat_event()).encode()
+        line = json.dumps({"topic": "/t", "message_id": "1", "base64": base64.b64encode(good).decode()})
+        (tmp_path / "retry.jsonl").write_bytes(f"{line}\n{line[:60]}\n{line}\n".encode() + b"\xff[]")
+        with Sample(tmp_path, fabric, REPLAY) as sample:
+            assert sample.process.wait(timeout=30) == 1
+        assert sample.output == "'ExP:Heap' on 'WS-0117'\n" * 2
+        assert re.findall(r"retry.jsonl, line (\d+)", sample.errors) == ["2", "4"]
+
+    def test_begins_a_new_line_after_a_torn_one(
+        self, tmp_path: Path, fabric: LocalFabric, dxl_client: DxlClient
+    ) -> None:
+        """The file has room for 1,000 bytes, as on a disk that is full, and then for more."""
+        reject_file = tmp_path / "rejected.jsonl"
+        reject_file.write_bytes(b"{}\n" * 10_000)
+        with Sample(tmp_path, fabric, RECEIVE) as sample:
+            sample.until_printed(WAITING)
+            _, no_limit = resource.prlimit(sample.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(sample.process.pid, resource.RLIMIT_FSIZE, (31_000, no_limit))
+            publish_payload(dxl_client, b"x" * 2000)
+            until(lambda: reject_file.stat().st_size == 31_000, "the line is torn")
+            resource.prlimit(sample.process.pid, resource.RLIMIT_FSIZE, (no_limit, no_limit))
+            publish_payload(dxl_client, b"no JSON")
+            until(lambda: reject_file.read_bytes().endswith(b"}\n"), "the next line is whole")
+            sample.end(signal.SIGTERM)
+        assert base64.b64decode(json.loads(reject_file.read_text().splitlines()[-1])["base64"]) == b"no JSON"
+        (reported,) = re.findall(
+            r"Not kept in rejected.jsonl, \[Errno 27\] File too large: (.*)\n", sample.errors
+        )
+        assert base64.b64decode(json.loads(reported)["base64"]) == b"x" * 2000
+
+    def test_a_stopped_replay_says_where_to_go_on(self, tmp_path: Path, fabric: LocalFabric) -> None:
+        line = json.dumps({"topic": "/t", "message_id": "1", "base64": ""})
+        (tmp_path / "retry.jsonl").write_text(f"{line}\n" * 50_000)
+        with Sample(tmp_path, fabric, REPLAY) as sample:
+            until(lambda: "Kept in" in sample.errors, "the replay has begun")
+            sample.process.send_signal(signal.SIGTERM)
+            assert sample.process.wait(timeout=30) == 1
+        stopped_before = re.search(r"stopped before line (\d+)\n", sample.errors)
+        assert stopped_before
+        assert len(lines_of(tmp_path / "rejected.jsonl")) == int(stopped_before[1]) - 1
 
     def test_replays_what_listen_rejected(
         self, tmp_path: Path, fabric: LocalFabric, dxl_client: DxlClient

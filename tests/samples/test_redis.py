@@ -1,5 +1,6 @@
 """The Redis Stream samples, with a redis-server, and workers that are killed."""
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from dxlthreateventclient.testing import LocalFabric, publish_threat_event, samp
 pytestmark = pytest.mark.servers
 
 PAGE = "redisstreamexample.rst"
+PASSWORD = "of this test"
 
 
 class RedisServer(Server):
@@ -27,11 +29,11 @@ class RedisServer(Server):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, "redis-server", "redis-server")
         self.url = f"redis://127.0.0.1:{self.port}"
-        self.client = redis.Redis.from_url(self.url)
+        self.client = redis.Redis.from_url(self.url, password=PASSWORD)
 
     def arguments(self) -> list[str]:
         durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        return ["--port", str(self.port), "--bind", "127.0.0.1", *durable]
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, *durable]
 
     def answers(self) -> bool:
         try:
@@ -59,8 +61,11 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, fabric: LocalFabric, redis_server: RedisServer) -> Iterator[Callable[..., Sample]]:
-    """Starts a sample with the command on its page and the address of the test's server."""
+def start(
+    tmp_path: Path, fabric: LocalFabric, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Sample]]:
+    """Starts a sample with the command on its page, and the address and password of the test's server."""
+    monkeypatch.setenv("REDIS_PASSWORD", PASSWORD)
     with ExitStack() as samples:
 
         def started_sample(script: str, *options: str) -> Sample:
@@ -89,7 +94,7 @@ class TestRedisSamples:
         published = publish(dxl_client, 9)
         until(lambda: finished(workers).total() >= 9, "as many events as were published are handled")
         for sample in (receiver, *workers):
-            sample.interrupt()
+            sample.end(signal.SIGTERM)
         assert finished(workers) == Counter(published)
         assert all(worker.lines("Finished ") for worker in workers)
         redis_server.assert_that_nothing_is_left()

@@ -3,7 +3,11 @@
 import http.server
 import json
 import random
+import resource
+import signal
+import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any
 import pytest
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
-from helpers.advanced_sample import WAITING, Sample, documented_command
+from helpers.advanced_sample import WAITING, Sample, documented_command, until_passed_on
 from helpers.waiting import until
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
@@ -32,6 +36,10 @@ class Receiver(http.server.ThreadingHTTPServer):
         self.answers: Iterator[int] = iter(lambda: 204, None)
         self.requests = 0
         self.accepted: list[tuple[str, Any]] = []
+        self.lock = threading.Lock()
+        self.seconds = 0.0
+        self.open_requests = self.most_at_once = 0
+        self.tokens: set[str | None] = set()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     def __enter__(self) -> "Receiver":
@@ -54,8 +62,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests += 1
-        answer = next(self.server.answers)
+        with self.server.lock:
+            self.server.requests += 1
+            self.server.open_requests += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.open_requests)
+            answer = next(self.server.answers)
+        time.sleep(self.server.seconds)  # as a service far away
+        with self.server.lock:
+            self.server.open_requests -= 1
+        self.server.tokens.add(self.headers["Authorization"])
         if answer in (204, LOSE_THE_ANSWER):
             assert self.headers["Content-Type"] == "application/json"
             self.server.accepted.append((self.headers["Idempotency-Key"], json.loads(body)))
@@ -84,11 +99,21 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, fabric: LocalFabric, receiver: Receiver) -> Callable[[], Sample]:
-    """Starts the sample with the command on its page and the receiver's address."""
+def start(tmp_path: Path, fabric: LocalFabric, receiver: Receiver) -> Callable[..., Sample]:
+    """Starts the sample with the command on its page, the receiver's address and further options."""
     page, url = "storeandforwardexample.rst", "http://127.0.0.1:18080/threat-events"
     *command, _ = documented_command(page, f"store_and_forward_example.py {url}")
-    return lambda: Sample(tmp_path, fabric, [*command, receiver.url])
+    return lambda *options: Sample(tmp_path, fabric, [*command, receiver.url, *options])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The sample's directory for events, on a disk of 1 MB, which root alone can make."""
+    directory = tmp_path / "threat-event-queue"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], check=True)
+    yield directory
+    subprocess.run(["umount", directory], check=True)
 
 
 def half_failing(rng: random.Random) -> Iterator[int]:
@@ -96,9 +121,11 @@ def half_failing(rng: random.Random) -> Iterator[int]:
         yield rng.choice((204, 204, 204, 503, DROP, LOSE_THE_ANSWER))
 
 
-def publish(dxl_client: DxlClient, count: int) -> dict[str, dict[str, Any]]:
+def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> dict[str, dict[str, Any]]:
     """Publish events; return them by the ids that the receiver should get."""
-    threat_events = [sample_threat_event(threatName=f"threat {number}") for number in range(count)]
+    threat_events = [
+        sample_threat_event(threatName=f"threat {number}", **overrides) for number in range(count)
+    ]
     return {
         json.dumps(publish_threat_event(dxl_client, threat_event).message_id): threat_event
         for threat_event in threat_events
@@ -110,7 +137,7 @@ class TestStoreAndForwardSample:
         "kills", [4, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
     )
     def test_no_stored_event_is_lost_when_it_is_killed(
-        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample], kills: int
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample], kills: int
     ) -> None:
         seed = random.randrange(2**32)
         print(f"{seed = }")  # pytest shows it if the test fails
@@ -150,7 +177,7 @@ class TestStoreAndForwardSample:
             sample.interrupt()
 
     def test_acknowledged_events_are_not_sent_after_a_restart(
-        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
     ) -> None:
         for _ in range(2):
             with start() as sample:
@@ -162,7 +189,7 @@ class TestStoreAndForwardSample:
         assert len(receiver.accepted) == receiver.requests == 10
 
     def test_tries_again_in_order_and_sets_refused_events_aside(
-        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
     ) -> None:
         receiver.answers = iter([302, 500, DROP, 204, 422, 204])
         with start() as sample:
@@ -176,7 +203,7 @@ class TestStoreAndForwardSample:
         assert receiver.requests == 6
 
     def test_a_hostile_message_id_adds_no_header(
-        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[[], Sample]
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
     ) -> None:
         event = Event(EPO_THREAT_EVENT_RESPONSE_TOPIC)
         event._message_id = 'é"\r\nX-Forged: 1\r\n\r\n'  # type: ignore[attr-defined]
@@ -187,3 +214,137 @@ class TestStoreAndForwardSample:
             until(lambda: len(receiver.accepted) == 1, "the event is accepted")
             sample.interrupt()
         assert json.loads(receiver.accepted[0][0]) == event.message_id
+
+    def test_sends_several_at_once_and_those_of_a_host_in_order(
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
+    ) -> None:
+        receiver.seconds = 0.02
+        with start("--senders", "8", "--in-order") as sample:
+            sample.until_printed(WAITING)
+            published = [publish(dxl_client, 10, target={"hostName": f"WS-{host}"}) for host in range(10)]
+            sample.until_printed("Forwarded ", 100)
+            sample.interrupt()
+        order = list(receiver.accepted_ids)
+        assert all(
+            [message_id for message_id in order if message_id in host] == list(host) for host in published
+        )
+        assert receiver.most_at_once > 1
+
+    def test_sends_the_bearer_token_of_a_file_that_may_change(
+        self,
+        tmp_path: Path,
+        dxl_client: DxlClient,
+        receiver: Receiver,
+        start: Callable[..., Sample],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        token = tmp_path / "token"
+        token.write_text("old\n")
+        monkeypatch.setenv("HTTP_TOKEN_FILE", str(token))
+        with start() as sample:
+            sample.until_printed(WAITING)
+            publish(dxl_client, 1)
+            sample.until_printed("Forwarded ")
+            token.write_text("new\n")
+            publish(dxl_client, 1)
+            sample.until_printed("Forwarded ", 2)
+            sample.interrupt()
+        assert receiver.tokens == {"Bearer old", "Bearer new"}
+
+    def test_sets_a_torn_file_aside(
+        self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
+    ) -> None:
+        """As a kill in the middle of writing leaves it, before the event was reported as stored."""
+        directory = tmp_path / "threat-event-queue"
+        directory.mkdir()
+        (directory / "000000000007-00000000.json").write_text('"{id}"\n{"event": {"threatN')
+        with start() as sample:
+            sample.until_printed("Torn 000000000007")
+            sample.until_printed(WAITING)
+            publish(dxl_client, 1)
+            sample.until_printed("Forwarded ")
+            sample.interrupt()
+        assert receiver.requests == 1
+        assert [file.name for file in directory.glob("*/*")] == ["000000000007-00000000.json"]
+
+    @pytest.mark.parametrize("count", [1, 30])
+    def test_every_event_is_done_kept_or_reported_at_the_end(
+        self,
+        tmp_path: Path,
+        dxl_client: DxlClient,
+        receiver: Receiver,
+        start: Callable[..., Sample],
+        count: int,
+    ) -> None:
+        """SIGTERM in a burst, with a queue that is full, so that some events are in memory alone."""
+        receiver.answers = iter(lambda: 503, None)
+        with start("--limit", "10") as sample:
+            sample.until_printed(WAITING)
+            publish(dxl_client, count)
+            until_passed_on(dxl_client)
+            if count == 1:
+                sample.until_printed("Stored ")
+                sample.end(signal.SIGTERM)
+            else:
+                until(lambda: "the queue is full: 10 events wait" in sample.errors, "it says that it is full")
+                for _ in range(2):
+                    sample.process.send_signal(signal.SIGTERM)
+                    until(lambda: sample.process.poll() is not None or "Retrying" in sample.errors, "")
+                assert sample.process.wait(timeout=30) == 1
+                assert sample.errors.endswith("Stopped before all was done.\n")
+        kept = len(list(tmp_path.glob("threat-event-queue/*.json")))
+        assert f"{kept} events wait on disk" in sample.errors
+        assert kept + sample.reported() == count
+        assert kept <= 10 + 1  # one is being sent
+        assert not receiver.accepted
+
+    def test_what_is_too_large_to_be_stored_waits_in_memory(
+        self, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
+    ) -> None:
+        with start() as sample:
+            sample.until_printed(WAITING)
+            _, no_limit = resource.prlimit(sample.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(sample.process.pid, resource.RLIMIT_FSIZE, (50_000, no_limit))
+            published = publish(dxl_client, 1, eventDesc="x" * 60_000) | publish(dxl_client, 5)
+            until(lambda: "File too large" in sample.errors, "it says that it cannot store the event")
+            resource.prlimit(sample.process.pid, resource.RLIMIT_FSIZE, (no_limit, no_limit))
+            assert sample.until_printed("Forwarded ", 6) == list(published)
+            sample.interrupt()
+
+    @pytest.mark.servers
+    def test_on_a_full_disk_it_goes_on_sending_and_loses_nothing(
+        self, small_disk: Path, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
+    ) -> None:
+        receiver.answers = iter(lambda: 503, None)
+        with start() as sample:
+            sample.until_printed(WAITING)
+            published = publish(dxl_client, 300, eventDesc="x" * 4000)
+            until(lambda: "No space left on device" in sample.errors, "it says that the disk is full")
+            receiver.answers = iter(lambda: 204, None)
+            sample.until_printed("Forwarded ", 300)
+            sample.interrupt()
+        assert list(receiver.accepted_ids) == list(published)
+        assert not list(small_disk.glob("*.json"))
+
+    @pytest.mark.servers
+    def test_on_a_full_disk_it_starts_again_and_sends_what_it_stored(
+        self, small_disk: Path, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample]
+    ) -> None:
+        receiver.answers = iter(lambda: 503, None)
+        with start() as sample:
+            sample.until_printed(WAITING)
+            published = publish(dxl_client, 300, eventDesc="x" * 4000)
+            until(lambda: "No space left on device" in sample.errors, "it says that the disk is full")
+            until_passed_on(dxl_client)
+            sample.process.send_signal(signal.SIGTERM)
+            assert sample.process.wait(timeout=30) == 1
+        kept = {
+            json.loads(f"[{file.read_text().partition(chr(10))[0]}]")[0] for file in small_disk.glob("*.json")
+        }
+        assert len(kept) + sample.reported() == len(published)
+        receiver.answers = iter(lambda: 204, None)
+        with start() as sample:
+            sample.until_printed("Forwarded ", len(kept))
+            sample.until_printed(WAITING)
+            sample.interrupt()
+        assert {json.loads(message_id) for message_id in receiver.accepted_ids} == kept

@@ -1,0 +1,131 @@
+"""Sends each ePO threat event to a Kafka topic, from which the workers of a consumer group read."""
+
+import argparse
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dxlclient.client import DxlClient
+from dxlclient.message import Event
+
+from dxlthreateventclient import (
+    CommonThreatEventClient,
+    ThreatEventDecodeError,
+    connect,
+    load_configuration,
+)
+
+sys.path.append(str(Path(__file__).parents[1]))
+from common import CONFIG_FILE, handling, kafka_settings, missing_extra, on_stop, run
+
+try:
+    from confluent_kafka import KafkaError, KafkaException, Message, Producer
+except ModuleNotFoundError as error:
+    sys.exit(missing_extra(error))
+
+TOPIC = "threat-events"
+REJECTED = "threat-events-rejected"
+SETTINGS = {
+    "enable.idempotence": True,  # what the producer sends again is stored once, and in order
+    "message.timeout.ms": 0,  # no limit: send again until the cluster acknowledges it
+    "queue.buffering.max.messages": 1000,  # more events wait in the stream's buffer
+}
+FLUSH_SECONDS = 3
+logger = logging.getLogger(__name__)
+
+
+class Sender:
+    """Sends events, and remembers each until the cluster has acknowledged it.
+
+    :param producer: the producer to send with
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    def send(self, topic: str, original_event: Event, key: str | None, reason: str = "") -> None:
+        """Hand an event to the producer. While that is full, wait, and so let the stream's buffer fill."""
+        payload, message_id = original_event.payload, str(original_event.message_id)
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    payload if isinstance(payload, bytes) else repr(payload).encode(),
+                    key,
+                    headers={"message_id": message_id, "reason": reason},
+                    on_delivery=partial(_report, message_id),
+                )
+            except BufferError:
+                self._producer.poll(1)
+            else:
+                return
+
+    def reject(self, error: ThreatEventDecodeError, original_event: Event) -> None:
+        """Send a payload that is not a threat event to a topic of its own."""
+        logger.warning("Message %r goes to %s: %s", original_event.message_id, REJECTED, error.reason)
+        self.send(REJECTED, original_event, None, error.reason)
+
+    def poll(self) -> None:
+        """Report what has been acknowledged, or refused for good."""
+        self._producer.poll(0)
+
+    def finish(self) -> None:
+        """Wait a moment for the acknowledgements that are missing, then name each event without one."""
+        if self._producer.flush(FLUSH_SECONDS):
+            self._producer.purge()
+            self._producer.flush()
+
+
+def _report(message_id: str, error: KafkaError | None, _: Message) -> None:
+    if error:
+        logger.error("Message %r was not acknowledged: %s", message_id, error)
+    else:
+        print(f"Acknowledged {message_id!r}", flush=True)
+
+
+def host_of(threat_event: dict[str, Any]) -> str | None:
+    """Return the key of an event: its host, so that the events of one host stay in order."""
+    match threat_event:
+        case {"event": {"target": {"hostName": str(host)}}} if host:
+            return host.encode(errors="replace").decode()
+        case _:
+            return None
+
+
+def main() -> None:
+    """Send each payload as it arrived: the workers decode it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "properties", type=kafka_settings, help="a file with librdkafka's settings, one name=value on a line"
+    )
+    options = parser.parse_args()
+    try:
+        sender = Sender(Producer(SETTINGS | options.properties, logger=logger))
+    except KafkaException as error:
+        parser.error(f"properties: {error}")
+
+    with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
+        connect(dxl_client)
+        client = CommonThreatEventClient(dxl_client)
+        with client, client.threat_events(on_error=sender.reject) as events:
+            on_stop(events.close)
+            print("Waiting for threat events...", flush=True)
+            try:
+                while True:
+                    sender.poll()
+                    try:
+                        threat_event, original_event = events.get(timeout=0.5)
+                    except TimeoutError:
+                        continue
+                    with handling(original_event):
+                        sender.send(TOPIC, original_event, host_of(threat_event))
+            except EOFError:
+                pass  # the stream was closed, and is empty
+            finally:
+                sender.finish()
+
+
+if __name__ == "__main__":
+    run(main)
