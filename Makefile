@@ -10,7 +10,7 @@ help:
 	@echo "make demo          show threat events arriving, over a DXL fabric on this machine"
 	@echo "make test          run the tests that need only Python"
 	@echo "make test-without-fast  run those of the core as without msgspec, which the extra fast brings"
-	@echo "make test-servers  run the tests that need mosquitto, redis-server, rsyslogd and root"
+	@echo "make test-servers  run the tests that need mosquitto, redis-server, rsyslogd, systemd and root"
 	@echo "make test-slow     run the tests that take minutes (they need mosquitto)"
 	@echo "make coverage      run the tests of make test and report which code they cover"
 	@echo "make fuzz          feed random payloads to the library for a minute"

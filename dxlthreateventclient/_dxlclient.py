@@ -36,9 +36,9 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
         "callbacks that were added with DxlClient.add_event_callback() fall silent when ours leave the topic",
     ),
     # Its threads show whether anything can be delivered at all, and its queue whether the network thread
-    # waits.
+    # waits. What is put behind the queue happens when all that had arrived has been handed over.
     "_thread_pool": (
-        {"_tasks": Queue, "_threads": list},
+        {"_tasks": Queue, "_threads": list, "add_task": Callable},
         "a DxlClient that was destroyed, or that another process connected, is not recognized",
     ),
     # The MQTT client sees each loss of the connection and each acknowledgement; DxlClient.connected misses
@@ -133,6 +133,24 @@ class Parts:
         if self.mqtt is None or self.mqtt._userdata is None:
             return "the DxlClient was destroyed"
         return "the threads of the DxlClient have ended: was it destroyed, or did a callback of its own exit?"
+
+    def queue_is_full(self) -> bool:
+        """Return whether the network thread would have to wait for room in dxlclient's queue."""
+        tasks = self.pool._tasks if self.pool else None
+        return tasks is not None and 0 < tasks.maxsize <= len(tasks.queue)
+
+    def call_behind_queue(self, call: Callable[[], None]) -> None:
+        """Let a worker make a call when all that is in dxlclient's queue has been handed over.
+
+        It waits for room in the queue. If no worker is alive, it makes the call itself.
+        """
+        workers = [thread for thread in self.pool._threads if thread.is_alive()] if self.pool else []
+        # All workers meet: the last one may still have an earlier event.
+        meeting = threading.Barrier(max(1, len(workers)), action=call)
+        for _ in workers:
+            self.pool.add_task(meeting.wait)
+        if not workers:
+            meeting.wait()
 
     def hold_disconnect_back(self) -> Callable[[], object]:
         """Let ``DxlClient.disconnect()`` and ``destroy()`` wait until the returned function is called.
@@ -420,7 +438,11 @@ class Hooks:
             with self._lock:
                 self._unwanted.discard(topic)
 
-    def _release(self, topic: str) -> None:
+    def release_unsubscribing(self) -> None:
+        """End dxlclient's wait for the acknowledgement of an UNSUBSCRIBE."""
+        self._release(None)
+
+    def _release(self, topic: str | None) -> None:
         """End dxlclient's wait for the acknowledgement of a topic."""
         with self._lock:
             numbers = [number for number, request in self._requests.items() if request.topic == topic]

@@ -130,6 +130,7 @@ class Feed:
         )
         self.arrived = self._hooks.arrived
         self.unsubscribing = self._hooks.unsubscribing
+        self.release_unsubscribing = self._hooks.release_unsubscribing
 
     def listener(self, on_gap: Callable[[Gap], object] | None) -> Listener:
         """Return a new listener."""

@@ -121,6 +121,10 @@ class Helper:
                 self._put(_Job(undo, topic, self._parts.hold_disconnect_back))
             raise
 
+    def begin(self, topic: str, call: Callable[[], object]) -> None:
+        """Let the helper thread make a call, and do not wait for it. May be called in a signal handler."""
+        self._put(_Job(call, topic, self._parts.hold_disconnect_back))
+
     def _put(self, job: _Job) -> None:
         self._jobs.put(job)
         if not self._is_started:

@@ -51,6 +51,8 @@ class Registration(EventCallback):
         self.number = next(numbers)
         # Set at once when the callback is removed; dxlclient hears of it later.
         self.is_removed = False
+        # Whether all that had arrived until it was removed has been handed over.
+        self.is_drained = False
         self.owners: tuple[Owner, ...] = ()
         self.received = 0
         self.arrived_before = 0
@@ -77,7 +79,7 @@ class Registration(EventCallback):
 
         :param arrived: how many events have arrived on the topic
         """
-        passed_over = max(0, arrived - self.arrived_before - self.received)
+        passed_over = 0 if self.is_drained else max(0, arrived - self.arrived_before - self.received)
         dropped = passed_over
         with suppress(Exception):  # what a logging handler raises
             dropped = self._report(self, passed_over)

@@ -26,6 +26,8 @@ class _Source(Protocol):
 
     def remove(self, topic: str, callback: Any, /) -> None: ...
 
+    def drain(self, topic: str, callback: Any, done: Callable[[], None], /) -> None: ...
+
     def is_waiting_for_broker(self) -> bool: ...
 
 
@@ -55,6 +57,15 @@ class BufferedStream(EventCallback):
     def close(self) -> None:
         """End the loop after what is buffered. May be called from any thread and from a signal handler."""
         self._buffer.close()
+
+    def drain(self) -> None:
+        """Let no new event in, and end the loop when it has taken all that had arrived.
+
+        :meth:`close` leaves out what waits in dxlclient; this does not. If nothing comes from the broker for
+        two seconds, its answer is not waited for. It returns at once, and may be called from any thread and
+        from a signal handler.
+        """
+        self._subscriptions.drain(self._registration.topic, self, self.close)
 
     def on_event(self, event: Event) -> None:
         """Buffer an event. Called by dxlclient."""

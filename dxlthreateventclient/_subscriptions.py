@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,6 +24,9 @@ _LONGEST_WAIT = 1.0
 
 # How often something that happens soon is looked for, in seconds.
 _SOON = 0.01
+
+# A broker that sends nothing for so many seconds is not waited for when a stream is drained.
+_SILENCE = 2.0
 
 # A broker whose answer takes longer than this many seconds may be kept from answering.
 _PATIENCE = 0.1
@@ -166,6 +169,51 @@ class _Shared:
         if errors:
             raise errors[0]
 
+    def drain(self, callback: Any, done: Callable[[], None]) -> None:
+        """Let nothing new come to a callback, and call a function when it has got all that had arrived."""
+        drained = [
+            registration
+            for registration in self.registrations
+            if registration.is_for(callback) and not registration.is_removed
+        ]
+        topics = {added.topic for added in drained if not self._is_used(added.topic, besides=drained)}
+        for topic in topics:
+            for owner in {owner for added in drained for owner in added.owners if added.topic == topic}:
+                self.feed.ignore(owner.listener, topic)
+
+        def finish() -> None:
+            for registration in drained:
+                registration.is_removed = registration.is_drained = True
+            done()
+
+        with self._waiting_for_broker():
+            self._unsubscribe_in_time(topics)
+            self.parts.call_behind_queue(finish)
+        for topic in topics:
+            if self._is_used(topic, besides=drained):
+                self._dxl_client.subscribe(topic)
+
+    def _unsubscribe_in_time(self, topics: Iterable[str]) -> None:
+        """Unsubscribe from topics, and return when that is done, or when nothing more comes."""
+
+        def unsubscribe() -> None:
+            for topic in topics:
+                # Removing the callback tries it again, and raises what it raises.
+                with suppress(Exception), self.feed.unsubscribing(topic):
+                    self._dxl_client.unsubscribe(topic)
+
+        # The broker's answer comes behind all that it has sent before.
+        thread = threading.Thread(target=unsubscribe, name="DxlThreatEventDrain", daemon=True)
+        thread.start()
+        arrived, since = -1, 0.0
+        while thread.is_alive():
+            before, arrived = arrived, sum(map(self.feed.arrived, topics))
+            if arrived != before or self.parts.queue_is_full():
+                since = time.monotonic()
+            elif time.monotonic() - since > _SILENCE:
+                self.feed.release_unsubscribing()
+            thread.join(_SOON)
+
     def _remove(self, topic: str, callback: Any, until: int) -> None:
         """Drop what was added until a remove was asked for: a callback may have been added again since."""
         found = [
@@ -224,8 +272,9 @@ class _Shared:
             if self._is_used(topic):
                 self._dxl_client.subscribe(topic)
 
-    def _is_used(self, topic: str) -> bool:
-        callbacks: list[Any] = [*self.parts.callbacks(topic), *self.registrations]
+    def _is_used(self, topic: str, besides: Sequence[Registration] = ()) -> bool:
+        present: list[Any] = [*self.parts.callbacks(topic), *self.registrations]
+        callbacks = [callback for callback in present if not is_in(callback, besides)]
         ours = (other.topic == topic for other in callbacks if isinstance(other, Registration))
         foreign = (not isinstance(other, (Registration, Parent)) for other in callbacks)
         # Under "" are the callbacks for all topics, whose subscriptions somebody made by hand.
@@ -289,6 +338,13 @@ class Subscriptions:
     def remove(self, topic: str, callback: Any) -> None:
         """Remove a callback, whichever client added it."""
         self.shared.remove(topic, callback)
+
+    def drain(self, topic: str, callback: Any, done: Callable[[], None]) -> None:
+        """Begin to let nothing new come to a callback, and call a function when it has got the rest."""
+        if self.shared.parts.is_mock or self.shared.parts.why_dead():
+            done()
+        else:
+            self.shared.helper.begin(topic, lambda: self.shared.drain(callback, done))
 
     def close(self) -> None:
         """Remove what was added here and through no other client. May be called again."""

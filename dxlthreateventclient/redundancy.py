@@ -114,15 +114,16 @@ class _Connections:
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._registration: Any = None
+        self._connections = [
+            _Connection(partial(self._on_event, number)) for number in range(len(dxl_clients))
+        ]
 
     def add(self, registration: Any) -> None:
         """Listen on all connections."""
         self._registration = registration
         try:
-            for number, client in enumerate(self._clients):
-                client.add_threat_event_callback(
-                    _Connection(partial(self._on_event, number)), registration.topic
-                )
+            for client, connection in zip(self._clients, self._connections, strict=True):
+                client.add_threat_event_callback(connection, registration.topic)
         except BaseException:
             self._close()
             raise
@@ -133,6 +134,18 @@ class _Connections:
             self._close()
         finally:
             self._registration.report_passed_over(self._registration.received)
+
+    def drain(self, topic: str, _callback: object, done: Callable[[], None]) -> None:
+        """Let nothing new come, and call a function when all connections have delivered the rest."""
+        draining = list(self._connections)
+
+        def finish() -> None:
+            draining.pop()
+            if not draining:
+                done()
+
+        for client, connection in zip(self._clients, self._connections, strict=True):
+            client._subscriptions.drain(topic, connection, finish)  # noqa: SLF001 - of streams alone
 
     def is_waiting_for_broker(self) -> bool:
         """Return that no answer waits behind the events of this stream: it is closed first."""

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -36,11 +36,15 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # Unsubscribing takes moments, but the whole of it a second, and minutes if the broker is gone
-        # without a word. The end of the process does the rest.
-        closing = threading.Thread(target=client.destroy, daemon=True)
-        closing.start()
-        closing.join(_CLOSE_WITHIN)
+        # The whole of it takes a second. The end of the process does the rest.
+        close_in_time(client.destroy, _CLOSE_WITHIN)
+
+
+def close_in_time(close: Callable[[], object], seconds: float) -> None:
+    """Close something, but wait no longer: if the broker is gone without a word, it may take minutes."""
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    closing.join(seconds)
 
 
 class Echo(EventCallback):

@@ -1,19 +1,36 @@
-"""The subcommand ``listen``: prints the threat events that arrive."""
+"""The subcommand ``listen``: prints the threat events that arrive, or appends them to a file."""
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from dxlclient.client import DxlClient
 
-from dxlthreateventclient import CommonThreatEventClient, ThreatEventStream, connect, load_configuration
+from dxlthreateventclient import (
+    CommonThreatEventClient,
+    ThreatEventDecodeError,
+    connect,
+    load_configuration,
+)
 from dxlthreateventclient._cli import arguments
-from dxlthreateventclient._cli.broker import closing_client
-from dxlthreateventclient._cli.events import OnReject, rejects, texts
+from dxlthreateventclient._cli.broker import close_in_time, closing_client
+from dxlthreateventclient._cli.events import Rejects, text_of
+from dxlthreateventclient._cli.filters import add_filters, wanted
+from dxlthreateventclient._cli.health import Health, notify
+from dxlthreateventclient._cli.output import LineFile, PatientFile, open_lines
 from dxlthreateventclient._cli.signals import Ending
-from dxlthreateventclient._cli.terminal import tell, write
+from dxlthreateventclient._cli.terminal import CommandError, tell, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
+
+# How many events wait in memory while a file cannot be written. The stream has room for as many again:
+# a full one would make dxlclient wait, and so lose the connection.
+_KEPT = 10_000
+
+# How many seconds unsubscribing may take.
+_LEAVE_WITHIN = 1.0
 
 
 def add_subcommands(subcommands: arguments.Subcommands) -> None:
@@ -23,50 +40,149 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
         "listen",
         run_listen,
         "Print the threat events that arrive, until Ctrl-C. Only they go to stdout; all else goes to stderr.",
-        ("", "-c my/dxlclient.config --severity 3", "--format ecs >> threat-events.ndjson"),
+        ("", "-c my/dxlclient.config --severity 3", "--format ecs --output events-%Y-%m-%d.ndjson"),
     )
     arguments.add_config(parser)
     arguments.add_format(parser, default="text")
     add = parser.add_argument
     what = f"a topic, or a filter that ends in '/#'; repeatable (default: {EPO_THREAT_EVENT_RESPONSE_TOPIC})"
     add("--topic", type=arguments.topic_filter, action="append", help=what)
-    what = "only events of the severities 1 (the most severe) to N, and those without a severity"
-    add("--severity", metavar="N", type=arguments.severity, help=what)
+    add_filters(parser)
     add("--count", metavar="N", type=arguments.positive, help="end after so many events")
     what = (
         "how often to try again if no broker can be reached at the start; -1: no limit (default: %(default)s)"
     )
     add("--retries", metavar="N", type=arguments.retries, default=5, help=what)
+    what = (
+        "append events to this file instead of stdout; fields such as %%Y-%%m-%%d stand for the time in UTC;"
+        " if it was moved away, a new one is begun; if the disk is full, events wait in memory"
+    )
+    add("--output", metavar="FILE", type=Path, help=what)
     what = "append payloads that are not threat events to this file, each as a line of JSON"
     add("--reject-file", metavar="FILE", type=Path, help=what)
+    what = "write the state of the feed to this file, as JSON, when it changes and every 10 seconds"
+    add("--health-file", metavar="FILE", type=Path, help=what)
+    what = "how long to write what has arrived after the first Ctrl-C or SIGTERM (default: %(default)s)"
+    add("--drain-seconds", metavar="N", type=arguments.seconds, default=80.0, help=what)
 
 
 def run_listen(options: argparse.Namespace) -> int:
-    """Print events until Ctrl-C, or as many as were asked for."""
+    """Write events until Ctrl-C, or as many as were asked for."""
     topics = _without_covered(options.topic or [EPO_THREAT_EVENT_RESPONSE_TOPIC])
-    on_reject = rejects(options.reject_file)
-    with (
-        closing_client(load_configuration(options.config)) as client,
-        _stream(client, topics, on_reject) as stream,
-    ):
-        connect(client, retries=options.retries)
-        ending = Ending(stream.close)
-        tell(f"Waiting for threat events on {', '.join(topics)}...")
-        for number, text in enumerate(texts(stream, options, on_reject), start=1):
-            write(text)
-            if number == options.count or ending.is_overdue():
-                break
-        ending.is_written = True
-    return 0
+    rejects = Rejects(options.reject_file)
+    output = open_lines(options.output, "output") if options.output else None
+    with closing_client(load_configuration(options.config)) as client:
+        return _Listening(options, client, topics, rejects, output).run()
 
 
-@contextmanager
-def _stream(client: DxlClient, topics: Sequence[str], on_reject: OnReject) -> Iterator[ThreatEventStream]:
-    threat_events = CommonThreatEventClient(client)
-    with threat_events, threat_events.threat_events(topics[0], on_error=on_reject) as stream:
+class _Listening:
+    """One run of ``listen``: its stream, and what became of the events."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        dxl_client: DxlClient,
+        topics: Sequence[str],
+        rejects: Rejects,
+        output: LineFile | None,
+    ) -> None:
+        self._options = options
+        self._dxl_client = dxl_client
+        self._topics = topics
+        self._rejects = rejects
+        self._output = PatientFile(output, self._may_wait) if output else None
+        self._taken = self._written = self._too_deep = self._dropped = 0
+        self._ending: Ending | None = None
+        self._leaving = ExitStack()
+        self._client = self._leaving.enter_context(CommonThreatEventClient(dxl_client))
+        where = wanted(options)
+        self._stream = self._leaving.enter_context(
+            self._client.threat_events(topics[0], on_error=rejects, where=where, max_buffered=2 * _KEPT)
+        )
         for topic in topics[1:]:
-            threat_events.add_threat_event_callback(stream, topic)
-        yield stream
+            self._client.add_threat_event_callback(self._stream, topic, where=where)
+
+    def run(self) -> int:
+        """Write events, and return the exit status."""
+        if self._output and hasattr(signal, "SIGHUP"):
+            # Some ask every service to open its files anew in this way. It is not necessary here.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        notify("STATUS=Connecting")
+        Health(self._options.health_file, self._client.status, self._counts, self._progress)
+        try:
+            connect(self._dxl_client, retries=self._options.retries)
+            self._ending = Ending(self._stream.drain, self._options.drain_seconds, self._last_line)
+            tell(f"Waiting for threat events on {', '.join(self._topics)}...")
+            notify("READY=1\nSTATUS=Waiting for threat events")
+            self._write_events(self._ending)
+            reason = ""
+        except KeyboardInterrupt:
+            reason = ""
+        except (BrokenPipeError, CommandError) as error:
+            if isinstance(error, BrokenPipeError) and sys.stderr and sys.stderr.isatty():
+                return 0  # the reader closed the pipe, as "head -1" does
+            what = "the reader has closed stdout" if isinstance(error, BrokenPipeError) else error
+            reason = f"{arguments.PROGRAM}: {what}: "
+        finally:
+            close_in_time(self._leaving.close, _LEAVE_WITHIN)
+        return self._end(reason)
+
+    def _end(self, reason: str) -> int:
+        is_complete = self._written == self._options.count or not self._not_written()
+        status = 1 if reason or self._rejects.not_kept or not is_complete else 0
+        if self._ending:
+            self._ending.status = status
+            tell(reason + self._last_line())
+        return status
+
+    def _write_events(self, ending: Ending) -> None:
+        append = self._output.write if self._output else _print
+        for threat_event, event in self._stream:
+            self._taken += 1
+            try:
+                text = text_of(threat_event, event, self._options.format, is_painted=self._output is None)
+            except RecursionError:
+                self._too_deep += 1
+                self._rejects(ThreatEventDecodeError("payload is nested too deeply", event.payload), event)
+            else:
+                if append(text):
+                    self._written += 1
+                else:
+                    self._dropped += 1
+            if self._written == self._options.count or ending.is_overdue():
+                break
+
+    def _may_wait(self) -> bool:
+        return self._stream.buffered < _KEPT and not (self._ending and self._ending.is_overdue())
+
+    def _progress(self) -> object:
+        return self._taken, self._output and self._output.tries
+
+    def _counts(self) -> dict[str, int]:
+        return {"written": self._written, "rejected": self._rejects.count, "dropped": self._dropped}
+
+    def _last_line(self) -> str:
+        """Leave the stream, if that was not done, and return what became of all events that had arrived."""
+        close_in_time(self._leaving.close, _LEAVE_WITHIN)
+        dropped, filtered = self._not_written(), self._client.status().filtered
+        received = self._written + self._rejects.count + filtered + dropped
+        line = (
+            f"Received {received}, written {self._written}, rejected {self._rejects.count},"
+            f" filtered {filtered}, dropped {dropped}"
+        )
+        if self._rejects.not_kept:
+            line += f"; not in the reject file: {self._rejects.not_kept}"
+        return line
+
+    def _not_written(self) -> int:
+        """Return how many events had arrived and were dropped, once the stream is left."""
+        left = max(self._client.status().dropped, self._stream.buffered)
+        return self._taken - self._written - self._too_deep + left
+
+
+def _print(text: str) -> bool:
+    write(text)
+    return True
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from dxlthreateventclient._cli.terminal import tell
@@ -19,9 +20,10 @@ INTERRUPTED = 130
 # How often a pause checks whether a signal came, in seconds.
 _CHECK_EVERY = 0.25
 
-# How many seconds after a signal writing has to stop, and the process has to end.
-_WRITE_WITHIN = 0.5
-_END_WITHIN = 0.7
+# In seconds: after which time it says that it is not done yet, and how long the end may take after writing
+# has to stop.
+_SAY_AFTER = 1.0
+_END_WITHIN = 1.5
 
 _came: set[int] = set()
 
@@ -62,34 +64,56 @@ def pause(seconds: float) -> None:
 class Ending:
     """What a signal does: no more events come, what has come is written, and the process ends in time.
 
-    :param stop: what keeps events from coming; called by a signal handler
+    A second signal ends it at once.
+
+    :param drain: what keeps events from coming; called by a signal handler
+    :param seconds: how long writing may take after the first signal
+    :param report: returns the last line, if the process has to be ended because it hangs
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
-        self._stop = stop
+    def __init__(self, drain: Callable[[], object], seconds: float, report: Callable[[], str]) -> None:
+        self.status: int | None = None
+        self._drain = drain
+        self._seconds = seconds
+        self._report = report
         self._deadline = math.inf
-        self.is_written = False
         # A signal handler can do no more than this: starting a thread or setting an Event takes a lock, which
         # the code that it interrupts may hold.
-        self._begun: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._end_in_time, daemon=True).start()
-        on_signals(self._begin)
+        on_signals(self._on_signal)
 
     def is_overdue(self) -> bool:
-        """Return whether writing has to stop. The stream logs how many events it then leaves."""
+        """Return whether writing has to stop."""
         return time.monotonic() > self._deadline
 
-    def _begin(self, *_: object) -> None:
-        self._deadline = time.monotonic() + _WRITE_WITHIN
-        self._stop()
-        self._begun.put(None)
+    def _on_signal(self, *_: object) -> None:
+        if self._deadline == math.inf:
+            self._deadline = time.monotonic() + self._seconds
+            self._drain()
+        else:
+            self._deadline = -math.inf
+        self._signals.put(None)
 
     def _end_in_time(self) -> None:
-        self._begun.get()
+        self._signals.get()
+        with suppress(queue.Empty):
+            self._signals.get(timeout=min(_SAY_AFTER, self._seconds))
+            self._seconds = 0.0  # a second one
+        if self._seconds > _SAY_AFTER and self.status is None:
+            self._tell("Writing what has arrived. Another Ctrl-C or SIGTERM ends this at once")
+            with suppress(queue.Empty):
+                self._signals.get(timeout=self._seconds - _SAY_AFTER)
         time.sleep(_END_WITHIN)
-        # The reader of the pipe has stopped, or the broker does not answer: nothing else would end this.
+        # The reader of the pipe has stopped, or the disk does not answer: nothing else would end this.
         try:
-            if not self.is_written and select.select([], [sys.stderr], [], 0)[1]:
-                tell("Ended while nobody took what was written: events that had arrived are lost")
+            if self.status is None:
+                self._tell(self._report())
         finally:
-            os._exit(0)
+            os._exit(1 if self.status is None else self.status)
+
+    @staticmethod
+    def _tell(message: str) -> None:
+        # Writing into a pipe that nobody reads would hang. On Windows only sockets can be asked.
+        if sys.platform == "win32" or (sys.stderr and select.select([], [sys.stderr], [], 0)[1]):
+            tell(message)

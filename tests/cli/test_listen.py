@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import pty
-import queue
 import re
 import signal
 import subprocess
@@ -17,7 +16,9 @@ from dxlclient.client import DxlClient
 from helpers.command_line import (
     PROGRAM,
     TIMEOUT,
+    WAITING,
     Command,
+    Listen,
     clean_environment,
     copy_of_configuration,
     make_foreign_certificates,
@@ -25,13 +26,11 @@ from helpers.command_line import (
     shown_on,
     without,
 )
-from helpers.receiving import publish_payload
+from helpers.receiving import publish_payload, publish_until_all_have_them
 
-from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
-WAITING = "Waiting for threat events"
 ESCAPE = "\x1b"
 SOON = 10.0  # seconds: without a load it takes less than one
 
@@ -41,32 +40,16 @@ HOSTILE = sample_threat_event(
 )
 
 
-class Listen(Command):
-    """``listen`` on a topic, once it waits for events."""
-
-    def __init__(self, fabric: LocalFabric, topic: str, *arguments: object, **keywords: Any) -> None:
-        super().__init__("listen", "-c", fabric.config_file, "--topic", topic, *arguments, **keywords)
-        self._arguments = f"on {topic}..."
-
-    def __enter__(self) -> "Listen":
-        self.errors.wait_for(f"{WAITING} {self._arguments}")
-        return self
-
-    def said(self) -> list[str]:
-        """What it has said after that, when it has ended."""
-        return self.errors.all().splitlines()[1:]
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_is_written(fabric: LocalFabric, dxl_client: DxlClient, topic: str, name: str) -> None:
     expected = []
-    with Listen(fabric, topic, "--format", name) as listen:
+    with Listen(fabric.config_file, topic, "--format", name) as listen:
         for threat_event in (sample_threat_event(threatName="Ünïcode"), HOSTILE, sample_threat_event()):
             event_id = publish_threat_event(dxl_client, threat_event, topic).message_id
             expected.append(FORMATS[name](threat_event, topic=topic, event_id=event_id, arrived=None))
         listen.output.wait_for("ExP:Heap")
         assert listen.end() == 0
-        assert listen.said() == []
+        assert listen.said(3, 3, 0, 0, 0) == []
         assert listen.output.all() == "".join(f"{text}\n" for text in expected)
 
 
@@ -74,11 +57,12 @@ def test_severity_keeps_the_more_severe_and_the_unknown(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str
 ) -> None:
     severities: list[Any] = [1, "2", 3, 4, "7", None, "high", 3.0, 1]
-    with Listen(fabric, topic, "--severity", 3, "--count", 7) as listen:
+    with Listen(fabric.config_file, topic, "--severity", 3, "--count", 7) as listen:
         for severity in severities:
             event = sample_threat_event(threatName=f"<{severity}>", threatSeverity=severity)
             publish_threat_event(dxl_client, event, topic)
         assert listen.process.wait(TIMEOUT) == 0
+        assert listen.said(9, 7, 0, 2, 0) == []
         assert re.findall("<(.*)>", listen.output.all()) == ["1", "2", "3", "None", "high", "3.0", "1"]
 
 
@@ -101,7 +85,7 @@ def test_a_payload_that_is_not_an_event_is_reported(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str
 ) -> None:
     """Its topic cannot steer a terminal, nor can the topic of a good event."""
-    with Listen(fabric, f"{topic}/#", "--format", "json") as listen:
+    with Listen(fabric.config_file, f"{topic}/#", "--format", "json") as listen:
         publish_threat_event(dxl_client, sample_threat_event(), f"{topic}/\x1b[2J")
         sent = publish_payload(dxl_client, b"junk", f"{topic}/\x1b[3J")
         output, errors = listen.output.wait_for("\n}\n"), listen.errors.wait_for("is not JSON")
@@ -114,7 +98,7 @@ def test_rejected_payloads_are_kept_in_the_file(
 ) -> None:
     rejects = tmp_path / "rejects.jsonl"
     rejects.write_text("kept\n")
-    with Listen(fabric, topic, "--format", "jsonl", "--reject-file", rejects) as listen:
+    with Listen(fabric.config_file, topic, "--format", "jsonl", "--reject-file", rejects) as listen:
         sent = [
             publish_payload(dxl_client, payload, topic) for payload in (b"\xff\0junk", b"", [1, {"a": 2}], 7)
         ]
@@ -123,7 +107,8 @@ def test_rejected_payloads_are_kept_in_the_file(
         # Each is there at once, not at the end.
         kept, *lines = rejects.read_text().splitlines()
         assert listen.end() == 0
-        assert [line.count("was not handled") for line in listen.said()] == [1] * len(sent)
+        said = listen.said(5, 1, 4, 0, 0)
+        assert [line.count("was not handled") for line in said] == [1] * len(sent)
     documents = [json.loads(line) for line in lines]
     assert kept == "kept"
     assert [document["message_id"] for document in documents] == [event.message_id for event in sent]
@@ -140,7 +125,7 @@ def test_an_event_too_deep_to_be_written_is_rejected(
     """From Python 3.12 on the decoder takes more than the encoder, which gives up at about 1000."""
     rejects = tmp_path / "rejects.jsonl"
     depths = (300, 1500, 2500, 10_000)
-    with Listen(fabric, topic, "--format", "json", "--reject-file", rejects) as listen:
+    with Listen(fabric.config_file, topic, "--format", "json", "--reject-file", rejects) as listen:
         for depth in depths:
             publish_payload(dxl_client, b'{"a":' * depth + b'"deepest"' + b"}" * depth, topic)
         publish_threat_event(dxl_client, sample_threat_event(threatName="LAST"), topic)
@@ -155,7 +140,7 @@ def test_an_event_too_deep_to_be_written_is_rejected(
 def test_a_signal_ends_it_soon_with_0(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, number: int
 ) -> None:
-    with Listen(fabric, topic, "--format", "jsonl") as listen:
+    with Listen(fabric.config_file, topic, "--format", "jsonl") as listen:
         for _ in range(100):
             publish_threat_event(dxl_client, sample_threat_event(), topic)
         listen.output.wait_for("\n")
@@ -166,23 +151,12 @@ def test_a_signal_ends_it_soon_with_0(
         assert "Traceback" not in listen.errors.all()
 
 
-def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events. Return when they are back, and so, most likely, with everybody else."""
-    received: queue.SimpleQueue[object] = queue.SimpleQueue()
-    with CommonThreatEventClient(dxl_client) as client:
-        client.add_threat_event_callback(lambda threat_event, _: received.put(threat_event), topic)
-        for count in range(number):
-            publish_threat_event(dxl_client, sample_threat_event(id=count), topic)
-        for _ in range(number):
-            received.get(timeout=TIMEOUT)
-
-
 @pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}])
 def test_what_is_buffered_when_a_signal_comes_is_written(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, environment: dict[str, str]
 ) -> None:
     reader, writer = os.pipe()
-    with Listen(fabric, topic, "--format", "jsonl", stdout=writer, **environment) as listen:
+    with Listen(fabric.config_file, topic, "--format", "jsonl", stdout=writer, **environment) as listen:
         os.close(writer)
         publish_until_all_have_them(dxl_client, topic, 300)
         # Nobody has read so far, and a pipe holds about 40 of them.
@@ -194,15 +168,29 @@ def test_what_is_buffered_when_a_signal_comes_is_written(
     assert len(numbers) > 50
 
 
-def test_it_ends_soon_if_nobody_reads(fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> None:
+@pytest.mark.parametrize("end", ["a second signal", "the time limit"])
+def test_it_ends_with_1_if_nobody_reads(
+    fabric: LocalFabric, dxl_client: DxlClient, topic: str, end: str
+) -> None:
+    """A pipe holds about 40 of the events; what was not written is counted."""
     reader, writer = os.pipe()
-    with Listen(fabric, topic, "--format", "jsonl", stdout=writer) as listen:
+    seconds = 0 if end == "the time limit" else 80
+    arguments = ("--format", "jsonl", "--drain-seconds", seconds)
+    with Listen(fabric.config_file, topic, *arguments, stdout=writer) as listen:
         os.close(writer)
         publish_until_all_have_them(dxl_client, topic, 100)
         started = time.monotonic()
-        assert listen.end() == 0
+        listen.process.send_signal(signal.SIGTERM)
+        if seconds:
+            listen.errors.wait_for("Another Ctrl-C or SIGTERM ends this at once")
+            listen.process.send_signal(signal.SIGTERM)
+        assert listen.process.wait(TIMEOUT) == 1
         assert time.monotonic() - started < SOON
-        assert listen.said() == ["Ended while nobody took what was written: events that had arrived are lost"]
+        last = listen.errors.all().splitlines()[-1]
+        written, dropped = map(
+            int, re.findall("Received 100, written (.*), rejected 0, .*ropped (.*)", last)[0]
+        )
+        assert 0 < written == 100 - dropped
     os.close(reader)
 
 
@@ -216,7 +204,10 @@ def test_it_ends_soon_if_the_broker_is_silent(tmp_path: Path, topic: str) -> Non
             started = time.monotonic()
             assert listen.end() == 0
             assert time.monotonic() - started < SOON
-            assert listen.errors.all().count("\n") == 1
+            assert listen.errors.all().splitlines()[1:] == [
+                "Writing what has arrived. Another Ctrl-C or SIGTERM ends this at once",
+                "Received 0, written 0, rejected 0, filtered 0, dropped 0",
+            ]
 
 
 def test_a_signal_while_it_connects_ends_it_with_0(fabric: LocalFabric, tmp_path: Path) -> None:
@@ -228,20 +219,37 @@ def test_a_signal_while_it_connects_ends_it_with_0(fabric: LocalFabric, tmp_path
 
 
 def test_a_second_ctrl_c_ends_it_without_a_traceback(fabric: LocalFabric, topic: str) -> None:
-    with Listen(fabric, topic) as listen:
+    with Listen(fabric.config_file, topic) as listen:
         listen.process.send_signal(signal.SIGINT)
         assert listen.end(signal.SIGINT) == 0
-        assert listen.said() == []
+        assert listen.said(0, 0, 0, 0, 0) == []
 
 
-def test_a_closed_pipe_ends_it_with_0(fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> None:
+def test_a_closed_pipe_ends_it_with_1_and_a_count(
+    fabric: LocalFabric, dxl_client: DxlClient, topic: str
+) -> None:
     reader, writer = os.pipe()
-    with Listen(fabric, topic, stdout=writer) as listen:
+    with Listen(fabric.config_file, topic, stdout=writer) as listen:
         os.close(writer)
         os.close(reader)
         publish_threat_event(dxl_client, sample_threat_event(), topic)
-        assert listen.process.wait(TIMEOUT) == 0
-        assert listen.said() == []
+        assert listen.process.wait(TIMEOUT) == 1
+        assert listen.said(1, 0, 0, 0, 1) == []
+        assert "the reader has closed stdout: Received" in listen.errors.all()
+
+
+def test_a_closed_pipe_is_no_error_in_a_shell(fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> None:
+    """As after ``listen | head -n 1``."""
+    terminal, end = pty.openpty()
+    reader, writer = os.pipe()
+    arguments = [*PROGRAM, "listen", "-c", str(fabric.config_file), "--topic", topic]
+    with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=writer, stderr=end) as process:
+        for file in (end, writer, reader):
+            os.close(file)
+        assert os.read(terminal, 4096).decode().rpartition("\x1b[K")[2].startswith(WAITING)
+        publish_threat_event(dxl_client, sample_threat_event(), topic)
+        assert process.wait(TIMEOUT) == 0
+    assert WAITING not in shown_on(terminal)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")
@@ -250,13 +258,12 @@ def test_a_full_disk_ends_it_with_1(fabric: LocalFabric, dxl_client: DxlClient, 
     assert completed.returncode == 2
     assert "cannot write the reject file /dev/full/file: Not a directory" in completed.stderr
     full = os.open("/dev/full", os.O_WRONLY)
-    with Listen(fabric, topic, stdout=full) as listen:
+    with Listen(fabric.config_file, topic, stdout=full) as listen:
         os.close(full)
         publish_threat_event(dxl_client, sample_threat_event(), topic)
         assert listen.process.wait(TIMEOUT) == 1
-        assert listen.said() == [
-            "python -m dxlthreateventclient: cannot write to stdout: No space left on device"
-        ]
+        assert listen.said(1, 0, 0, 0, 1) == []
+        assert ": cannot write to stdout: No space left on device: Received 1" in listen.errors.all()
 
 
 @pytest.mark.parametrize(
@@ -285,7 +292,7 @@ def test_a_terminal_gets_colors_if_they_are_wanted(
 
 
 def test_a_gap_is_reported_with_its_begin_and_end(topic: str) -> None:
-    with LocalFabric() as fabric, Listen(fabric, topic, "--format", "jsonl") as listen:
+    with LocalFabric() as fabric, Listen(fabric.config_file, topic, "--format", "jsonl") as listen:
         fabric.stop()
         listen.errors.wait_for("dxlclient: Unexpected disconnect")
         listen.errors.wait_for(f"Events on {topic} may be missing since ")
@@ -334,7 +341,7 @@ def test_the_environment_names_the_configuration() -> None:
 
 def test_no_format_needs_an_extra(fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> None:
     program = without("cryptography", "amqtt", "trustme")
-    with Listen(fabric, topic, "--format", "ecs", program=program) as listen:
+    with Listen(fabric.config_file, topic, "--format", "ecs", program=program) as listen:
         publish_threat_event(dxl_client, sample_threat_event(), topic)
         listen.output.wait_for("ExP:Heap")
         assert listen.end() == 0

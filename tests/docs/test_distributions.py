@@ -35,7 +35,17 @@ def test_the_sdist_holds_everything_that_git_tracks(distributions: Path) -> None
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tracked = subprocess.run(
-        ["git", "ls-files", "sample", "docs", "tests", "dxlthreateventclient", "stubs", "benchmarks"],
+        [
+            "git",
+            "ls-files",
+            "deploy",
+            "sample",
+            "docs",
+            "tests",
+            "dxlthreateventclient",
+            "stubs",
+            "benchmarks",
+        ],
         cwd=ROOT,
         check=False,
         capture_output=True,

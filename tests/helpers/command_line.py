@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import trustme
 
 from dxlthreateventclient.testing import LocalFabric
 
 TIMEOUT = 30.0
+WAITING = "Waiting for threat events"
 PROGRAM = [sys.executable, "-m", "dxlthreateventclient"]
 
 
@@ -82,6 +83,26 @@ class Command:
         """Send a signal, and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(TIMEOUT)
+
+
+class Listen(Command):
+    """``listen`` on a topic, once it waits for events."""
+
+    def __init__(self, config_file: Path, topic: str, *arguments: object, **keywords: Any) -> None:
+        super().__init__("listen", "-c", config_file, "--topic", topic, *arguments, **keywords)
+        self._topic = topic
+
+    def __enter__(self) -> "Listen":
+        self.errors.wait_for(f"{WAITING} on {self._topic}...")
+        return self
+
+    def said(self, *counts: int) -> list[str]:
+        """What it has said after that, when it has ended, but for the last line, which has these counts."""
+        _, *said, last = self.errors.all().splitlines()
+        names = ("Received", "written", "rejected", "filtered", "dropped")
+        expected = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+        assert expected in last, last
+        return said
 
 
 def clean_environment() -> dict[str, str]:

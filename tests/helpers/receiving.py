@@ -11,8 +11,9 @@ from dxlclient.exceptions import DxlException
 from dxlclient.message import Event
 from helpers.waiting import until
 
-from dxlthreateventclient import CommonThreatEventCallback
+from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
+from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
 
 class Receiver(CommonThreatEventCallback):
@@ -80,6 +81,15 @@ def publish_numbers(
 ) -> list[Event]:
     """Publish an event for each number, and return them."""
     return [publish_payload(dxl_client, json.dumps(numbered(number)).encode(), topic) for number in numbers]
+
+
+def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
+    """Publish numbered events. Return when they are back, and so, most likely, with everybody else."""
+    with CommonThreatEventClient(dxl_client) as client:
+        client.add_threat_event_callback(receiver := Receiver(), topic)
+        for count in range(number):
+            publish_threat_event(dxl_client, sample_threat_event(id=count), topic)
+        until(lambda: len(receiver.handled) == number, "all are back")
 
 
 class Publisher:

@@ -1,0 +1,82 @@
+"""Which events the user asked for."""
+
+import argparse
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from dxlthreateventclient._cli import arguments
+from dxlthreateventclient.constants import (
+    AnalyzerProps,
+    EventProps,
+    SourceProps,
+    TargetProps,
+    ThreatEventProps,
+)
+from dxlthreateventclient.formats import severity_of
+
+# For each option: where in "event" its value stands.
+_PATHS: dict[str, Sequence[Sequence[str]]] = {
+    "id": [[EventProps.EVENT_ID]],
+    "category": [[EventProps.CATEGORY]],
+    "action": [[EventProps.THREAT_ACTION_TAKEN]],
+    "host": [
+        [EventProps.ANALYZER, AnalyzerProps.HOST_NAME],
+        [EventProps.SOURCE, SourceProps.HOST_NAME],
+        [EventProps.TARGET, TargetProps.HOST_NAME],
+    ],
+}
+# What ePO writes if it has no value. As an action, "none" says that nothing was done.
+_NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
+_NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose events."""
+    what = "only events of the severities 1 (the most severe) to N, and those without a severity"
+    parser.add_argument("--severity", metavar="N", type=arguments.severity, help=what)
+    for name, what, example in (
+        ("id", "with such an event number", "180*"),
+        ("category", "of such a category", "av.*"),
+        ("action", "with such an action taken", "*block*"),
+        ("host", "with such an analyzer, source or target host", "srv-*"),
+    ):
+        text = f"only events {what}, and those that name none; repeatable; for example {example!r}"
+        parser.add_argument(f"--{name}", metavar="PATTERN", action="append", help=text)
+
+
+def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
+    """Return what says whether an event is asked for, or ``None`` if all are.
+
+    Of the patterns of one option one has to match, and all options have to agree. An event that does not say
+    is never passed over.
+    """
+    patterns = {
+        name: re.compile("|".join(map(fnmatch.translate, given)), re.IGNORECASE)
+        for name in _PATHS
+        if (given := getattr(options, name))
+    }
+    if not patterns and not options.severity:
+        return None
+
+    def is_wanted(threat_event: Any) -> bool:
+        if options.severity and (severity_of(threat_event) or 0) > options.severity:
+            return False
+        for name, pattern in patterns.items():
+            said = list(_said(threat_event, name))
+            if said and not any(map(pattern.match, said)):
+                return False
+        return True
+
+    return is_wanted
+
+
+def _said(threat_event: Any, name: str) -> Iterable[str]:
+    nothing = _NO_HOST if name == "host" else _NO_VALUE
+    for path in _PATHS[name]:
+        value = threat_event
+        for key in [ThreatEventProps.EVENT, *path]:
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, (str, int, float)) and not nothing.fullmatch(str(value)):
+            yield str(value)

@@ -1,0 +1,138 @@
+"""Files to which whole lines are appended."""
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from dxlthreateventclient._cli.terminal import CommandError, tell
+
+# How often a file that cannot be written is tried again, in seconds.
+_TRY_EVERY = 0.5
+
+
+class LineFile:
+    """A file to which whole lines are appended.
+
+    Before each line its name is compared with the open file: if that was moved away, as logrotate does, a new
+    one is begun, and no signal is needed for it.
+
+    :param pattern: its path; fields of ``strftime`` stand for the time in UTC
+    """
+
+    def __init__(self, pattern: Path) -> None:
+        self._pattern = str(pattern)
+        self._open_file: int | None = None
+
+    def __str__(self) -> str:
+        return self._pattern
+
+    def append(self, text: str) -> None:
+        """Append a line.
+
+        :raise OSError: if that fails; then nothing of the line is in the file
+        """
+        file = self.open()
+        end = os.fstat(file).st_size
+        line = f"{text}\n".encode("utf-8", errors="backslashreplace")
+        try:
+            while line:
+                line = line[os.write(file, line) :]
+        except OSError:
+            with suppress(OSError):  # it is not a regular file
+                os.ftruncate(file, end)
+            raise
+
+    def open(self) -> int:
+        """Open the file that has the name now, unless it is open.
+
+        :raise OSError: if that fails
+        """
+        is_dated = "%" in self._pattern
+        path = Path(time.strftime(self._pattern, time.gmtime()) if is_dated else self._pattern)
+        if self._open_file is not None:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(self._open_file)):
+                    return self._open_file
+            os.close(self._open_file)
+            self._open_file = None
+        if is_dated:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            _begin_line(file)
+        except OSError:
+            os.close(file)
+            raise
+        self._open_file = file
+        return file
+
+
+def _begin_line(file: int) -> None:
+    # The last line of a process that was killed, or lost its power, may be torn.
+    if stat.S_ISREG(os.fstat(file).st_mode) and os.fstat(file).st_size:
+        os.lseek(file, -1, os.SEEK_END)
+        if os.read(file, 1) != b"\n":
+            os.write(file, b"\n")
+
+
+def open_lines(file: Path, what: str) -> LineFile:
+    """Return a file to which lines can be appended.
+
+    :param what: what it is, for the error
+    :raise CommandError: if it cannot be opened
+    """
+    lines = LineFile(file)
+    try:
+        lines.open()
+    except OSError as error:
+        raise CommandError(f"cannot write the {what} file {file}: {error.strerror}", status=2) from error
+    return lines
+
+
+class PatientFile:
+    """A file that is tried again as long as it cannot be written.
+
+    :param file: the file
+    :param may_wait: returns whether there is time, and room in memory for the events that arrive meanwhile
+    """
+
+    def __init__(self, file: LineFile, may_wait: Callable[[], bool]) -> None:
+        self.tries = 0
+        self._file = file
+        self._may_wait = may_wait
+        self._dropped = 0
+        self._failing_since: float | None = None
+
+    def write(self, text: str) -> bool:
+        """Append a line. Return whether that was possible in time."""
+        while True:
+            self.tries += 1
+            try:
+                self._file.append(text)
+            except OSError as error:
+                self._note_failure(error)
+            else:
+                self._note_success()
+                return True
+            if not self._may_wait():
+                self._dropped += 1
+                if self._dropped == 1:
+                    tell(f"{self._file} still cannot be written: from now on the oldest events are dropped")
+                return False
+            time.sleep(_TRY_EVERY)
+
+    def _note_failure(self, error: OSError) -> None:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+            tell(
+                f"Cannot write {self._file}: {error.strerror}. Events wait in memory until it can be written"
+            )
+
+    def _note_success(self) -> None:
+        if self._failing_since is not None:
+            seconds = time.monotonic() - self._failing_since
+            tell(f"{self._file} can be written again after {seconds:.0f} s; dropped: {self._dropped}")
+            self._failing_since, self._dropped = None, 0
