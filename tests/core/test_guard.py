@@ -354,7 +354,7 @@ class TestLeaving:
             assert client.status().dropped == 49
         assert "1 events handed over, 49 passed over" in caplog.text
 
-    def test_says_of_a_full_stream_what_was_handled_unread_and_passed_over(
+    def test_says_what_of_a_full_stream_was_not_handed_over(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         with CommonThreatEventClient(dxl_client) as client:
