@@ -199,9 +199,10 @@ class Hooks:
         # How many messages arrived, for each topic and filter that is watched.
         self._arrived: dict[str, int] = {}
         self._filters: tuple[str, ...] = ()
-        # When a packet had come and nothing else was left to read, as time.monotonic() and time.time(): the
-        # former stands still while the machine sleeps.
-        self._caught_up = (time.monotonic(), time.time())
+        # When nothing was left to read, and when that was for the last time before a packet, each as
+        # time.monotonic() and time.time(): the former stands still while the machine sleeps.
+        self._connection: Any = None
+        self._empty = self._caught_up = (time.monotonic(), time.time())
         self._looked = 0.0
         if parts.mqtt is not None:
             self._set(parts.mqtt)
@@ -368,12 +369,17 @@ class Hooks:
         return loop_misc()
 
     def _look(self, mqtt: Any, now: float) -> None:
-        # Sending a ping sets _last_msg_in, too: then there is no new packet.
-        if mqtt._ping_t == 0 and mqtt._last_msg_in > self._caught_up[0]:
-            connection = mqtt.socket()
-            # The network thread is behind if dxlclient's queue was full, or the process was stopped.
-            if not connection.pending() and not select.select([connection], [], [], 0)[0]:
-                self._caught_up = mqtt._last_msg_in, time.time() - (now - mqtt._last_msg_in)
+        connection = mqtt.socket()
+        if connection is not self._connection:
+            self._connection = connection
+            self._empty = now, time.time()
+        # A packet that came later shows that the connection worked when nothing was left to read. When the
+        # packet itself came is not known: the network thread is late if dxlclient's queue was full, or the
+        # process was stopped. Sending a ping sets _last_msg_in, too.
+        if mqtt._ping_t == 0 and mqtt._last_msg_in > self._empty[0]:
+            self._caught_up = self._empty
+        if not connection.pending() and not select.select([connection], [], [], 0)[0]:
+            self._empty = now, time.time()
 
     def _on_acknowledgement(
         self,
