@@ -12,7 +12,7 @@ from helpers.receiving import publish_numbers
 from dxlthreateventclient.testing import LocalFabric
 
 PROGRAM = """
-import faulthandler, json, random, signal, sys, threading
+import faulthandler, json, random, signal, sys, threading, time
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
@@ -49,6 +49,7 @@ def take(count, take_some):
     global armed
     with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
         print("ready", flush=True)
+        threading.Thread(target=close_when_nothing_comes, args=[events], daemon=True).start()
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
         while len(taken) < count:
             try:
@@ -59,17 +60,25 @@ def take(count, take_some):
                 pass
         signal.setitimer(signal.ITIMER_REAL, 0)
 
+def close_when_nothing_comes(events):
+    seen = -1
+    while len(taken) != seen:
+        seen = len(taken)
+        time.sleep(5)
+    events.close()
+
 def loop(events, count):
     for threat_event, _ in events:
         taken.append(threat_event["event"]["id"])
         if len(taken) == count:
-            break
+            return
+    taken.extend([None] * (count - len(taken)))  # the rest is lost
 
 def get(events, count):
     while len(taken) < count:
         try:
             threat_event, _ = events.get(timeout=5)
-        except TimeoutError:  # the rest is lost
+        except (EOFError, TimeoutError):  # the rest is lost
             taken.extend([None] * (count - len(taken)))
         else:
             taken.append(threat_event["event"]["id"])
@@ -125,6 +134,7 @@ class TestASignalHandlerThatRaises:
             publish_numbers(dxl_client, range(count), topic)
             result = result_of(process, seconds)
         assert result["interrupts"] > count / 50
-        if way == "get" and sys.version_info < (3, 11):
-            return  # the documented exception
-        assert result["taken"] == list(range(count))
+        taken = [number for number in result["taken"] if number is not None]
+        assert taken == sorted(set(taken))
+        # Python 3.10 is the documented exception: there an interrupted call can lose its event.
+        assert len(taken) >= (count if sys.version_info >= (3, 11) else 0.95 * count)
