@@ -165,7 +165,7 @@ class TestACallbackThatRaises:
     def test_is_logged_if_it_has_no_hook(
         self, dxl_client: DxlClient, topic: str, exiting: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A callback that calls sys.exit() ends nothing, and is told how a program ends."""
+        """A callback that calls sys.exit() ends nothing; the log says how a program ends."""
         last = Receiver()
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(exiting, topic)

@@ -153,7 +153,7 @@ class TestAMockedDxlClient:
             client.add_threat_event_callback(print)
         mocked.remove_event_callback.assert_called_once()
 
-    def test_delivers_to_a_callback_on_a_filter_and_on_the_topic_above_it_once(self, mocked: Mock) -> None:
+    def test_delivers_once_to_a_filter_and_the_topic_above(self, mocked: Mock) -> None:
         """The filter is registered on that topic, too, since dxlclient does not look for filters there."""
         receiver, client = Receiver(), CommonThreatEventClient(mocked)
         client.add_threat_event_callback(receiver, "/a")

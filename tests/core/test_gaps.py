@@ -175,7 +175,7 @@ class TestAGap:
     def test_is_what_somebody_else_unsubscribed(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """Whoever removes a callback straight from the DxlClient unsubscribes from its topic."""
+        """Removing a callback with the DxlClient's own method unsubscribes from its topic."""
         gaps, receiver = Gaps(), Receiver()
         dxl_client = connect_to_stub()
         with CommonThreatEventClient(dxl_client, gaps) as client:
@@ -333,7 +333,7 @@ class TestASubscription:
             client.add_threat_event_callback(Receiver(), f"{topic}/another")
         assert time.monotonic() - started < 30, "dxlclient's own patience is two minutes"
 
-    def test_that_was_made_before_needs_an_acknowledgement_of_its_own(
+    def test_made_before_needs_an_acknowledgement_of_its_own(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
         """dxlclient sends nothing for a topic that it is subscribed to."""
@@ -359,7 +359,7 @@ class TestASubscription:
             adding.join(30)
             assert client.status().subscribed == (topic,)
 
-    def test_that_is_sent_as_the_connection_is_lost_makes_nobody_wait(
+    def test_sent_as_the_connection_is_lost_makes_nobody_wait(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
         """dxlclient would wait for two minutes, and keep the lock that it needs to subscribe again."""

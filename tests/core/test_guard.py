@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -177,7 +178,7 @@ class TestWhere:
             return number > 0
 
         malformed: list[BaseException] = []
-        receiver = Receiver()
+        before, receiver = datetime.now(timezone.utc), Receiver()
         with (
             CommonThreatEventClient(dxl_client) as client,
             client.threat_events(
@@ -190,6 +191,9 @@ class TestWhere:
             receiver.until_received(2)
             assert [number_of(stream.get(timeout=30)[0]) for _ in range(2)] == [1, 2]
             assert client.status().filtered == 2
+            last_event_at = client.status().last_event_at
+        assert last_event_at is not None
+        assert before <= last_event_at <= datetime.now(timezone.utc)
         assert receiver.numbers == [1, 2]
         assert len(receiver.errors) == len(malformed) == 1
         assert caplog.text.count("ValueError: a bug") == 2
@@ -325,8 +329,9 @@ class TestLeaving:
                 thread.join(30)
             assert topic not in dxl_client.subscriptions
 
+    @pytest.mark.parametrize("below", ["", "/#"])
     def test_says_what_had_arrived_and_was_passed_over(
-        self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
+        self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture, below: str
     ) -> None:
         first, go_on = threading.Event(), threading.Event()
 
@@ -339,13 +344,13 @@ class TestLeaving:
             client.add_threat_event_callback(earlier, topic)
             publish_numbers(dxl_client, range(5), topic)
             earlier.until_received(4)
-            client.add_threat_event_callback(slow, topic)
+            client.add_threat_event_callback(slow, topic + below)
             client.remove_threat_event_callback(earlier, topic)
-            client.add_threat_event_callback(arrived, f"{topic}/last")
+            client.add_threat_event_callback(arrived, f"{topic}-last")
             publish_numbers(dxl_client, range(50), topic)
-            publish_numbers(dxl_client, [1], f"{topic}/last")
+            publish_numbers(dxl_client, [1], f"{topic}-last")
             assert first.wait(30)
-            leaving = threading.Thread(target=client.remove_threat_event_callback, args=[slow, topic])
+            leaving = threading.Thread(target=client.remove_threat_event_callback, args=[slow, topic + below])
             leaving.start()
             leaving.join(30)  # while the first event is being handled
             go_on.set()
@@ -354,7 +359,7 @@ class TestLeaving:
             assert client.status().dropped == 49
         assert "1 events handed over, 49 passed over" in caplog.text
 
-    def test_says_of_a_full_stream_what_was_handled_unread_and_passed_over(
+    def test_says_what_of_a_full_stream_was_not_handed_over(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         with CommonThreatEventClient(dxl_client) as client:

@@ -42,7 +42,7 @@ class TestConvertAggregateFields:
         assert CommonThreatEventClient.create_set_from_aggregate_setOf("a, b, a") == {"a", "b"}
 
 
-def test_resolved_fields_leaves_out_placeholders_of_their_own_key() -> None:
+def test_resolved_fields_leaves_out_unresolved_placeholders() -> None:
     others = {"other": "{sc_evtFileMd5}", "braces": "{}", "empty": "", "none": None, "count": "1"}
     other_data = {"sc_evtFileMd5": "{sc_evtFileMd5}", **others}
     assert resolved_fields(other_data) == others

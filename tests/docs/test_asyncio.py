@@ -54,7 +54,7 @@ def test_each_browser_gets_each_event_until_it_leaves(server: Any, dxl_client: D
     asyncio.run(main())
 
 
-def test_a_browser_that_is_too_slow_learns_how_many_events_it_misses(
+def test_a_slow_browser_learns_how_many_events_it_misses(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:

@@ -72,7 +72,7 @@ def test_publishing_with_a_client_that_is_not_connected_raises() -> None:
     dxl_client.send_event.assert_not_called()
 
 
-def test_publishing_sends_json_on_the_threat_event_topic_and_returns_the_event() -> None:
+def test_publishing_sends_json_and_returns_the_event() -> None:
     dxl_client = Mock(spec=DxlClient, connected=True)
     threat_event = sample_threat_event(threatName="é")
     event = publish_threat_event(dxl_client, threat_event)
