@@ -16,17 +16,20 @@ from weakref import WeakSet
 
 from dxlclient.exceptions import WaitTimeoutException
 
-from dxlthreateventclient._dxlclient import Hooks, Parts
+from dxlthreateventclient._dxlclient import Parts
+from dxlthreateventclient._mqtt import Hooks
 from dxlthreateventclient.status import Gap
 
 logger = logging.getLogger(__name__)
 
-# All in seconds. How long a subscription may go unacknowledged before the broker is asked again, and in all.
+# All in seconds. Ask the broker again if it has not acknowledged a subscription for this long.
 _ASK_AGAIN = 2.0
+# Give up waiting for the acknowledgement of a new subscription after this long, as dxlclient does.
 _LONGEST_WAIT = 120.0
 # How often a thread that waits looks around.
 _LOOK_EVERY = 0.1
-# How long a topic may stay unsubscribed: dxlclient unsubscribes, too, when it disconnects.
+# Wait this long before a topic that somebody unsubscribed is subscribed to again: dxlclient itself
+# unsubscribes just before it disconnects.
 _UNSUBSCRIBED_AT_MOST = 5.0
 # A gap starts this long before the last packet, or before somebody unsubscribed: what was on its way then may
 # be lost, too.

@@ -55,15 +55,18 @@ class BufferedStream(EventCallback):
         self._is_opened = False
 
     def close(self) -> None:
-        """End the loop after what is buffered. May be called from any thread and from a signal handler."""
+        """Accept no more events, so that the loop ends when it has taken those in the buffer.
+
+        May be called from any thread and from a signal handler.
+        """
         self._buffer.close()
 
     def drain(self) -> None:
         """Let no new event in, and end the loop when it has taken all that had arrived.
 
-        :meth:`close` leaves out what waits in dxlclient; this does not. If nothing comes from the broker for
-        two seconds, its answer is not waited for. It returns at once, and may be called from any thread and
-        from a signal handler.
+        Unlike :meth:`close`, this also delivers what is still queued in dxlclient. If nothing comes from the
+        broker for two seconds, it stops waiting for the broker's answer. It returns at once, and may be
+        called from any thread and from a signal handler.
         """
         self._subscriptions.drain(self._registration.topic, self, self.close)
 
@@ -114,7 +117,7 @@ class BufferedStream(EventCallback):
         passed_over += self._buffer.passed_over
         if unread or passed_over:
             logger.warning(
-                "Stream on %s closed: %d events handed over, %d unread, %d passed over that had arrived, too",
+                "Stream on %s closed: %d events handed over, %d unread, %d passed over",
                 registration.topic,
                 max(0, registration.received - self._buffer.passed_over - unread),
                 unread,

@@ -101,7 +101,8 @@ def deliverer(
 
 
 def _deliverer_to(callback: Any, where: Predicate | None = None) -> Callable[[Event], Outcome]:
-    # The methods are looked up for each event, where what that raises is caught.
+    # Look the methods up for each event, inside the try blocks of _deliver and hand_over: that may raise,
+    # too.
     return partial(
         _deliver,
         lambda threat_event, event: callback.on_threat_event(threat_event, event),  # noqa: PLW0108

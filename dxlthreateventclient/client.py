@@ -205,9 +205,9 @@ class CommonThreatEventClient:
         The stream listens from the start of its ``with`` block to the end.
 
         :param topic: the topic, or a filter that ends in ``/#``
-        :param max_buffered: how many events wait in memory until the loop takes them. When there are as many,
-            dxlclient waits, and so in the end does the broker; only while this library waits for the
-            broker's answer, there may be more.
+        :param max_buffered: how many events wait in memory until the loop takes them. When the buffer is
+            full, dxlclient stops reading, and in the end the broker stops sending. There may be more only
+            while this library waits for an answer of the broker.
         :param on_error: called, on the thread of the loop, with the error and the DXL event if a payload
             could not be decoded; what it raises comes out of the loop; the default logs an error
         :param where: see :meth:`add_threat_event_callback`; it is called on dxlclient's worker thread
@@ -263,7 +263,7 @@ class CommonThreatEventClient:
 def _log_passed_over(registration: Registration, passed_over: int) -> int:
     if passed_over:
         logger.warning(
-            "Callback %r on %s removed: %d events handed over, %d passed over that had arrived, too",
+            "Callback %r on %s removed: %d events handed over, %d passed over",
             registration.callback,
             registration.topic,
             registration.received,
@@ -281,7 +281,7 @@ def _is_callback_object(callback: object) -> bool:
 def _check_callback(callback: object) -> None:
     if _is_callback_object(callback):
         for method in ("on_event", "on_threat_event", "on_threat_event_error"):
-            # Not of the object: a property of it might raise.
+            # Look at the class, because reading a property of the object might raise.
             _check_function(
                 method, getattr(callback if isinstance(callback, type) else type(callback), method, None)
             )

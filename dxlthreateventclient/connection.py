@@ -1,4 +1,6 @@
-"""Connects a DXL client, or says why that is not possible.
+"""Makes the first connection of a DXL client, or says why that is not possible.
+
+What happens when a connection is lost later is in ``_feed.py``.
 
 ``DxlClient.connect()`` says only that it could not connect, and some causes keep it busy forever. So all
 brokers are tried first, with sockets of our own.

@@ -1,6 +1,7 @@
 """The same events in a for loop, on the caller's own thread."""
 
 import math
+import time
 from types import TracebackType
 from typing import Any
 
@@ -38,7 +39,7 @@ class ThreatEventStream(BufferedStream):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A worker that waits for room has to go first: the broker's answer waits behind it.
+        # First, to release a worker that waits for room: the broker's answer is queued behind it.
         self.close()
         self._subscriptions.remove(self._registration.topic, self)
 
@@ -69,6 +70,9 @@ class ThreatEventStream(BufferedStream):
     def _take(self, seconds: float) -> Taken | None:
         """Return the next event that can be decoded, or None if there is none left in a closed stream."""
         self._check_opened()
+        # By a clock, since payloads that cannot be decoded also end a wait; and by the waits, since a test
+        # may have stopped the clock.
+        started, waited = time.monotonic(), 0.0
         while True:
             # Asked first: what came before the stream was closed is still taken.
             is_closed = self._buffer.is_closed
@@ -77,8 +81,8 @@ class ThreatEventStream(BufferedStream):
                 return taken
             if is_closed:
                 return None
-            if seconds <= 0:
+            left = seconds - max(time.monotonic() - started, waited)
+            if left <= 0:
                 raise TimeoutError("no threat event arrived in time")
-            # Looks are counted instead of asking a clock: a test may have stopped the clock.
-            if not self._buffer.wait(min(seconds, LOOK_EVERY)):
-                seconds -= LOOK_EVERY
+            if not self._buffer.wait(min(left, LOOK_EVERY)):
+                waited += LOOK_EVERY

@@ -1,5 +1,7 @@
 """The shape of a threat event as ``TypedDict`` classes, for editors and type checkers.
 
+A new key of the message changes more places than this: see the list in ``constants.py``.
+
 They describe what ePO is known to send; nothing checks a message against them. The keys that ePO sends in
 every event are required keys, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``.
 An event from another sender can still lack any of them. Any text can be empty or null, and a number can come

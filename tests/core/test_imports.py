@@ -23,8 +23,9 @@ __main__: _cli
 _buffer:
 _certificates: exceptions
 _dxlclient:
-_feed: _dxlclient status
+_feed: _dxlclient _mqtt status
 _helper: _dxlclient _feed
+_mqtt: _dxlclient
 _probe: _certificates configuration exceptions
 _registration: _feed
 _startup:
