@@ -72,6 +72,7 @@ bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/formats.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/listen.py
 
 bench-smoke: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/bench.py --rounds 1 --latency-seconds 1 --output $(VENV)/bench-smoke.json

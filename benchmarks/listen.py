@@ -24,6 +24,7 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from formats import EVENT_ID, events
 
+from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import publish_threat_event
 
@@ -118,14 +119,26 @@ def main() -> None:
                 print(f"  {each_1000 / 1e6:.1f} MB of memory per 1,000 buffered events")
                 listen.process.kill()
                 listen.process.communicate()
-            print(f"SIGTERM right after {BURST} events were published:")
-            listen = Listen(config_file, Path(directory) / "burst")
-            for _ in range(BURST):
-                publish_threat_event(epo, event, TOPIC)
-            print(f"  {listen.end(signal.SIGTERM)}")
+            stop_in_a_burst(config_file, epo, Path(directory))
             if shutil.which("logrotate"):
                 rotate(config_file, epo, Path(directory))
             restart(config_file, epo, Path(directory))
+
+
+def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
+    """Stop it when the broker has a burst, and some of it has arrived."""
+    _, event = next(iter(events().items()))
+    listen = Listen(config_file, directory / "burst")
+    back = threading.Semaphore(0)
+    with CommonThreatEventClient(epo) as client:
+        # The broker sends an event to both.
+        client.add_threat_event_callback(lambda *_: back.release(), TOPIC)
+        for _ in range(BURST):
+            publish_threat_event(epo, event, TOPIC)
+        for _ in range(BURST):
+            back.acquire()
+        print(f"SIGTERM after a burst of {BURST} events:")
+        print(f"  {listen.end(signal.SIGTERM)}")
 
 
 def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
