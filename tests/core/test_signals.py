@@ -133,7 +133,7 @@ class TestASignalHandlerThatRaises:
             until_printed(process, "ready")
             publish_numbers(dxl_client, range(count), topic)
             result = result_of(process, seconds)
-        assert result["interrupts"] > count / 50
+        assert result["interrupts"] > 20
         taken = [number for number in result["taken"] if number is not None]
         assert taken == sorted(set(taken))
         # Python 3.10 is the documented exception: there an interrupted call can lose its event.
