@@ -199,10 +199,13 @@ class Hooks:
         # How many messages arrived, for each topic and filter that is watched.
         self._arrived: dict[str, int] = {}
         self._filters: tuple[str, ...] = ()
-        # When nothing was left to read, and when that was for the last time before a packet, each as
-        # time.monotonic() and time.time(): the former stands still while the machine sleeps.
+        # When the first packet was read since nothing was left to read, and the same for the last time at which
+        # nothing was left. Each as time.monotonic() and time.time(): the former stands still while the machine
+        # sleeps.
         self._connection: Any = None
-        self._empty = self._caught_up = (time.monotonic(), time.time())
+        self._empty_at = 0.0
+        self._first: tuple[float, float] | None = None
+        self._caught_up = (time.monotonic(), time.time())
         self._looked = 0.0
         if parts.mqtt is not None:
             self._set(parts.mqtt)
@@ -369,17 +372,17 @@ class Hooks:
         return loop_misc()
 
     def _look(self, mqtt: Any, now: float) -> None:
-        connection = mqtt.socket()
+        connection, packet_at = mqtt.socket(), mqtt._last_msg_in
         if connection is not self._connection:
-            self._connection = connection
-            self._empty = now, time.time()
-        # A packet that came later shows that the connection worked when nothing was left to read. When the
-        # packet itself came is not known: the network thread is late if dxlclient's queue was full, or the
-        # process was stopped. Sending a ping sets _last_msg_in, too.
-        if mqtt._ping_t == 0 and mqtt._last_msg_in > self._empty[0]:
-            self._caught_up = self._empty
+            self._connection, self._empty_at, self._first = connection, now, None
+        # Sending a ping sets _last_msg_in, too.
+        if self._first is None and mqtt._ping_t == 0 and packet_at > self._empty_at:
+            self._first = packet_at, time.time() - (now - packet_at)
         if not connection.pending() and not select.select([connection], [], [], 0)[0]:
-            self._empty = now, time.time()
+            # Of several packets the later ones may have come long before they were read: the network thread
+            # is late if dxlclient's queue was full, or the process was stopped.
+            self._caught_up = self._first or self._caught_up
+            self._empty_at, self._first = now, None
 
     def _on_acknowledgement(
         self,
