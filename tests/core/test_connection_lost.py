@@ -62,12 +62,12 @@ class TestWithoutAConnection:
                     assert list(events) == []
             assert not {topic, f"{topic}/other"} & set(own.subscriptions)
 
-        own = DxlClient(fabric.client_config())
-        use()
-        own.connect()
-        use()
-        own.disconnect()
-        use()
+        with DxlClient(fabric.client_config()) as own:
+            use()
+            own.connect()
+            use()
+            own.disconnect()
+            use()
 
     def test_nothing_can_be_added_once_it_is_destroyed(self, fabric: LocalFabric, topic: str) -> None:
         """It would never receive anything."""
