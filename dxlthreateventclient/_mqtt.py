@@ -73,9 +73,9 @@ class Hooks:
         # How many messages arrived, for each topic and filter that is watched.
         self._arrived: dict[str, int] = {}
         self._filters: tuple[str, ...] = ()
-        # When the first packet was read since nothing was left to read, and the same for the last time at which
-        # nothing was left. Each as time.monotonic() and time.time(): the former stands still while the machine
-        # sleeps.
+        # When the first packet was read since nothing was left to read, and the same for the last time at
+        # which nothing was left. Each as time.monotonic() and time.time(): the former stands still while the
+        # machine sleeps.
         self._connection: Any = None
         self._empty_at = 0.0
         self._first: tuple[float, float] | None = None
