@@ -553,7 +553,8 @@ class Actor:
                     else:
                         if not stream.buffered:
                             break
-                        taken.append(next(stream))
+                        # Not next(): all that is buffered may be forwarded events, which cannot be decoded.
+                        taken.append(stream.get(timeout=1))
 
             with suppress(TimeoutError, EOFError, StopIteration):
                 self._try(loop)
