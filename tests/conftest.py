@@ -78,3 +78,10 @@ def connect(fabric: LocalFabric) -> Iterator[Connect]:
 def topic() -> str:
     """A topic that no other test uses."""
     return f"/test/{uuid4().hex}"
+
+
+@pytest.fixture
+def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no coverage of the programs that a test starts: they have no room for its data, either."""
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        monkeypatch.delenv(name, raising=False)

@@ -113,6 +113,7 @@ def test_two_that_overlap_miss_nothing_between_them(
     assert sorted(set().union(*both)) == list(range(min(both[0]), publisher.count + 1))
 
 
+@pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_file_without_room_is_tried_again(
     assert full.read_text().endswith("}\n"), "the half line that had room is removed"
 
 
+@pytest.mark.usefixtures("without_coverage")
 def test_what_finds_no_room_until_the_end_is_counted(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
-from helpers.clients import Connect, queue_is_full
+from helpers.clients import Connect, queue_is_full, queue_length
 from helpers.receiving import Receiver, event, number_of, publish_numbers, publish_payload
 from helpers.waiting import until
 
@@ -350,6 +350,7 @@ class TestLeaving:
             publish_numbers(dxl_client, range(50), topic)
             publish_numbers(dxl_client, [1], f"{topic}-last")
             assert first.wait(30)
+            until(lambda: queue_length(dxl_client) == 50, "all have arrived")
             leaving = threading.Thread(target=client.remove_threat_event_callback, args=[slow, topic + below])
             leaving.start()
             leaving.join(30)  # while the first event is being handled
@@ -367,6 +368,7 @@ class TestLeaving:
                 publish_numbers(dxl_client, range(500), topic)
                 until(lambda: "buffer is full" in caplog.text, "the buffer is full")
                 assert stream.get(timeout=30)[0] == {"event": {"id": 0}}
+                until(lambda: queue_length(dxl_client) == 488, "all have arrived")
             [line] = [record.getMessage() for record in caplog.records if " closed: " in record.getMessage()]
             assert client.status().dropped == 499
         numbers = [int(word) for word in line.partition(" closed: ")[2].split() if word.isdigit()]

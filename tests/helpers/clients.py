@@ -45,3 +45,9 @@ def queue_is_full(dxl_client: DxlClient) -> bool:
     """Return whether dxlclient's queue of incoming messages is full. Nothing public shows it."""
     full: bool = dxl_client._thread_pool._tasks.full()  # type: ignore[attr-defined]
     return full
+
+
+def queue_length(dxl_client: DxlClient) -> int:
+    """Return how many messages wait in dxlclient's queue. Nothing public shows it."""
+    length: int = dxl_client._thread_pool._tasks.qsize()  # type: ignore[attr-defined]
+    return length

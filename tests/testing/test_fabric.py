@@ -230,6 +230,7 @@ print(*failed, sep="\\n")
         assert "this machine has no IPv4 loopback interface that is up" in completed.stderr
 
     @pytest.mark.skipif(os.name == "nt", reason="no limit of file sizes on Windows")
+    @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
         """As in a container whose file system is read-only; here no file may have a single byte."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
