@@ -11,6 +11,9 @@ from helpers.receiving import publish_numbers
 
 from dxlthreateventclient.testing import LocalFabric
 
+# An exception in the middle of what coverage does is not what these tests are about.
+pytestmark = pytest.mark.usefixtures("without_coverage")
+
 PROGRAM = """
 import faulthandler, json, random, signal, sys, threading, time
 from dxlclient.client import DxlClient
