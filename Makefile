@@ -43,8 +43,11 @@ PARALLEL := --numprocesses auto
 # The tests of a file stay in one process, because they share an expensive fixture.
 BY_FILE := $(PARALLEL) --dist loadfile
 
+# All tests, or those in these folders.
+TESTS ?=
+
 test: $(BIN)/dev-installed
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 
 test-without-fast: $(BIN)/dev-installed
 	PYTHONPATH=tests/helpers/without_fast $(BIN)/python -m pytest $(PARALLEL) tests/core
