@@ -218,7 +218,7 @@ class TestAGap:
     def test_is_closed_by_destroying_the_dxl_client(self, fabric: LocalFabric, topic: str) -> None:
         gaps = Gaps()
         with LocalFabric() as own, clients(own.client_config) as connect:
-            dxl_client = connect(reconnect_delay=1)
+            dxl_client = connect(reconnect_delay=1, reconnect_delay_max=1)
             client = CommonThreatEventClient(dxl_client, gaps)
             client.add_threat_event_callback(Receiver(), topic)
             own.stop()
