@@ -13,7 +13,7 @@ from dxlclient.client import DxlClient
 from dxlclient.exceptions import WaitTimeoutException
 from helpers.clients import Connect, clients
 from helpers.program import running
-from helpers.receiving import Publisher, Receiver, publish_numbers
+from helpers.receiving import Publisher, Receiver, publish_numbers, publish_until_all_have_them
 from helpers.restarting import Tap, until_settled
 from helpers.waiting import until
 
@@ -185,7 +185,7 @@ Silence = Callable[[], AbstractContextManager[None]]
 
 class TestABrokerThatDoesNotAnswer:
     @pytest.fixture
-    def silence(self, fabric: LocalFabric, dxl_client: DxlClient) -> Silence:
+    def silence(self, fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> Silence:
         """A block in which the broker is frozen, and dxlclient waits for it 50 ms instead of two minutes."""
 
         @contextmanager
@@ -197,6 +197,8 @@ class TestABrokerThatDoesNotAnswer:
                     yield
                 finally:
                     fabric.thaw()
+            # amqtt does a SUBSCRIBE before an UNSUBSCRIBE that it has read, but not done yet.
+            publish_until_all_have_them(dxl_client, f"{topic}/thawed", 1)
 
         return frozen
 

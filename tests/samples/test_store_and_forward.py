@@ -117,8 +117,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def half_failing(rng: random.Random) -> Iterator[int]:
+    """Yield answers of which half fail, and no more than six in a row: the sample waits twice as long each time."""
     while True:
-        yield rng.choice((204, 204, 204, 503, DROP, LOSE_THE_ANSWER))
+        yield from rng.sample((204, 204, 204, 503, DROP, LOSE_THE_ANSWER), 6)
 
 
 def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> dict[str, dict[str, Any]]:
