@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
+# The tests start hundreds of programs, which would compile all that they import.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-without-fast test-servers test-slow coverage fuzz attack bench bench-smoke check format docs dist release clean
 
 help:
@@ -39,9 +42,9 @@ demo: $(BIN)/demo-installed
 	$(BIN)/python -m dxlthreateventclient demo
 
 # In several processes, because the tests mostly wait for other processes and sockets.
-PARALLEL := --numprocesses auto
+PARALLEL := --numprocesses auto --dist worksteal
 # The tests of a file stay in one process, because they share an expensive fixture.
-BY_FILE := $(PARALLEL) --dist loadfile
+BY_FILE := --numprocesses auto --dist loadfile
 
 # All tests, or those in these folders.
 TESTS ?=

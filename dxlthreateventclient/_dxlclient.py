@@ -10,7 +10,7 @@ What the MQTT client in a ``DxlClient`` sees is in ``_mqtt.py``.
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from queue import Queue
 from typing import Any
@@ -48,9 +48,25 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "gaps are not reported, and the status does not know the connection",
     ),
+    # DxlClient.disconnect() iterates over this set without its lock, and fails if the set changes meanwhile.
+    "_subscriptions": (
+        {"add": Callable, "remove": Callable},
+        "DxlClient.disconnect() may fail while callbacks are added or removed",
+    ),
+    "_subscriptions_lock": (
+        {"acquire": Callable, "release": Callable},
+        "DxlClient.disconnect() may fail while callbacks are added or removed",
+    ),
     # Ends dxlclient's wait of up to two minutes for an acknowledgement that cannot come any more.
     "_on_packet_ack": ({}, "after some losses of the connection dxlclient waits for two minutes"),
 }
+
+
+class _Subscriptions(set[str]):
+    """A set that may change while somebody iterates over it."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(super().__iter__()))
 
 
 class Parts:
@@ -67,6 +83,8 @@ class Parts:
         self.registry = self._part(dxl_client, "_event_callbacks", missing)
         self.pool = self._part(dxl_client, "_thread_pool", missing)
         self.mqtt = self._part(dxl_client, "_client", missing)
+        self._subscriptions = self._part(dxl_client, "_subscriptions", missing)
+        self._subscriptions_lock = self._part(dxl_client, "_subscriptions_lock", missing)
         acknowledge = getattr(dxl_client, "_on_packet_ack", None)
         self.acknowledge: Callable[[int], object] = (
             acknowledge if self.mqtt and acknowledge else lambda _: None
@@ -147,12 +165,19 @@ class Parts:
         if not workers:
             meeting.wait()
 
+    def let_subscriptions_change(self) -> None:
+        """Let ``DxlClient.disconnect()`` not fail if the subscriptions change meanwhile. Takes their lock."""
+        # A wrapper around the DxlClient would keep what is set.
+        dxl_client = self.mqtt._userdata if self.mqtt else None
+        if dxl_client is not None and self._subscriptions is not None and self._subscriptions_lock is not None:
+            with self._subscriptions_lock:
+                dxl_client._subscriptions = _Subscriptions(dxl_client._subscriptions)
+
     def hold_disconnect_back(self) -> Callable[[], object]:
         """Let ``DxlClient.disconnect()`` and ``destroy()`` wait until the returned function is called.
 
-        dxlclient iterates over its set of subscriptions when it disconnects, and fails if the set changes
-        meanwhile. Before that it waits until all tasks in its queue are done, so this counts as one more
-        task.
+        They wait until all tasks in dxlclient's queue are done, so this counts as one more task. What uses the
+        DxlClient after that would fail, since destroy() takes it apart.
         """
         if self.pool is None:
             return lambda: None

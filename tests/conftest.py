@@ -42,8 +42,8 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run more processes than there are cores: tests wait for brokers and programs half of the time."""
-    return 2 * (os.cpu_count() or 1)
+    """Run more processes than there are cores: tests wait for brokers and programs most of the time."""
+    return 4 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

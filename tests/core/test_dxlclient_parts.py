@@ -66,6 +66,14 @@ class TestDxlclientStillHas:
         assert 70_000 in dxl_client._acked_packets
         dxl_client._acked_packets.remove(70_000)
 
+    def test_subscriptions_that_may_change_while_it_iterates(self, dxl_client: Any, topic: str) -> None:
+        """DxlClient.disconnect() does so without their lock, and would raise."""
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            for _ in dxl_client._subscriptions:
+                client.add_threat_event_callback(Receiver(), f"{topic}/other")
+            assert {topic, f"{topic}/other"} <= set(dxl_client.subscriptions)
+
     def test_events_whose_state_is_in_their_dictionary(self) -> None:
         """Lists and dictionaries in it are copied for each callback."""
         kinds = {type(value) for value in vars(Event("/a")).values()}
@@ -88,7 +96,7 @@ def without(part: str) -> type[DxlClient]:
 
 
 class TestADxlClientThatLacks:
-    @pytest.mark.parametrize("part", ["_event_callbacks", "_thread_pool", "_client"])
+    @pytest.mark.parametrize("part", ["_event_callbacks", "_thread_pool", "_client", "_subscriptions"])
     def test_a_part_is_an_error_and_everything_else_works(
         self, fabric: LocalFabric, topic: str, part: str, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -195,17 +195,20 @@ class TestInsideACallback:
     ) -> None:
         """The helper thread hears of both later, and takes back only what was removed."""
         numbers: list[int] = []
+        unknown = Receiver()
 
         def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:
-            numbers.append(number_of(threat_event_dict))
             client.remove_threat_event_callback(restart, topic)
             client.add_threat_event_callback(restart, topic)
+            numbers.append(number_of(threat_event_dict))
 
         with client:
             client.add_threat_event_callback(restart, topic)
             for number in range(10):
                 publish_numbers(dxl_client, [number], topic)
                 until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
+                # Returns when the helper thread has done both: it may have unsubscribed in between.
+                client.remove_threat_event_callback(unknown, topic)
 
     def test_it_adds_another_to_a_new_topic(self, dxl_client: DxlClient, topic: str) -> None:
         def add(threat_event_dict: dict[str, Any], original_event: Event) -> None:

@@ -22,7 +22,7 @@ def _restless() -> Iterator[None]:
 
 class TestEightThreadsThatAddAndRemove:
     @pytest.mark.parametrize(
-        "rounds", [30, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(180)])]
+        "rounds", [10, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(180)])]
     )
     @pytest.mark.parametrize("on_a_filter", [False, True])
     def test_their_own_cost_the_one_that_stays_no_event(

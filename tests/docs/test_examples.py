@@ -3,8 +3,8 @@
 The Python blocks of a page run one after the other in one namespace, as a reader would paste them, in a
 directory with a ``dxlclient.config``. Meanwhile an ePO publishes threat events. The names ``config``,
 ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that runs forever gets Ctrl-C
-once it has printed the output that stands below it on the page, or anything if there is none. A block with a
-caption is saved as a file of that name; pytest runs those that it would find.
+once it has printed the output that stands below it on the page, or anything if there is none, and three more
+lines. A block with a caption is saved as a file of that name; pytest runs those that it would find.
 """
 
 import builtins
@@ -60,6 +60,13 @@ class Transcript(io.StringIO):
         with self._changed:
             return self._changed.wait_for(self.is_complete, timeout=PATIENCE)
 
+    def wait_until_it_goes_on(self) -> bool:
+        """Wait until it prints more than a block that ends by itself, or has time to end."""
+        self.wait_until_complete()
+        enough = self.getvalue().count("\n") + 3
+        with self._changed:
+            return self._changed.wait_for(lambda: self.getvalue().count("\n") >= enough, timeout=5)
+
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[LocalFabric]:
@@ -114,12 +121,15 @@ def reader(
 
 @contextlib.contextmanager
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
-    """Interrupt the main thread once it has printed the expected output, unless it ends before."""
+    """Interrupt the main thread once it has printed more than the expected output, unless it ends before.
+
+    A block that ends by itself is not to be interrupted: it may be closing what it has opened.
+    """
     guard = threading.Lock()
     is_running = True
 
     def interrupt() -> None:
-        transcript.wait_until_complete()
+        transcript.wait_until_it_goes_on()
         with guard:
             if is_running:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

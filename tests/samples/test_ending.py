@@ -48,6 +48,7 @@ def test_a_burst_is_handled_or_counted(
     assert "closed: 500 events handed over, 0 unread" not in sample.errors
 
 
+@pytest.mark.slow
 def test_what_blocks_is_broken_off_and_counted(
     tmp_path: Path, fabric: LocalFabric, dxl_client: DxlClient
 ) -> None:

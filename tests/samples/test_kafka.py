@@ -102,6 +102,7 @@ class TestKafkaSample:
 
 
 class TestKafkaWorkers:
+    @pytest.mark.slow
     def test_share_the_events_and_take_over_from_a_dead_one(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Callable[..., Sample]
     ) -> None:
