@@ -169,15 +169,19 @@ class Parts:
         """Let ``DxlClient.disconnect()`` not fail if the subscriptions change meanwhile. Takes their lock."""
         # A wrapper around the DxlClient would keep what is set.
         dxl_client = self.mqtt._userdata if self.mqtt else None
-        if dxl_client is not None and self._subscriptions is not None and self._subscriptions_lock is not None:
+        if (
+            dxl_client is not None
+            and self._subscriptions is not None
+            and self._subscriptions_lock is not None
+        ):
             with self._subscriptions_lock:
                 dxl_client._subscriptions = _Subscriptions(dxl_client._subscriptions)
 
     def hold_disconnect_back(self) -> Callable[[], object]:
         """Let ``DxlClient.disconnect()`` and ``destroy()`` wait until the returned function is called.
 
-        They wait until all tasks in dxlclient's queue are done, so this counts as one more task. What uses the
-        DxlClient after that would fail, since destroy() takes it apart.
+        They wait until all tasks in dxlclient's queue are done, so this counts as one more task. What would use
+        the DxlClient after destroy() fails.
         """
         if self.pool is None:
             return lambda: None

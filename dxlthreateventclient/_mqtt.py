@@ -197,6 +197,9 @@ class Hooks:
         dxlclients(mqtt, user_data, flags, code)
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
+        # Else the MQTT client reports a broker that is silent twice, and dxlclient connects twice at once: a
+        # broker that replaces the first connection may take its subscriptions for those of the second.
+        mqtt._ping_t = 0
         self._end_requests()
         self._tell_disconnected(code == 0 and not is_teardown())
         dxlclients(mqtt, user_data, code)

@@ -244,6 +244,19 @@ class TestAGap:
                     until(lambda: bool(receiver.handled), "events arrive again")
         assert gaps[0].start < frozen
 
+    def test_of_a_silent_broker_is_one_loss(
+        self, connect_to_stub: Connect, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The MQTT client would report it twice, and dxlclient would connect twice at the same time."""
+        gaps = Gaps()
+        dxl_client: Any = connect_to_stub()
+        with CommonThreatEventClient(dxl_client, gaps) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            # A ping that was sent long ago, and a broker that was last heard long ago.
+            vars(dxl_client._client).update(_ping_t=1.0, _last_msg_in=0.0)
+            gaps.until_ended(1)
+        assert caplog.text.count("Unexpected disconnect") == 1
+
 
 class TestOnGap:
     def test_may_take_its_time_raise_and_call_the_client(

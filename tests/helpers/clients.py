@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
+from helpers.waiting import until
 
 Connect = Callable[..., DxlClient]
 
@@ -15,8 +16,7 @@ Connect = Callable[..., DxlClient]
 def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
     """A function that returns a new connected client; it takes settings of the configuration by name.
 
-    All clients are destroyed in the end, at the same time: each takes a second, since the MQTT client in it
-    checks once a second whether it has to end.
+    All clients are destroyed in the end, at the same time.
     """
     connected: list[DxlClient] = []
 
@@ -36,9 +36,14 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
         threads = [threading.Thread(target=client.destroy, daemon=True) for client in connected]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join(30)
-    assert not any(thread.is_alive() for thread in threads), "each client can be destroyed within 30 seconds"
+        until(lambda: not any(map(_is_ending, connected, threads)), "each client is destroyed")
+
+
+def _is_ending(dxl_client: Any, thread: threading.Thread) -> bool:
+    with suppress(AttributeError, OSError):  # it has ended
+        # The MQTT client in it looks once a second whether it has to end, or if it is woken.
+        dxl_client._client._sockpairW.send(b"0")
+    return thread.is_alive()
 
 
 def queue_is_full(dxl_client: DxlClient) -> bool:

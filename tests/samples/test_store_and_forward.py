@@ -117,7 +117,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def half_failing(rng: random.Random) -> Iterator[int]:
-    """Yield answers of which half fail, and no more than six in a row: the sample waits twice as long each time."""
+    """Yield answers of which half fail, and no more than six in a row: each time the sample waits longer."""
     while True:
         yield from rng.sample((204, 204, 204, 503, DROP, LOSE_THE_ANSWER), 6)
 

@@ -338,7 +338,8 @@ class TestConnection:
             assert sample.errors.count("lost after 1 messages: the last of them may not have arrived") == 2
 
     @pytest.mark.parametrize(
-        "ends", [pytest.param(False, id="goes-on"), pytest.param(True, id="ends-first", marks=pytest.mark.slow)]
+        "ends",
+        [pytest.param(False, id="goes-on"), pytest.param(True, id="ends-first", marks=pytest.mark.slow)],
     )
     def test_a_collector_that_hangs_is_waited_for(
         self, tmp_path: Path, fabric: LocalFabric, dxl_client: DxlClient, ends: bool
