@@ -180,8 +180,8 @@ class Parts:
     def hold_disconnect_back(self) -> Callable[[], object]:
         """Let ``DxlClient.disconnect()`` and ``destroy()`` wait until the returned function is called.
 
-        They wait until all tasks in dxlclient's queue are done, so this counts as one more task. What would use
-        the DxlClient after destroy() fails.
+        They wait until all tasks in dxlclient's queue are done, so this counts as one more task. After
+        destroy() the DxlClient cannot be used.
         """
         if self.pool is None:
             return lambda: None

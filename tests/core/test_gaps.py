@@ -120,8 +120,8 @@ class TestAGap:
         gaps, receiver = Gaps(), Receiver()
         withheld: list[datetime] = []
 
-        def withhold_three(subscribed: str) -> int | None:
-            if subscribed != topic or len(withheld) == 3:
+        def withhold_two(subscribed: str) -> int | None:
+            if subscribed != topic or len(withheld) == 2:
                 return GRANTED
             withheld.append(datetime.now(timezone.utc))
             return WITHHELD
@@ -129,7 +129,7 @@ class TestAGap:
         dxl_client = connect_to_stub()
         with CommonThreatEventClient(dxl_client, gaps) as client:
             client.add_threat_event_callback(receiver, topic)
-            broker.answer = withhold_three
+            broker.answer = withhold_two
             broker.reset()
             until(lambda: client.status().connected and bool(withheld), "it is connected again")
             assert client.status().subscribed == ()
@@ -155,7 +155,7 @@ class TestAGap:
             full = datetime.now(timezone.utc)
             for _ in range(5):
                 broker.publish(topic, EVENT)
-            until(lambda: datetime.now(timezone.utc) > full + timedelta(seconds=3), "some time has passed")
+            until(lambda: datetime.now(timezone.utc) > full + timedelta(seconds=2), "some time has passed")
             go_on.set()
             broker.reset()
             gaps.until_ended(1)
