@@ -1,7 +1,6 @@
 """Waiting in tests: on a condition, and never for a fixed time."""
 
 import faulthandler
-import sys
 import time
 from collections.abc import Callable
 
@@ -13,6 +12,6 @@ def until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> No
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            faulthandler.dump_traceback(sys.__stderr__)
+            faulthandler.dump_traceback(2)
             pytest.fail(f"after {timeout:g} seconds still not: {what}")
         time.sleep(0.005)
