@@ -17,12 +17,11 @@ from dxlthreateventclient import (
 )
 from dxlthreateventclient._cli import arguments
 from dxlthreateventclient._cli.broker import close_in_time, closing_client
-from dxlthreateventclient._cli.events import Rejects, text_of
 from dxlthreateventclient._cli.filters import add_filters, wanted
 from dxlthreateventclient._cli.health import Health, notify
-from dxlthreateventclient._cli.output import LineFile, PatientFile, open_lines
+from dxlthreateventclient._cli.output import LineFile, PatientFile, Rejects, open_lines
 from dxlthreateventclient._cli.signals import Ending
-from dxlthreateventclient._cli.terminal import CommandError, tell, write
+from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
 # How many events wait in memory while a file cannot be written. The stream has room for as many again:

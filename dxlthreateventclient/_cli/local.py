@@ -7,9 +7,8 @@ from pathlib import Path
 from dxlthreateventclient import CommonThreatEventClient, testing
 from dxlthreateventclient._cli import arguments
 from dxlthreateventclient._cli.broker import closing_client
-from dxlthreateventclient._cli.events import text_of
 from dxlthreateventclient._cli.signals import pause
-from dxlthreateventclient._cli.terminal import tell, write
+from dxlthreateventclient._cli.terminal import tell, text_of, write
 from dxlthreateventclient.testing.events import varied_threat_events
 
 

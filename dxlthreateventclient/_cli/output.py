@@ -1,5 +1,7 @@
-"""Files to which whole lines are appended."""
+"""Files to which whole lines are appended: events, and payloads that are not threat events."""
 
+import base64
+import json
 import os
 import stat
 import time
@@ -7,6 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from dxlclient.message import Event
+
+from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient._cli.terminal import CommandError, tell
 
 # How often a file that cannot be written is tried again, in seconds.
@@ -136,3 +141,42 @@ class PatientFile:
             seconds = time.monotonic() - self._failing_since
             tell(f"{self._file} can be written again after {seconds:.0f} s; dropped: {self._dropped}")
             self._failing_since, self._dropped = None, 0
+
+
+class Rejects:
+    """Reports payloads that are not threat events, and appends them to a file if there is one.
+
+    :raise CommandError: if the file cannot be written
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self.count = 0
+        self.not_kept = 0
+        self._file = open_lines(file, "reject") if file else None
+        self._is_failing = False
+
+    def __call__(self, error: ThreatEventDecodeError, event: Event) -> None:
+        """Report a payload, and go on, whatever becomes of the file."""
+        self.count += 1
+        tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
+        if not self._file:
+            return
+        # A DXL message can carry any value instead of bytes: that is kept as Python writes it.
+        payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
+        line = {
+            "topic": event.destination_topic,
+            "message_id": event.message_id,
+            "reason": error.reason,
+            "base64": base64.b64encode(payload).decode(),
+        }
+        try:
+            self._file.append(json.dumps(line))
+        except OSError as failure:
+            self.not_kept += 1
+            if not self._is_failing:
+                tell(f"Cannot write the reject file {self._file}: {failure.strerror}. It goes on without")
+            self._is_failing = True
+        else:
+            if self._is_failing:
+                tell(f"The reject file {self._file} can be written again; it lacks {self.not_kept} payloads")
+            self._is_failing = False

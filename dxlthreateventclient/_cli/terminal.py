@@ -7,14 +7,19 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
+from datetime import datetime, timezone
 from functools import cache
-from typing import IO
+from typing import IO, Any
 
-from dxlthreateventclient.formats import one_line
+from dxlclient.message import Event
+
+from dxlthreateventclient.formats import FORMATS, one_line, severity_of, text_columns
 
 # How many lines of dxlclient are remembered, so that they cannot fill the memory, and for how many seconds.
 _REMEMBERED = 1000
 _FORGET_AFTER = 600.0
+_SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # bold red, red, yellow
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -78,6 +83,16 @@ def painted(text: str, style: str) -> str:
 @cache
 def _has_colors() -> bool:
     return _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")  # https://no-color.org
+
+
+def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_painted: bool = True) -> str:
+    """Return the text of an event, which the DXL event carried, in a format: with colours on a terminal."""
+    if name == "text" and is_painted:
+        styles = "2", _SEVERITY_STYLES.get(severity_of(threat_event) or 0, ""), "36", "1", ""
+        return "".join(map(painted, text_columns(threat_event), styles))
+    now = datetime.now(timezone.utc)
+    topic, event_id = event.destination_topic, event.message_id
+    return FORMATS[name](threat_event, topic=topic, event_id=event_id, arrived=now)
 
 
 def show_progress(text: str) -> None:

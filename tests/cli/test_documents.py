@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dxlthreateventclient._cli.documents import read_documents
+from dxlthreateventclient._cli.publish import read_documents
 from dxlthreateventclient._cli.terminal import CommandError
 
 

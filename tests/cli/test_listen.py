@@ -32,7 +32,7 @@ from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
 ESCAPE = "\x1b"
-SOON = 10.0  # seconds: without a load it takes less than one
+SOON = 30.0  # seconds; dxlclient would wait for two minutes, and the events for 80 seconds
 
 # Everything that could steer a terminal or break a line, and a lone surrogate.
 HOSTILE = sample_threat_event(

@@ -271,7 +271,7 @@ class TestTheBuffer:
             thread = worker.start(*range(400))
             assert [number_of(events.get(timeout=30)[0]) for _ in range(400)] == list(range(400))
             thread.join()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20  # else it would take 40
 
     def test_warns_once_for_each_time_it_fills_up(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
