@@ -137,3 +137,22 @@ def copy_event(event: Event) -> Event:
 def is_in(one: object, several: Iterable[object]) -> bool:
     """Return whether an object itself is among others: registrations are equal to more than themselves."""
     return any(one is other for other in several)
+
+
+def check_topic(topic: str) -> None:
+    """Check that dxlclient can receive on a topic.
+
+    :raise TypeError: if it is not a string
+    :raise ValueError: if no event could arrive under it
+    """
+    if not isinstance(topic, str):
+        raise TypeError(f"topic must be a string, got {topic!r}")
+    levels = topic.split("/")
+    if (
+        not topic
+        or "+" in topic
+        or "\0" in topic
+        or "#" in topic.removesuffix("#")
+        or (topic[-1] == "#" and levels[-1] != "#")
+    ):
+        raise ValueError(f"topic must be an exact topic, or a filter that ends in '/#', got {topic!r}")

@@ -12,9 +12,9 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
-from dxlthreateventclient._registration import Registration
+from dxlthreateventclient._registration import Registration, check_topic
 from dxlthreateventclient._stream import BufferedStream
-from dxlthreateventclient._subscriptions import Subscriptions, check_topic
+from dxlthreateventclient._subscriptions import Subscriptions
 from dxlthreateventclient.async_stream import AsyncThreatEventStream
 from dxlthreateventclient.callbacks import (
     ASYNCHRONOUS,
