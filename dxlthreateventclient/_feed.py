@@ -1,5 +1,7 @@
 """The state of a feed: its connection, its acknowledged subscriptions, and the gaps in between.
 
+After a reconnect a subscription is asked for until the broker acknowledges it.
+
 The hooks run on dxlclient's network thread, which must not wait. They hold the lock of the feed for moments
 only, and so does everyone else.
 """

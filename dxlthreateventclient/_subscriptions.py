@@ -1,4 +1,7 @@
-"""The policy: which callbacks are on which topics, and so which topics a DxlClient is subscribed to."""
+"""The policy: which callbacks are on which topics, and so which topics a DxlClient is subscribed to.
+
+What becomes of a subscription, its acknowledgement and its loss with the connection, is in ``_feed.py``.
+"""
 
 import threading
 import time

@@ -1,7 +1,5 @@
 """The shape of a threat event as ``TypedDict`` classes, for editors and type checkers.
 
-A new key of the message changes more places than this: see the list in ``constants.py``.
-
 They describe what ePO is known to send; nothing checks a message against them. The keys that ePO sends in
 every event are required keys, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``.
 An event from another sender can still lack any of them. Any text can be empty or null, and a number can come
@@ -28,6 +26,8 @@ A stream yields plain dictionaries; ``cast`` gives them this shape:
         for threat_event, original_event in events:
             typed = cast(ThreatEvent, threat_event)
             print(typed["event"]["target"]["hostName"])
+
+A new key of the message changes more places than this: see the list in ``constants.py``.
 """
 
 from typing import TypedDict

@@ -1,4 +1,7 @@
-"""A DXL client that is closed in time, and messages to itself."""
+"""A DXL client that is closed in time, and messages to itself.
+
+Connecting, and trying again, is done by ``dxlthreateventclient.connect()``.
+"""
 
 import queue
 import threading

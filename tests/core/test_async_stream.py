@@ -303,10 +303,10 @@ class TestOpeningAndLeaving:
 
     @pytest.mark.parametrize("method", ["add_event_callback", "remove_event_callback"])
     def test_do_not_block_the_event_loop(self, run: Run, worker: Worker, method: str) -> None:
-        answer = threading.Event()
+        answer, answered = threading.Event(), []
 
         async def main() -> None:
-            getattr(worker.dxl_client, method).side_effect = lambda *_: answer.wait(30)
+            getattr(worker.dxl_client, method).side_effect = lambda *_: answered.append(answer.wait(10))
 
             async def answer_later() -> None:
                 await asyncio.sleep(0.01)
@@ -318,6 +318,7 @@ class TestOpeningAndLeaving:
             await task
 
         run(main())
+        assert answered == [True]
 
     def test_are_undone_if_opening_is_cancelled(self, run: Run, worker: Worker) -> None:
         """The loop does not wait for the broker then, and neither does asyncio.run()."""
