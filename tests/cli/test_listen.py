@@ -200,7 +200,7 @@ def test_it_ends_soon_if_the_broker_is_silent(tmp_path: Path, topic: str) -> Non
         arguments = ("-c", tmp_path / "fabric" / "dxlclient.config", "--topic", topic)
         with Command("listen", *arguments) as listen:
             listen.errors.wait_for(WAITING)
-            fabric.process.send_signal(signal.SIGSTOP)
+            fabric.freeze()
             started = time.monotonic()
             assert listen.end() == 0
             assert time.monotonic() - started < SOON

@@ -132,7 +132,7 @@ def test_a_broker_that_stops_answering_is_an_error(tmp_path: Path, topic: str) -
         arguments = ("publish", "-c", config_file, "--topic", topic, "--count", 2, "--interval", 1)
         with Command(*arguments, program=[sys.executable, "-c", impatient]) as publish:
             publish.errors.wait_for("Sending 2 events")
-            fabric.process.send_signal(signal.SIGSTOP)
+            fabric.freeze()
             assert publish.process.wait(TIMEOUT) == 1
             assert "the last 2 of these may be lost" in publish.errors.all()
 

@@ -100,15 +100,14 @@ class Mosquitto:
 
     def freeze(self) -> None:
         """Stop the process where it is: its connections stay, and it answers nothing."""
-        self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitpid(self._process.pid, os.WUNTRACED)
 
     def thaw(self) -> None:
         """Let the process go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill mosquitto with SIGKILL: it has no chance to say goodbye."""
