@@ -54,7 +54,7 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
         "DxlClient.disconnect() may fail while callbacks are added or removed",
     ),
     "_subscriptions_lock": (
-        {"acquire": Callable, "release": Callable},
+        {"__enter__": Callable, "__exit__": Callable},
         "DxlClient.disconnect() may fail while callbacks are added or removed",
     ),
     # Ends dxlclient's wait of up to two minutes for an acknowledgement that cannot come any more.
@@ -66,7 +66,8 @@ class _Subscriptions(set[str]):
     """A set that may change while somebody iterates over it."""
 
     def __iter__(self) -> Iterator[str]:
-        return iter(tuple(super().__iter__()))
+        # Copied by one call into C, during which no other thread runs.
+        return iter(frozenset(self))
 
 
 class Parts:
@@ -166,14 +167,15 @@ class Parts:
             meeting.wait()
 
     def let_subscriptions_change(self) -> None:
-        """Let ``DxlClient.disconnect()`` not fail if the subscriptions change meanwhile. Takes their lock."""
+        """Let ``DxlClient.disconnect()`` not fail if the subscriptions change meanwhile.
+
+        It waits for their lock, as what changes them does. So call it just before that.
+        """
         # A wrapper around the DxlClient would keep what is set.
-        dxl_client = self.mqtt._userdata if self.mqtt else None
-        if (
-            dxl_client is not None
-            and self._subscriptions is not None
-            and self._subscriptions_lock is not None
-        ):
+        dxl_client = getattr(self.mqtt, "_userdata", None)
+        if self._subscriptions is None or self._subscriptions_lock is None or dxl_client is None:
+            return
+        if not isinstance(dxl_client._subscriptions, _Subscriptions):
             with self._subscriptions_lock:
                 dxl_client._subscriptions = _Subscriptions(dxl_client._subscriptions)
 

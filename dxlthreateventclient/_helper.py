@@ -126,9 +126,6 @@ class Helper:
         self._put(_Job(call, topic, self._parts.hold_disconnect_back))
 
     def _put(self, job: _Job) -> None:
-        if not self._is_started:
-            first = _Job(self._parts.let_subscriptions_change, "all topics", self._parts.hold_disconnect_back)
-            self._jobs.put(first)
         self._jobs.put(job)
         if not self._is_started:
             start_thread(_NAME, partial(_help, self._jobs, self._claim))

@@ -1,4 +1,4 @@
-"""What dxlclient is given for a callback."""
+"""What dxlclient is given for a callback, and on which topics."""
 
 import copy
 import threading

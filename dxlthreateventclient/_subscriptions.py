@@ -87,9 +87,10 @@ class _Shared:
 
     def add(self, owner: "Subscriptions", registration: Registration) -> None:
         """Register a callback and subscribe to its topic."""
-        with self._waiting_for_broker():
+        if self.parts.is_mock:
             self.register(owner, registration)
-        if not self.parts.is_mock:
+        else:
+            self.register(owner, registration, subscribe_to_topic=False)
             self.subscribe(owner, registration.topic)
 
     def register(self, owner: "Subscriptions", registration: Registration, **options: bool) -> None:
@@ -122,7 +123,7 @@ class _Shared:
     def subscribe(self, owner: "Subscriptions", topic: str) -> None:
         """Subscribe to a topic, and return when the broker has acknowledged that."""
         with self._waiting_for_broker():
-            self._dxl_client.subscribe(topic)
+            self._subscribe(topic)
             self.feed.wait_for_acknowledgement(owner.listener, topic)
 
     def drop(self, dropped: Sequence[Registration]) -> None:
@@ -175,7 +176,7 @@ class _Shared:
             self.parts.call_behind_queue(finish)
         for topic in topics:
             if self._is_used(topic, besides=drained):
-                self._dxl_client.subscribe(topic)
+                self._subscribe(topic)
 
     def _unsubscribe_in_time(self, topics: Iterable[str]) -> None:
         """Unsubscribe from topics, and return when that is done, or when nothing more comes."""
@@ -184,7 +185,7 @@ class _Shared:
             for topic in topics:
                 # Removing the callback tries it again, and raises what it raises.
                 with suppress(Exception), self.feed.unsubscribing(topic):
-                    self._dxl_client.unsubscribe(topic)
+                    self._unsubscribe(topic)
 
         # The broker's answer comes behind all that it has sent before.
         thread = threading.Thread(target=unsubscribe, name="DxlThreatEventDrain", daemon=True)
@@ -251,10 +252,18 @@ class _Shared:
         with self._waiting_for_broker():
             if not self._is_used(topic):
                 with self.feed.unsubscribing(topic):
-                    self._dxl_client.unsubscribe(topic)
+                    self._unsubscribe(topic)
             # A worker, or someone with the DxlClient, may have added one meanwhile.
             if self._is_used(topic):
-                self._dxl_client.subscribe(topic)
+                self._subscribe(topic)
+
+    def _subscribe(self, topic: str) -> None:
+        self.parts.let_subscriptions_change()
+        self._dxl_client.subscribe(topic)
+
+    def _unsubscribe(self, topic: str) -> None:
+        self.parts.let_subscriptions_change()
+        self._dxl_client.unsubscribe(topic)
 
     def _is_used(self, topic: str, besides: Sequence[Registration] = ()) -> bool:
         present: list[Any] = [*self.parts.callbacks(topic), *self.registrations]

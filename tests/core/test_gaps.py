@@ -347,6 +347,24 @@ class TestASubscription:
             client.add_threat_event_callback(Receiver(), f"{topic}/another")
         assert time.monotonic() - started < 30, "dxlclient's own patience is two minutes"
 
+    def test_of_others_that_is_withheld_delays_nobody(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        """While dxlclient waits for it, it holds the lock of all subscriptions."""
+        dxl_client, others = connect_to_stub(), f"{topic}/others"
+        client = CommonThreatEventClient(dxl_client)
+        waiting = threading.Thread(target=dxl_client.subscribe, args=[others], daemon=True)
+        broker.answer = lambda subscribed: WITHHELD if subscribed == others else GRANTED
+        waiting.start()
+        until(lambda: others in broker.subscribes, "the broker is asked")
+        client.remove_threat_event_callback(Receiver(), topic)
+        CommonThreatEventClient(dxl_client).close()
+        assert waiting.is_alive()
+        broker.answer = lambda _: GRANTED
+        client.add_threat_event_callback(Receiver(), topic)
+        client.close()
+        waiting.join(30)
+
     def test_made_before_needs_an_acknowledgement_of_its_own(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:

@@ -94,6 +94,7 @@ class TestBroker:
 import socket, ssl, threading
 threading.excepthook = lambda _: None  # a thread of dxlclient may fail when its client is destroyed
 from dxlclient.client import DxlClient
+from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import LocalFabric
 
 with LocalFabric() as fabric:
@@ -119,6 +120,7 @@ with LocalFabric() as fabric:
     config.reconnect_when_disconnected = False
     with DxlClient(config) as dxl_client:
         dxl_client.connect()
+        CommonThreatEventClient(dxl_client)  # else dxlclient may wait two minutes for an answer that was lost
         fabric.drop_connections()
         fabric.stop()
 """
