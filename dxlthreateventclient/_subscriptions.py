@@ -88,7 +88,8 @@ class _Shared:
     def add(self, owner: "Subscriptions", registration: Registration) -> None:
         """Register a callback and subscribe to its topic."""
         if self.parts.is_mock:
-            self.register(owner, registration)
+            with self._waiting_for_broker():
+                self.register(owner, registration)
         else:
             self.register(owner, registration, subscribe_to_topic=False)
             self.subscribe(owner, registration.topic)

@@ -221,7 +221,7 @@ def test_a_signal_while_it_connects_ends_it_with_0(fabric: LocalFabric, tmp_path
 def test_a_second_ctrl_c_ends_it_without_a_traceback(fabric: LocalFabric, topic: str) -> None:
     with Listen(fabric.config_file, topic) as listen:
         listen.process.send_signal(signal.SIGINT)
-        assert listen.end(signal.SIGINT) == 0
+        assert listen.end(signal.SIGINT) in (0, 1)  # 1 if it was ended before it was done
         assert listen.said(0, 0, 0, 0, 0) == []
 
 

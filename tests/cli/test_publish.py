@@ -110,7 +110,7 @@ def test_ctrl_c_says_how_many_were_sent(fabric: LocalFabric, topic: str, receive
 def test_a_broker_that_restarts_meanwhile_is_an_error(topic: str) -> None:
     """The events that were on their way may be lost, and no new connection must hide that."""
     with LocalFabric() as fabric:
-        options = ("--topic", topic, "--interval", 1.6, "--count", 2)
+        options = ("--topic", topic, "--interval", 3, "--count", 2)
         with Command("publish", "-c", fabric.config_file, *options) as publish:
             publish.errors.wait_for("Sending 2 events")
             fabric.stop()
@@ -129,7 +129,7 @@ def test_a_broker_that_stops_answering_is_an_error(tmp_path: Path, topic: str) -
     config_file = tmp_path / "fabric" / "dxlclient.config"
     with Command("fabric", "--directory", config_file.parent) as fabric:
         fabric.output.wait_for("publish")
-        arguments = ("publish", "-c", config_file, "--topic", topic, "--count", 2, "--interval", 1)
+        arguments = ("publish", "-c", config_file, "--topic", topic, "--count", 2, "--interval", 3)
         with Command(*arguments, program=[sys.executable, "-c", impatient]) as publish:
             publish.errors.wait_for("Sending 2 events")
             fabric.freeze()

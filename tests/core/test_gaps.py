@@ -198,8 +198,8 @@ class TestAGap:
             client.add_threat_event_callback(Receiver(), topic)
             broker.answer = lambda subscribed: WITHHELD if subscribed == topic else GRANTED
             broker.reset()
-            until(lambda: broker.subscribes.count(topic) == 2, "it waits for the acknowledgement")
-        assert len(gaps.ended) == 1
+            until(lambda: broker.subscribes.count(topic) >= 2, "it waits for the acknowledgement")
+        gaps.until_ended(1)
 
     @pytest.mark.parametrize("end", ["disconnect", "destroy"])
     def test_is_not_what_the_user_wants(self, connect_to_stub: Connect, topic: str, end: str) -> None:
@@ -249,7 +249,7 @@ class TestAGap:
     ) -> None:
         """The MQTT client would report it twice, and dxlclient would connect twice at the same time."""
         gaps = Gaps()
-        dxl_client: Any = connect_to_stub()
+        dxl_client: Any = connect_to_stub(keep_alive_interval=60)
         with CommonThreatEventClient(dxl_client, gaps) as client:
             client.add_threat_event_callback(Receiver(), topic)
             # A ping that was sent long ago, and a broker that was last heard long ago.
@@ -374,7 +374,7 @@ class TestASubscription:
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(Receiver(), topic)
             assert client.status().subscribed == (topic,)
-        assert broker.subscribes.count(topic) == 2
+        assert broker.subscribes.count(topic) >= 2
 
     def test_that_is_made_again_needs_another_acknowledgement(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
@@ -395,7 +395,7 @@ class TestASubscription:
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
         """dxlclient would wait for two minutes, and keep the lock that it needs to subscribe again."""
-        dxl_client: Any = connect_to_stub()
+        dxl_client: Any = connect_to_stub(keep_alive_interval=60)
         subscribe, losing = dxl_client._client.subscribe, iter([True])
 
         def lose_the_first(subscribed: str, qos: int = 0) -> Any:
@@ -421,14 +421,14 @@ def test_a_slow_consumer_keeps_its_connection(tmp_path: Path, topic: str) -> Non
     gaps, receiver = Gaps(), Receiver()
 
     def slow(*_: object) -> None:
-        time.sleep(0.02)
+        time.sleep(0.05)
 
     with stub_broker(tmp_path) as broker, clients(broker.client_config) as connect:
-        dxl_client = connect(keep_alive_interval=1, incoming_message_queue_size=5)
+        dxl_client = connect(keep_alive_interval=2, incoming_message_queue_size=5)
         with CommonThreatEventClient(dxl_client, gaps) as client:
             client.add_threat_event_callback(slow, topic)
             client.add_threat_event_callback(receiver, topic)
-            for _ in range(200):
+            for _ in range(100):
                 broker.publish(topic, EVENT)
-            until(lambda: len(receiver.handled) == 200, "all events are handled")
+            until(lambda: len(receiver.handled) == 100, "all events are handled")
     assert gaps == []

@@ -64,14 +64,16 @@ class TestAProgramThatSetsUpNoLogging:
             with running(program.content) as process:
                 assert process.stdout
                 os.set_blocking(process.stdout.fileno(), False)
+                printed: list[str] = []
 
                 def has_printed() -> bool:
                     # Again and again: the program has yet to subscribe.
                     publish_payload(epo, b"{broken", EPO_THREAT_EVENT_RESPONSE_TOPIC)
                     publish_threat_event(epo, sample_threat_event(threatName="good"))
-                    return "good" in (process.stdout.readline() if process.stdout else "")
+                    printed.append(process.stdout.readline() if process.stdout else "")
+                    return "".join(printed).count("good") == 2  # so a broken one has come between them
 
-                until(has_printed, "it prints the good event")
+                until(has_printed, "it prints two good events")
                 process.kill()
                 assert process.stderr
                 assert "payload is not JSON" in process.stderr.read()

@@ -444,14 +444,13 @@ class TestWhileEventsPourIn:
 
 
 PROGRAM = """
-import signal, sys
+import os, signal, sys
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlthreateventclient import CommonThreatEventClient
 
-def say(*words):
-    sys.stdout.write(" ".join(map(str, words)) + "\\n")
-    sys.stdout.flush()
+def say(*words):  # in a signal handler, too, which must not use the buffer of stdout
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 def close(*_):
     events.close()

@@ -402,6 +402,6 @@ KINDS: dict[str, Broken] = {
         1.5,
     ),
     "a proxy that sends byte by byte": Broken(
-        trickle, "{broker} behind the proxy {address} does not answer in time", False, PROXY, 0.3
+        trickle, "{broker} behind the proxy {address} does not answer in time", False, PROXY, 3.0
     ),
 }

@@ -113,7 +113,7 @@ class TestConnect:
         good = client.config.brokers
         with server(stay_silent) as silent:
             client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]
-            assert seconds(lambda: connect(client)) < 4
+            assert seconds(lambda: connect(client, timeout=90)) < 20
         assert client.current_broker == good[0]
         assert len(client.config.brokers) == 3
 
@@ -132,7 +132,7 @@ class TestConnect:
         good = client.config.brokers
         client.config.brokers = [Broker("slow.example")]
         with pytest.raises(BrokerConnectionError, match=r"slow\.example:8883 does not answer in time"):
-            connect(client, retries=0, timeout=0.1)
+            connect(client, retries=0, timeout=1)
         client.config.brokers += good
         connect(client)
         resolved.set()
@@ -159,7 +159,7 @@ class TestConnect:
                 connecting.start()
                 until(lambda: "trying again" in caplog.text, "it tries again")
                 fabric.start()
-                connecting.join(10)
+                connecting.join(30)
                 assert dxl_client.connected
 
     @pytest.mark.parametrize("name", ["refuses the client", "forward secrecy only", "an expired certificate"])
@@ -199,7 +199,7 @@ class TestConnect:
         with server(serve) as port:
             client.config.brokers = [Broker("127.0.0.1", port=port)]
             with pytest.raises(BrokerConnectionError, match="does not answer in time"):
-                connect(client, retries=0, timeout=0.5)
+                connect(client, retries=0, timeout=3)
             answers.set()
             until(lambda: client.connected, "it connects by itself")
             connect(client)
@@ -235,10 +235,14 @@ class TestConnect:
 
     def test_can_be_interrupted_and_called_again(self, client: DxlClient) -> None:
         good = client.config.brokers
-        with server(stay_silent) as port:
+        main = threading.get_ident()
+
+        def interrupt(connection: socket.socket) -> None:
+            signal.pthread_kill(main, signal.SIGINT)
+            stay_silent(connection)
+
+        with server(interrupt) as port:
             client.config.brokers = [Broker("127.0.0.1", port=port)]
-            main = threading.get_ident()
-            threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
             with pytest.raises(KeyboardInterrupt):
                 connect(client)
         client.config.brokers = good
@@ -270,8 +274,8 @@ class TestTryBroker:
                     waiting.connect_ex(("127.0.0.1", port))
                 broker = Broker("127.0.0.1", port=port)
                 with pytest.raises(BrokerConnectionError) as raised:
-                    try_broker(fabric.client_config(), broker, timeout=0.6)
-        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: no answer within 0.2 s; {REACH}"
+                    try_broker(fabric.client_config(), broker, timeout=3)
+        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: no answer within 1 s; {REACH}"
 
     def test_goes_through_the_proxy(self, config_file: Path) -> None:
         kind = KINDS["a web server"]

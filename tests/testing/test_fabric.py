@@ -15,6 +15,7 @@ import pytest
 import trustme
 from dxlclient.client import DxlClient
 from helpers.fabric_socket import connected_socket
+from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
@@ -85,7 +86,7 @@ class TestBroker:
             directory, port = fabric.directory, fabric.port
             assert directory.is_dir()
         assert not directory.exists()
-        assert set(threading.enumerate()) <= threads
+        until(lambda: set(threading.enumerate()) <= threads, "no thread is left")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
 

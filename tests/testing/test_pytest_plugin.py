@@ -107,8 +107,8 @@ def test_a_fabric_that_is_left_frozen(dxl_fabric, dxl_client, publish_and_wait):
 def test_a_callback_that_takes_long(dxl_client, publish_and_wait):
     finish = threading.Event()
     receive(dxl_client, lambda _: finish.wait())
-    with pytest.raises(TimeoutError, match="not handled within 0.2 seconds: .* held up by a callback"):
-        publish_and_wait(timeout=0.2)
+    with pytest.raises(TimeoutError, match="not handled within 2 seconds: .* held up by a callback"):
+        publish_and_wait(timeout=2)
     finish.set()
 
 def test_the_next_test_is_unaffected(dxl_client, publish_and_wait):
