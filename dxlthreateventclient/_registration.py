@@ -54,7 +54,8 @@ class Registration(EventCallback):
         # Whether all that had arrived until it was removed has been handed over.
         self.is_drained = False
         self.owners: tuple[Owner, ...] = ()
-        self.received = 0
+        # How many events it was called with, and for how many of these calls the callback has returned.
+        self.received = self.finished = 0
         self.arrived_before = 0
         self.parent: Parent | None = None
         self._deliver = deliver
@@ -70,6 +71,7 @@ class Registration(EventCallback):
         outcome = self._deliver(copy_event(event))
         now = time.time()
         with _counting:
+            self.finished += 1
             for owner in self.owners:
                 owner.counts[outcome] += 1
                 owner.last_event_at = now

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -17,6 +18,10 @@ from dxlthreateventclient.payload import decode_threat_event
 logger = logging.getLogger(__name__)
 
 Taken: TypeAlias = tuple[dict[str, Any], Event]
+
+# How often in seconds, and how many times, to look whether a worker has noticed that a buffer is closed.
+_LOOK_EVERY = 0.01
+_MOST_LOOKS = 100
 
 
 class _Source(Protocol):
@@ -113,6 +118,11 @@ class BufferedStream(EventCallback):
 
     def _report(self, registration: Registration, passed_over: int) -> int:
         """Log what was not handed over, and return how many events that were."""
+        for _ in range(_MOST_LOOKS):
+            if registration.finished == registration.received:
+                break
+            # A worker is just finding that the buffer is closed.
+            time.sleep(_LOOK_EVERY)
         unread = len(self._buffer)
         passed_over += self._buffer.passed_over
         if unread or passed_over:
