@@ -11,7 +11,8 @@ import pytest
 from helpers.command_line import PROGRAM, TIMEOUT, Command
 
 SCRIPT = [str(Path(sys.executable).with_name("dxlthreateventclient"))]
-SLOW = "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+# Python notices a signal that comes just before a sleep only after it, so no sleep is long.
+SLOW = "import sys, time\nprint('importing', file=sys.stderr, flush=True)\nwhile True:\n    time.sleep(0.1)\n"
 IN_A_DESTRUCTOR = """
 import signal
 
