@@ -84,8 +84,9 @@ class Parts:
         self.registry = self._part(dxl_client, "_event_callbacks", missing)
         self.pool = self._part(dxl_client, "_thread_pool", missing)
         self.mqtt = self._part(dxl_client, "_client", missing)
-        self._subscriptions = self._part(dxl_client, "_subscriptions", missing)
-        self._subscriptions_lock = self._part(dxl_client, "_subscriptions_lock", missing)
+        subscriptions = self._part(dxl_client, "_subscriptions", missing)
+        lock = self._part(dxl_client, "_subscriptions_lock", missing)
+        self._subscriptions_lock = None if subscriptions is None else lock
         acknowledge = getattr(dxl_client, "_on_packet_ack", None)
         self.acknowledge: Callable[[int], object] = (
             acknowledge if self.mqtt and acknowledge else lambda _: None
@@ -173,10 +174,9 @@ class Parts:
         """
         # A wrapper around the DxlClient would keep what is set.
         dxl_client = getattr(self.mqtt, "_userdata", None)
-        if self._subscriptions is None or self._subscriptions_lock is None or dxl_client is None:
-            return
-        if not isinstance(dxl_client._subscriptions, _Subscriptions):
-            with self._subscriptions_lock:
+        lock = self._subscriptions_lock
+        if lock and dxl_client and not isinstance(dxl_client._subscriptions, _Subscriptions):
+            with lock:
                 dxl_client._subscriptions = _Subscriptions(dxl_client._subscriptions)
 
     def hold_disconnect_back(self) -> Callable[[], object]:

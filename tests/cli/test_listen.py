@@ -26,6 +26,7 @@ from helpers.command_line import (
     shown_on,
     without,
 )
+from helpers.program import freeze
 from helpers.receiving import publish_payload, publish_until_all_have_them
 
 from dxlthreateventclient.formats import FORMATS
@@ -200,7 +201,7 @@ def test_it_ends_soon_if_the_broker_is_silent(tmp_path: Path, topic: str) -> Non
         arguments = ("-c", tmp_path / "fabric" / "dxlclient.config", "--topic", topic)
         with Command("listen", *arguments) as listen:
             listen.errors.wait_for(WAITING)
-            fabric.freeze()
+            freeze(fabric.process)
             started = time.monotonic()
             assert listen.end() == 0
             assert time.monotonic() - started < SOON

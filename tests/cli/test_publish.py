@@ -23,6 +23,7 @@ from helpers.command_line import (
     run,
     shown_on,
 )
+from helpers.program import freeze
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
@@ -132,7 +133,7 @@ def test_a_broker_that_stops_answering_is_an_error(tmp_path: Path, topic: str) -
         arguments = ("publish", "-c", config_file, "--topic", topic, "--count", 2, "--interval", 3)
         with Command(*arguments, program=[sys.executable, "-c", impatient]) as publish:
             publish.errors.wait_for("Sending 2 events")
-            fabric.freeze()
+            freeze(fabric.process)
             assert publish.process.wait(TIMEOUT) == 1
             assert "the last 2 of these may be lost" in publish.errors.all()
 

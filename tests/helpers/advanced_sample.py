@@ -11,11 +11,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
+from helpers.receiving import publish_until_all_have_them
 from helpers.waiting import until
 
-from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient.testing import LocalFabric, publish_threat_event
+from dxlthreateventclient.testing import LocalFabric
 
 ROOT = Path(__file__).parents[2]
 WAITING = "Waiting for threat events..."
@@ -34,12 +33,7 @@ def until_passed_on(dxl_client: DxlClient) -> None:
 
     A sample that ends then has either handled an event or counts it.
     """
-    came: list[Event] = []
-    topic = f"/test/{uuid4().hex}"
-    with CommonThreatEventClient(dxl_client) as client:
-        client.add_threat_event_callback(lambda _, event: came.append(event), topic)
-        publish_threat_event(dxl_client, {}, topic)
-        until(lambda: len(came) == 1, "the event comes back")
+    publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 
 
 class Sample:

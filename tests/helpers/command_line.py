@@ -79,11 +79,6 @@ class Command:
         self.process.kill()
         self.process.wait()
 
-    def freeze(self) -> None:
-        """Stop the process where it is, and return when it has stopped."""
-        self.process.send_signal(signal.SIGSTOP)
-        os.waitpid(self.process.pid, os.WUNTRACED)
-
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and return the exit status."""
         self.process.send_signal(number)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trustme
 from dxlclient.client_config import DxlClientConfig
+from helpers.program import freeze
 
 _STARTUP_TIMEOUT = 10.0
 
@@ -101,8 +102,7 @@ class Mosquitto:
     def freeze(self) -> None:
         """Stop the process where it is: its connections stay, and it answers nothing."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
-            os.waitpid(self._process.pid, os.WUNTRACED)
+            freeze(self._process)
 
     def thaw(self) -> None:
         """Let the process go on."""

@@ -1,9 +1,12 @@
 """A Python program as a process, as users run theirs."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -21,6 +24,12 @@ def running(program: str, *arguments: object) -> Iterator["subprocess.Popen[str]
     finally:
         process.kill()
         process.communicate()
+
+
+def freeze(process: "subprocess.Popen[Any]") -> None:
+    """Stop a process where it is, and return when it has stopped."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)
 
 
 def until_printed(process: "subprocess.Popen[str]", line: str) -> None:
