@@ -70,9 +70,10 @@ class LocalFabric:
             raise ValueError(f"port must be from 0 (any free one) to 65535, got {port}")
         self.port = port
         self.directory = Path(directory or _temporary_directory()).absolute()
-        ca = trustme.CA(organization_name="LocalFabric", key_type=trustme.KeyType.RSA)
+        ca = trustme.CA(organization_name="LocalFabric")
+        # The broker alone needs an RSA key, which takes long to make: the cipher of _tls() has no other.
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
-        client_certificate = ca.issue_cert(common_name="local-client", key_type=trustme.KeyType.RSA)
+        client_certificate = ca.issue_cert(common_name="local-client")
         self._ca = ca
         self._certificates = {
             "ca-bundle.crt": ca.cert_pem,
