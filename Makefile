@@ -14,7 +14,7 @@ help:
 	@echo "make test          run the tests that need only Python"
 	@echo "make test-without-fast  run those of the core as without msgspec, which the extra fast brings"
 	@echo "make test-servers  run the tests that need mosquitto, redis-server, rsyslogd, systemd and root"
-	@echo "make test-slow     run the tests that take minutes (they need mosquitto)"
+	@echo "make test-slow     run those that take long, and further variants (they need mosquitto)"
 	@echo "make coverage      run the tests of make test and report which code they cover"
 	@echo "make fuzz          feed random payloads to the library for a minute"
 	@echo "make attack        run random programs against the library for two minutes (needs mosquitto)"

@@ -20,7 +20,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 # Few examples where people wait, many where machines do. Always the same ones, and without a limit of time:
 # a test neither fails nor passes by chance. "make fuzz" looks for new ones.
-for profile, count in {"quick": 15, "thorough": 200}.items():
+for profile, count in {"quick": 10, "thorough": 200}.items():
     settings.register_profile(
         profile,
         max_examples=count,
@@ -43,7 +43,7 @@ def pytest_configure() -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """Run more processes than there are cores: tests wait for brokers and programs most of the time."""
-    return 4 * (os.cpu_count() or 1)
+    return 3 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ def test_a_signal_ends_it_soon_with_0(
         assert "Traceback" not in listen.errors.all()
 
 
-@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.parametrize("environment", [{}, pytest.param({"PYTHONUNBUFFERED": "1"}, marks=pytest.mark.slow)])
 def test_what_is_buffered_when_a_signal_comes_is_written(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, environment: dict[str, str]
 ) -> None:

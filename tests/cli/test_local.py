@@ -39,7 +39,7 @@ def test_the_commands_that_fabric_prints_work_together(tmp_path: Path) -> None:
     assert not directory.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_fabric_ends_with_0_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     with Command("fabric", "--directory", tmp_path) as fabric:
         fabric.output.wait_for("publish")
@@ -73,7 +73,7 @@ def test_no_writable_temporary_directory_is_one_line() -> None:
     assert completed.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("options", [[], ["-W", "error"]], ids=["as is", "with warnings as errors"])
+@pytest.mark.parametrize("options", [["-W", "error"], pytest.param([], marks=pytest.mark.slow)])
 def test_demo_writes_only_the_events_to_stdout(options: list[str]) -> None:
     program = [PROGRAM[0], *options, *PROGRAM[1:]]
     completed = run("demo", "--count", 2, program=program)
@@ -84,7 +84,9 @@ def test_demo_writes_only_the_events_to_stdout(options: list[str]) -> None:
     assert names == ["ExP:Heap", "EICAR test file"]
 
 
-@pytest.mark.parametrize(("second", "status"), [(None, 0), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(
+    ("second", "status"), [pytest.param(None, 0, marks=pytest.mark.slow), (signal.SIGTERM, 130)]
+)
 def test_ctrl_c_ends_demo_and_a_second_one_at_once(second: int | None, status: int) -> None:
     with Command("demo", "--count", 100, "--format", "ecs") as demo:
         first = demo.output.wait_for("\n").splitlines()[0]
@@ -104,7 +106,10 @@ def test_demo_into_a_closed_pipe_ends_with_0() -> None:
         assert demo.errors.all() == WAITING
 
 
-@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2> >(true)"])
+@pytest.mark.parametrize(
+    "redirection",
+    ["2>&-", *(pytest.param(other, marks=pytest.mark.slow) for other in ("2>/dev/full", "2> >(true)"))],
+)
 def test_messages_that_nobody_reads_end_nothing(redirection: str) -> None:
     """They do not mix with the events either."""
     shell = ["bash", "-c", f'exec "$@" {redirection}', "bash", *PROGRAM]

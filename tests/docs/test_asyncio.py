@@ -5,9 +5,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 from dxlclient.client import DxlClient
 from helpers.pages import DOCS, blocks
 from helpers.waiting import until
@@ -24,19 +22,28 @@ def server() -> Any:
     return SimpleNamespace(**namespace)
 
 
-async def message(response: aiohttp.ClientResponse) -> list[str]:
+async def message(response: Any) -> list[str]:
     """The fields of the next message."""
-    return (await response.content.readuntil(b"\n\n")).decode().splitlines()[:-1]
+    lines: list[str] = (await response.content.readuntil(b"\n\n")).decode().splitlines()
+    return lines[:-1]
+
+
+def browser_session() -> Any:
+    from aiohttp import ClientSession  # noqa: PLC0415 - takes long, and only these tests need it
+
+    return ClientSession()
 
 
 def test_each_browser_gets_each_event_until_it_leaves(server: Any, dxl_client: DxlClient) -> None:
     async def main() -> None:
         with CommonThreatEventClient(dxl_client) as client:
-            runner = web.AppRunner(server.application(client), handler_cancellation=True, shutdown_timeout=1)
+            runner = server.web.AppRunner(
+                server.application(client), handler_cancellation=True, shutdown_timeout=1
+            )
             await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await server.web.TCPSite(runner, "127.0.0.1", 0).start()
             url = "http://{}:{}".format(*runner.addresses[0][:2])
-            async with aiohttp.ClientSession() as session:
+            async with browser_session() as session:
                 async with session.get(url) as page:
                     assert "EventSource" in await page.text()
                 async with session.get(f"{url}/events") as one:
@@ -58,12 +65,12 @@ def test_a_slow_browser_learns_how_many_events_it_misses(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        runner = web.AppRunner(web.Application(), handler_cancellation=True, shutdown_timeout=1)
-        runner.app.add_routes([web.get("/events", server.send_events)])
+        runner = server.web.AppRunner(server.web.Application(), handler_cancellation=True, shutdown_timeout=1)
+        runner.app.add_routes([server.web.get("/events", server.send_events)])
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await server.web.TCPSite(runner, "127.0.0.1", 0).start()
         url = "http://{}:{}/events".format(*runner.addresses[0][:2])
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
+        async with browser_session() as session, session.get(url) as response:
             [browser] = server.browsers
             for number in range(105):
                 browser.offer(f"data: {number}\n\n")

@@ -78,6 +78,7 @@ class TestTheUnit:
 class TestTheContainer:
     STEPS = instructions(ROOT / "deploy" / "Containerfile")
 
+    @pytest.mark.slow
     def test_holds_what_the_package_is_built_from(self, tmp_path: Path) -> None:
         for word, value in self.STEPS:
             if word == "COPY":

@@ -19,6 +19,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return building.distributions(tmp_path_factory)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_the_stubs(distributions: Path) -> None:
     [wheel] = distributions.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -30,6 +31,7 @@ def test_the_wheel_holds_the_package_and_the_stubs(distributions: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_the_sdist_holds_everything_that_git_tracks(distributions: Path) -> None:
     [sdist] = distributions.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:

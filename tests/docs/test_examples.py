@@ -309,6 +309,7 @@ def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str |
     return None
 
 
+@pytest.mark.slow
 def test_every_command_line_in_the_docs_works(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path
 ) -> None:

@@ -3,17 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
 import tarfile
 import venv
 from pathlib import Path
 
 import pytest
+from helpers import building
 from helpers.sample_process import printed_threat_event, running_sample
 
 import dxlthreateventclient
-
-ROOT = Path(__file__).parents[2]
 
 # pip downloads the dependencies.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -22,12 +20,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with an environment, in which the distribution is installed, and the unpacked sdist."""
-    directory = tmp_path_factory.mktemp("installed")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", directory, ROOT], check=True, capture_output=True
-    )
-    [distribution] = directory.glob(request.param)
-    [sdist] = directory.glob("*.tar.gz")
+    directory, built = tmp_path_factory.mktemp("installed"), building.distributions(tmp_path_factory)
+    [distribution] = built.glob(request.param)
+    [sdist] = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(directory, filter="data")
     next(directory.glob("*/PKG-INFO")).parent.rename(directory / "sdist")

@@ -2,27 +2,19 @@
 
 import copy
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
 import pytest
 from helpers.schemas import check_ecs, check_formats, check_ocsf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dxlthreateventclient.formats import FORMATS, to_cef, to_ecs, to_ocsf
 from dxlthreateventclient.other_data import convert_aggregate_fields
 from dxlthreateventclient.payload import decode_threat_event
 from dxlthreateventclient.testing import sample_threat_event
-
-# A loaded machine is no reason to fail. FORMAT_EXAMPLES=100000 looks longer.
-patient = settings(
-    max_examples=int(os.environ.get("FORMAT_EXAMPLES", "100")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 
 PLAUSIBLE = st.sampled_from(
     [
@@ -147,12 +139,10 @@ def numbered(value: Any, markers: list[str]) -> Any:
 
 
 class TestAnyEvent:
-    @patient
     @given(ANY_EVENT)
     def test_is_accepted_by_the_schemas(self, threat_event: Any) -> None:
         check_formats(threat_event)
 
-    @patient
     @given(st.lists(st.tuples(PATHS, SAYING), min_size=1, max_size=20).map(with_changes))
     def test_keeps_every_value_in_ecs_and_ocsf(self, threat_event: Any) -> None:
         markers: list[str] = []
@@ -161,7 +151,6 @@ class TestAnyEvent:
             text = json.dumps(document)
             assert [marker for marker in markers if marker not in text] == []
 
-    @patient
     @given(st.dictionaries(st.sampled_from(["listOfHostName", "setOfUserName", "setOfIPV4"]), TEXT))
     def test_may_have_converted_aggregates(self, other_data: Any) -> None:
         check_formats({"event": {"otherData": convert_aggregate_fields(other_data)}})

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from helpers.schemas import is_harmless
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dxlthreateventclient.formats import FORMATS, one_line, text_columns, to_cef, to_ecs, to_ocsf
@@ -47,7 +47,6 @@ class TestText:
     def test_is_never_cut(self) -> None:
         assert text_columns({"event": {"threatName": "x" * 100}})[3] == "x" * 100 + "  "
 
-    @settings(max_examples=50, deadline=None)
     @given(
         st.dictionaries(st.sampled_from(["threatName", "threatActionTaken", "id"]), st.text() | st.floats())
     )

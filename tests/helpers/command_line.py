@@ -164,8 +164,8 @@ def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: 
 
 def make_foreign_certificates(directory: Path) -> None:
     """Write ``foreign-ca.crt``, ``foreign.crt`` and ``foreign.key``, of which no fabric knows."""
-    ca = trustme.CA(key_type=trustme.KeyType.RSA)
-    certificate = ca.issue_cert("stranger", key_type=trustme.KeyType.RSA)
+    ca = trustme.CA()
+    certificate = ca.issue_cert("stranger")
     ca.cert_pem.write_to_path(directory / "foreign-ca.crt")
     certificate.cert_chain_pems[0].write_to_path(directory / "foreign.crt")
     certificate.private_key_pem.write_to_path(directory / "foreign.key")

@@ -43,10 +43,10 @@ class Mosquitto:
         with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
             self.port: int = free.getsockname()[1]
             self.plain_port: int = other.getsockname()[1]
-        self.ca = trustme.CA(key_type=trustme.KeyType.RSA)
+        self.ca = trustme.CA()
         self._process: subprocess.Popen[bytes] | None = None
         broker = self.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
-        client = self.ca.issue_cert("client@localhost", key_type=trustme.KeyType.RSA)
+        client = self.ca.issue_cert("client@localhost")
         self.ca.cert_pem.write_to_path(self.directory / "ca.crt")
         broker.private_key_and_cert_chain_pem.write_to_path(self.directory / "broker.pem")
         client.private_key_and_cert_chain_pem.write_to_path(self.directory / "client.pem")

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
@@ -17,13 +17,7 @@ from dxlthreateventclient.formats import to_cef, to_ecs, to_ocsf
 
 FORMATS = Path(__file__).parents[1] / "formats"
 
-# Of ECS 9.5.0-dev (its repository, May 2026): generated/csv/fields.csv, and the allowed values.
-with (FORMATS / "ecs_fields.csv").open(encoding="utf-8", newline="") as _table:
-    ECS_FIELDS = {row["field"]: row for row in csv.DictReader(_table)}
-ECS_VALUES: dict[str, dict[str, list[str] | None]] = json.loads(
-    (FORMATS / "ecs_allowed_values.json").read_text(encoding="utf-8")
-)
-
+_Allowed: TypeAlias = dict[str, dict[str, list[str] | None]]
 _TEXT = {"type": "string", "minLength": 1}
 _OBJECT = {"type": "object", "minProperties": 1}
 _ECS_TYPES: dict[str, dict[str, Any]] = {
@@ -42,9 +36,15 @@ _ECS_TYPES: dict[str, dict[str, Any]] = {
 
 
 def _ecs_schema() -> dict[str, Any]:
-    """Return a JSON schema of a document: every field with its type and allowed values, and the namespace."""
+    """Return a JSON schema of a document: every field with its type and allowed values, and the namespace.
+
+    The tables are of ECS 9.5.0-dev (its repository, May 2026): generated/csv/fields.csv and allowed values.
+    """
+    with (FORMATS / "ecs_fields.csv").open(encoding="utf-8", newline="") as table:
+        fields = {row["field"]: row for row in csv.DictReader(table)}
+    allowed: _Allowed = json.loads((FORMATS / "ecs_allowed_values.json").read_text(encoding="utf-8"))
     root: dict[str, Any] = {"properties": {"epo": _OBJECT}, "required": ["ecs"]} | _OBJECT
-    for field, row in ECS_FIELDS.items():
+    for field, row in fields.items():
         if field.endswith(".text"):  # Elasticsearch makes these
             continue
         *parents, name = field.split(".")
@@ -52,14 +52,14 @@ def _ecs_schema() -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault("properties", {}).setdefault(parent, dict(_OBJECT))
         schema = dict(_ECS_TYPES[row["type"]])
-        if field in ECS_VALUES:
-            schema["enum"] = list(ECS_VALUES[field])
+        if field in allowed:
+            schema["enum"] = list(allowed[field])
         if row["normalization"] == "array":
             schema = {"type": "array", "items": schema, "minItems": 1, "uniqueItems": True}
         node.setdefault("properties", {}).setdefault(name, {}).update(schema)
     for node in _nodes(root):
         node["additionalProperties"] = False
-    root["properties"]["event"]["allOf"] = list(_expected_types())
+    root["properties"]["event"]["allOf"] = list(_expected_types(allowed))
     return root
 
 
@@ -70,12 +70,12 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _nodes(child)
 
 
-def _expected_types() -> Iterator[dict[str, Any]]:
+def _expected_types(allowed: _Allowed) -> Iterator[dict[str, Any]]:
     """For each category one of its types, and for each type one of its categories."""
-    categories = ECS_VALUES["event.category"]
+    categories = allowed["event.category"]
     for category, types in categories.items():
         yield _implies("category", [category], "type", types or [])
-    for name in ECS_VALUES["event.type"]:
+    for name in allowed["event.type"]:
         yield _implies(
             "type", [name], "category", [key for key, types in categories.items() if name in (types or ())]
         )
@@ -89,13 +89,15 @@ def _implies(field: str, values: list[str], other: str, others: list[str]) -> di
     return {"if": has, "then": also}
 
 
-_OCSF = get_ocsf_schema(version="1.5.0")
-_FINDING = _OCSF["classes"]["detection_finding"]["attributes"]
+@functools.cache
+def _ocsf() -> dict[str, Any]:
+    schema: dict[str, Any] = get_ocsf_schema(version="1.5.0")
+    return schema
 
 
 @functools.cache
 def _validators() -> dict[str, jsonschema.Draft202012Validator]:
-    finding = OcsfJsonSchemaEmbedded(_OCSF).get_class_schema(
+    finding = OcsfJsonSchemaEmbedded(_ocsf()).get_class_schema(
         "detection_finding", profiles=["security_control"]
     )
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
@@ -114,7 +116,7 @@ def check_ocsf(finding: dict[str, Any]) -> None:
     """Raise jsonschema.ValidationError or AssertionError if it is not a Detection Finding of OCSF 1.5.0."""
     _validators()["ocsf"].validate(finding)
     assert finding["type_uid"] == finding["class_uid"] * 100 + finding["activity_id"]
-    _check_attributes(finding, _FINDING)
+    _check_attributes(finding, _ocsf()["classes"]["detection_finding"]["attributes"])
     for observable in finding.get("observables", ()):
         texts = _texts_of(value_at(finding, observable["name"]))
         assert any(_is_same(observable["value"], text) for text in texts), observable
@@ -129,7 +131,7 @@ def _check_attributes(value: dict[str, Any], attributes: dict[str, Any]) -> None
         if captions and caption and item != 99:
             assert captions[str(item)]["caption"] == caption, key
         if attribute["type"] == "object_t" and key != "unmapped":
-            children = _OCSF["objects"][attribute["object_type"]]["attributes"]
+            children = _ocsf()["objects"][attribute["object_type"]]["attributes"]
             for child in item if isinstance(item, list) else [item]:
                 _check_attributes(child, children)
 

@@ -186,14 +186,14 @@ def _text(text: str) -> bytes:
 @contextmanager
 def stub_broker(directory: Path) -> Iterator[StubBroker]:
     """Run a stub broker; the clients' certificates are written to ``directory``."""
-    ca = trustme.CA(key_type=trustme.KeyType.RSA)
+    ca = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.maximum_version = ssl.TLSVersion.TLSv1_2
     tls.set_ciphers("AES128-SHA256")
     tls.verify_mode = ssl.CERT_REQUIRED
     ca.configure_trust(tls)
     ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(tls)
-    client = ca.issue_cert(common_name="client", key_type=trustme.KeyType.RSA)
+    client = ca.issue_cert(common_name="client")
     ca_file, certificate_file, key_file = (
         str(directory / name) for name in ("stub-ca.crt", "stub-client.crt", "stub-client.key")
     )

@@ -28,8 +28,17 @@ STORE_AND_FORWARD = documented_command(
 KAFKA = documented_command("kafkaexample.rst", "kafka_example.py kafka.properties")
 
 
-@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM], ids=str)
-@pytest.mark.parametrize("command", [BASIC, STREAM, ERROR_HANDLING], ids=["callback", "stream", "hook"])
+@pytest.mark.parametrize(
+    ("command", "with_signal"),
+    [
+        (BASIC, signal.SIGINT),
+        (STREAM, signal.SIGTERM),
+        (ERROR_HANDLING, signal.SIGTERM),
+        pytest.param(BASIC, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(STREAM, signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(ERROR_HANDLING, signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_a_burst_is_handled_or_counted(
     tmp_path: Path,
     fabric: LocalFabric,
@@ -78,7 +87,7 @@ def test_each_reports_a_gap(tmp_path: Path, fabric: LocalFabric) -> None:
             until(lambda: "may be missing since" in sample.errors, f"{sample.process.args!r} says so")  # noqa: B023
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
 def test_prints_what_the_terminal_cannot_show_escaped(
     tmp_path: Path,
     fabric: LocalFabric,

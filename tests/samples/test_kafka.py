@@ -67,6 +67,7 @@ class TestKafkaSample:
         assert headers["message_id"] == rejected.message_id.encode()
         assert str(headers["reason"]).startswith("b'payload is not JSON")
 
+    @pytest.mark.slow
     def test_loses_and_repeats_nothing_while_the_cluster_is_away(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Callable[..., Sample]
     ) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from dxlclient.client import DxlClient
 from helpers.advanced_sample import WAITING, Sample, documented_command
 from helpers.receiving import publish_payload
@@ -29,7 +28,10 @@ class RedisServer(Server):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, "redis-server", "redis-server")
         self.url = f"redis://127.0.0.1:{self.port}"
+        import redis  # noqa: PLC0415 - takes long, and only these tests need it
+
         self.client = redis.Redis.from_url(self.url, password=PASSWORD)
+        self._is_down = redis.ConnectionError
 
     def arguments(self) -> list[str]:
         durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
@@ -38,7 +40,7 @@ class RedisServer(Server):
     def answers(self) -> bool:
         try:
             return bool(self.client.ping())
-        except redis.ConnectionError:
+        except self._is_down:
             return False
 
     def assert_that_nothing_is_left(self) -> None:

@@ -268,7 +268,7 @@ class TestStoreAndForwardSample:
         assert receiver.requests == 1
         assert [file.name for file in directory.glob("*/*")] == ["000000000007-00000000.json"]
 
-    @pytest.mark.parametrize("count", [1, 30])
+    @pytest.mark.parametrize("count", [1, pytest.param(30, marks=pytest.mark.slow)])
     def test_every_event_is_done_kept_or_reported_at_the_end(
         self,
         tmp_path: Path,

@@ -1,78 +1,92 @@
 """How the advanced samples report wrong usage, and a missing extra."""
 
-import os
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from helpers.advanced_sample import ROOT
 
-ADVANCED = ROOT / "sample" / "advanced"
+# One process for all, since there are many: what each command line ends with and writes.
+PROGRAM = """
+import contextlib, io, json, runpy, sys
+
+directory, *missing = sys.argv[1:]
+sys.modules |= dict.fromkeys(missing)
+for line in sys.stdin.read().splitlines():
+    script, *sys.argv[1:] = line.split()
+    errors, output, status = io.StringIO(), io.StringIO(), None
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
+        try:
+            runpy.run_path(f"{directory}/{script}", run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([status, output.getvalue(), errors.getvalue()]))
+"""
+
+# Command lines, and a part of what they say.
+WRONG = {
+    "stream_example.py --severity 8": "invalid choice: 8",
+    "stream_example.py --count 0": "must be a whole number from 1 to",
+    f"stream_example.py --count {10**20}": f"got '{10**20}'",
+    "error_handling_example.py --replay missing": "No such file",
+    "store_and_forward_example.py": "required: url",
+    "store_and_forward_example.py localhost:8080": "must start with http:// or https://, got 'local",
+    "store_and_forward_example.py http://127.0.0.1:9": "cannot write to the directory threat-event-",
+    "redis_stream_example.py --redis nonsense": "'nonsense': Redis URL must specify",
+    "redis_worker_example.py --redis nonsense": "'nonsense': Redis URL must specify",
+    "redis_worker_example.py --take-over-after -1": "got '-1'",
+    "kafka_example.py missing": "cannot read missing: [Errno 2]",
+    "kafka_example.py no-json": "no-json, line 1: must be name=value",
+    "kafka_worker_example.py no-kafka": 'No such configuration property: "a"',
+    "syslog_cef_example.py 127.0.0.1 1 --tls --ca missing": "cannot use missing",
+    "syslog_cef_example.py 127.0.0.1 1 --octet-counting": "--octet-counting needs --tcp",
+    "syslog_cef_example.py 127.0.0.1": "required: port",
+    "syslog_cef_example.py 127.0.0.1 65536": "port must be at most 65535, got 65536",
+}
+
+NEEDED = {
+    "kafka_example.py": "confluent_kafka",
+    "kafka_worker_example.py": "confluent_kafka",
+    "store_and_forward_example.py": "requests",
+    "redis_stream_example.py": "redis",
+    "redis_worker_example.py": "redis",
+    "syslog_cef_example.py": "tenacity",
+}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ("stream_example.py --severity 8", "invalid choice: 8"),
-        ("stream_example.py --count 0", "must be a whole number from 1 to"),
-        (f"stream_example.py --count {10**20}", f"got '{10**20}'"),
-        ("error_handling_example.py --replay missing", "No such file"),
-        ("store_and_forward_example.py", "required: url"),
-        ("store_and_forward_example.py localhost:8080", "must start with http:// or https://, got 'local"),
-        ("store_and_forward_example.py http://127.0.0.1:9", "cannot write to the directory threat-event-"),
-        ("redis_stream_example.py --redis nonsense", "'nonsense': Redis URL must specify"),
-        ("redis_worker_example.py --redis nonsense", "'nonsense': Redis URL must specify"),
-        ("kafka_example.py missing", "cannot read missing: [Errno 2]"),
-        ("kafka_example.py no-json", "no-json, line 1: must be name=value"),
-        ("kafka_worker_example.py no-kafka", 'No such configuration property: "a"'),
-        ("syslog_cef_example.py 127.0.0.1 1 --tls --ca missing", "cannot use missing"),
-        ("syslog_cef_example.py 127.0.0.1 1 --octet-counting", "--octet-counting needs --tcp"),
-        ("redis_worker_example.py --take-over-after -1", "got '-1'"),
-        ("syslog_cef_example.py 127.0.0.1", "required: port"),
-        ("syslog_cef_example.py 127.0.0.1 65536", "port must be at most 65535, got 65536"),
-    ],
-)
-def test_wrong_usage_is_reported_in_one_line(tmp_path: Path, arguments: str, complaint: str) -> None:
+def results(directory: Path, lines: dict[str, str], *missing: str) -> list[tuple[object, str, str]]:
+    completed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, ROOT / "sample" / "advanced", *missing],
+        cwd=directory,
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (completed.returncode, completed.stderr) == (0, "")
+    return [tuple(json.loads(line)) for line in completed.stdout.splitlines()]
+
+
+def test_wrong_usage_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "no-json").write_text("no JSON\n")
     (tmp_path / "no-kafka").write_text("a=b\n")
     (tmp_path / "threat-event-queue").touch()
-    script, *options = arguments.split()
-    completed = subprocess.run(
-        [sys.executable, ADVANCED / script, *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (completed.returncode, completed.stdout) == (2, "")
-    usage, _, message = completed.stderr.partition(f"{script}: error: ")
-    assert usage.startswith("usage: ")
-    assert message.count("\n") == 1
-    assert complaint in message
+    for (line, complaint), (status, output, errors) in zip(
+        WRONG.items(), results(tmp_path, WRONG), strict=True
+    ):
+        assert (status, output) == (2, ""), line
+        usage, _, message = errors.partition(f"{line.split()[0]}: error: ")
+        assert usage.startswith("usage: "), line
+        assert message.count("\n") == 1, line
+        assert complaint in message, line
 
 
-@pytest.mark.parametrize(
-    ("sample", "package"),
-    [
-        ("kafka_example.py", "confluent_kafka"),
-        ("kafka_worker_example.py", "confluent_kafka"),
-        ("store_and_forward_example.py", "requests"),
-        ("redis_stream_example.py", "redis"),
-        ("redis_worker_example.py", "redis"),
-        ("syslog_cef_example.py", "tenacity"),
-    ],
-)
-def test_a_missing_extra_is_named(tmp_path: Path, sample: str, package: str) -> None:
-    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('No module named {package}')")
-    completed = subprocess.run(
-        [sys.executable, ADVANCED / sample],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert completed.returncode == 2
-    assert completed.stderr == f"No module named {package}: pip install 'dxlthreateventclient[samples]'\n"
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    said = results(tmp_path, NEEDED, *NEEDED.values())
+    for (sample, package), (status, _, errors) in zip(NEEDED.items(), said, strict=True):
+        assert status == 2, sample
+        assert package in errors, sample
+        assert errors.endswith(": pip install 'dxlthreateventclient[samples]'\n"), sample
+        assert errors.count("\n") == 1, sample

@@ -56,8 +56,8 @@ class TestBroker:
         context = ssl.create_default_context(cafile=fabric.client_config().broker_ca_bundle)
         context.set_ciphers("AES128-SHA256")
         if certificate:
-            ca = trustme.CA(key_type=trustme.KeyType.RSA)
-            ca.issue_cert("client@localhost", key_type=trustme.KeyType.RSA).configure_cert(context)
+            ca = trustme.CA()
+            ca.issue_cert("client@localhost").configure_cert(context)
         with (
             socket.create_connection(("127.0.0.1", fabric.port)) as connection,
             pytest.raises((ssl.SSLError, ConnectionError)),
@@ -192,6 +192,7 @@ class TestStart:
             fabric.start()
         fabric.stop()
 
+    @pytest.mark.slow
     @pytest.mark.skipif(os.name == "nt", reason="no limit of open files on Windows")
     def test_too_few_file_descriptors_never_make_it_hang(self) -> None:
         """Each number of free ones fails in another place: at the port, a file, or in the broker's thread."""
