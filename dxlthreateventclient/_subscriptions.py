@@ -51,11 +51,10 @@ class _Shared:
 
     def find(self, topic: str, callback: Any) -> list[Registration]:
         """Return the registrations of a callback on a topic."""
-        return [
-            registration
-            for registration in self.registrations
-            if registration.topic == topic and registration.is_for(callback) and not registration.is_removed
-        ]
+        return [registration for registration in self._added(callback) if registration.topic == topic]
+
+    def _added(self, callback: Any) -> list[Registration]:
+        return [added for added in self.registrations if added.is_for(callback) and not added.is_removed]
 
     def remove(self, topic: str, callback: Any) -> None:
         """Remove a callback from a topic: for the next event at once, from dxlclient by the helper thread."""
@@ -116,7 +115,7 @@ class _Shared:
                     registration.parent.topic, registration.parent, subscribe_to_topic=False
                 )
         self._dxl_client.add_event_callback(topic, registration, **options)
-        if self.parts.registry is not None and not self._is_registered(registration):
+        if self.parts.registry is not None and not is_in(registration, self.parts.callbacks(topic)):
             # Its callback was registered with the DxlClient itself, and is not ours to remove.
             with self._lock:
                 self.registrations = tuple(other for other in self.registrations if other is not registration)
@@ -139,17 +138,20 @@ class _Shared:
         for registration in dropped:
             registration.is_removed = True
             self._take_from_dxlclient(registration)
+            if registration.parent:
+                self._take_from_dxlclient(registration.parent)
             for owner in registration.owners:
                 self._leave_topic(owner, registration.topic)
+        topics = {registration.topic for registration in dropped}
         errors = []
-        for topic in {registration.topic for registration in dropped}:
+        for topic in topics:
             try:
                 self._settle(topic)
             except Exception as error:  # noqa: BLE001 - raised when the other topics are settled
                 errors.append(error)
         for registration in dropped:
             registration.report_passed_over(self.feed.arrived(registration.topic))
-        for topic in {registration.topic for registration in dropped}:
+        for topic in topics:
             if not any(kept.topic == topic for kept in self.registrations):
                 self.feed.forget(topic)
         if errors:
@@ -157,11 +159,7 @@ class _Shared:
 
     def drain(self, callback: Any, done: Callable[[], None]) -> None:
         """Let nothing new come to a callback, and call a function when it has got all that had arrived."""
-        drained = [
-            registration
-            for registration in self.registrations
-            if registration.is_for(callback) and not registration.is_removed
-        ]
+        drained = self._added(callback)
         topics = {added.topic for added in drained if not self._is_used(added.topic, besides=drained)}
         for topic in topics:
             for owner in {owner for added in drained for owner in added.owners if added.topic == topic}:
@@ -231,20 +229,13 @@ class _Shared:
         if not any(kept.topic == topic and owner in kept.owners for kept in self.registrations):
             self.feed.ignore(owner.listener, topic)
 
-    def _take_from_dxlclient(self, registration: Registration) -> None:
+    def _take_from_dxlclient(self, given: Registration | Parent) -> None:
         if self.parts.registry is not None:
             # Not remove_event_callback(): while it runs, dxlclient passes over the callbacks of all filters.
-            self.parts.remove_callbacks(registration.topic, lambda other: other is registration)
-            if parent := registration.parent:
-                self.parts.remove_callbacks(parent.topic, lambda other: other is parent)
-        elif self.parts.is_mock:
-            self._dxl_client.remove_event_callback(registration.topic, registration)
+            self.parts.remove_callbacks(given.topic, lambda other: other is given)
         else:
-            self._dxl_client.remove_event_callback(
-                registration.topic, registration, unsubscribe_from_topic=False
-            )
-            if parent := registration.parent:
-                self._dxl_client.remove_event_callback(parent.topic, parent, unsubscribe_from_topic=False)
+            options = {} if self.parts.is_mock else {"unsubscribe_from_topic": False}
+            self._dxl_client.remove_event_callback(given.topic, given, **options)
 
     def _settle(self, topic: str) -> None:
         """Unsubscribe from a topic if it has no callback. Waits for the broker."""
@@ -267,15 +258,11 @@ class _Shared:
         self._dxl_client.unsubscribe(topic)
 
     def _is_used(self, topic: str, besides: Sequence[Registration] = ()) -> bool:
-        present: list[Any] = [*self.parts.callbacks(topic), *self.registrations]
-        callbacks = [callback for callback in present if not is_in(callback, besides)]
-        ours = (other.topic == topic for other in callbacks if isinstance(other, Registration))
-        foreign = (not isinstance(other, (Registration, Parent)) for other in callbacks)
+        ours = [registration for registration in self.registrations if registration.topic == topic]
+        present = [*self.parts.callbacks(topic), *ours]
+        is_used = any(not isinstance(other, Parent) and not is_in(other, besides) for other in present)
         # Under "" are the callbacks for all topics, whose subscriptions somebody made by hand.
-        return any(ours) or any(foreign) or bool(self.parts.callbacks(""))
-
-    def _is_registered(self, registration: Registration) -> bool:
-        return is_in(registration, self.parts.callbacks(registration.topic))
+        return is_used or bool(self.parts.callbacks(""))
 
     @contextmanager
     def _waiting_for_broker(self) -> Iterator[None]:
