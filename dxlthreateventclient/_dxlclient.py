@@ -45,6 +45,8 @@ _PARTS: dict[str, tuple[dict[str, Any], str]] = {
             **dict.fromkeys(("_on_subscribe", "_on_unsubscribe", "subscribe", "unsubscribe"), Callable),
             **dict.fromkeys(("_call_socket_register_write", "_loop_rc_handle"), Callable),
             **dict.fromkeys(("loop_misc", "loop_read", "loop_start", "loop_stop", "socket"), Callable),
+            **dict.fromkeys(("connect", "reconnect", "disconnect"), Callable),
+            "_thread": (threading.Thread, type(None)),
         },
         "gaps are not reported, and the status does not know the connection",
     ),
@@ -113,7 +115,7 @@ class Parts:
     def _part(dxl_client: DxlClient, name: str, missing: dict[str, str]) -> Any:
         part = getattr(dxl_client, name, None)
         for attribute, kind in _PARTS[name][0].items():
-            if not isinstance(getattr(part, attribute, None), kind):
+            if not isinstance(getattr(part, attribute, ...), kind):
                 missing[name] = f"{name}.{attribute}"
                 return None
         return part

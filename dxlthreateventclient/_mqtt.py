@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from dxlthreateventclient._dxlclient import Parts, is_teardown
+from dxlthreateventclient._dxlclient import Parts
+from dxlthreateventclient._reconnecting import Reconnecting
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +103,7 @@ class Hooks:
         # It would call a hook that dxlclient does not use, under a lock that the network thread holds while
         # it waits for room in dxlclient's queue: a callback that sends something then would hang for good.
         mqtt._call_socket_register_write = lambda: None
-        # After two losses in quick succession dxlclient starts and stops the network thread at the same time,
-        # which can leave it without one for good.
-        lock = threading.Lock()
-        mqtt.loop_start = partial(_call_holding, lock, mqtt.loop_start)
-        mqtt.loop_stop = partial(_call_holding, lock, mqtt.loop_stop)
+        self._reconnecting = Reconnecting(mqtt, self._lose, is_connected=self._parts.was_connected)
 
     def subscribe(self, topic: str) -> None:
         """Send a SUBSCRIBE of our own: dxlclient sends none for a topic that it knows."""
@@ -190,19 +187,28 @@ class Hooks:
     def _on_connect(
         self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
     ) -> None:
-        self._end_requests()
-        # A broker that refuses answers, too, and dxlclient takes that for a connection.
-        if code == 0:
-            self._tell_connected()
-        dxlclients(mqtt, user_data, flags, code)
+        try:
+            self._end_requests()
+            # A broker that refuses answers, too, and dxlclient takes that for a connection.
+            if code == 0:
+                self._reconnecting.is_connected = True
+                self._tell_connected()
+        finally:
+            dxlclients(mqtt, user_data, flags, code)
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
         # Else the MQTT client reports a broker that is silent twice, and dxlclient connects twice at once: a
         # broker that replaces the first connection may take its subscriptions for those of the second.
         mqtt._ping_t = 0
+        try:
+            self._lose(is_wanted=code == 0 and self._reconnecting.is_end_wanted)
+        finally:
+            dxlclients(mqtt, user_data, code)
+
+    def _lose(self, *, is_wanted: bool) -> None:
+        self._reconnecting.is_connected = False
         self._end_requests()
-        self._tell_disconnected(code == 0 and not is_teardown())
-        dxlclients(mqtt, user_data, code)
+        self._tell_disconnected(is_wanted)
 
     def _end_requests(self) -> None:
         """Forget what was sent on a connection that has ended."""
@@ -319,8 +325,3 @@ class Hooks:
             waited_for = [number for number in numbers if number in self._released]
         for number in waited_for:
             self._parts.acknowledge(number)
-
-
-def _call_holding(lock: threading.Lock, call: Callable[..., object], *arguments: object) -> object:
-    with lock:
-        return call(*arguments)

@@ -1,4 +1,7 @@
-"""What dxlclient is given for a callback, and on which topics."""
+"""What dxlclient is given for a callback.
+
+It is added and removed in ``_subscriptions.py``, which waits for the broker's answer with ``_feed.py``.
+"""
 
 import copy
 import threading

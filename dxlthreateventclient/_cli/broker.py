@@ -1,6 +1,6 @@
 """A DXL client that is closed in time, and messages to itself.
 
-Connecting, and trying again, is done by ``dxlthreateventclient.connect()``.
+Connecting, and trying again, is done by ``connect()`` in ``connection.py``.
 """
 
 import queue

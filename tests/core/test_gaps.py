@@ -222,7 +222,9 @@ class TestAGap:
             client = CommonThreatEventClient(dxl_client, gaps)
             client.add_threat_event_callback(Receiver(), topic)
             own.stop()
-            until(lambda: len(gaps) == 1, "the gap begins")
+            # dxlclient's thread that clears up would wait forever for a client that is destroyed.
+            until(lambda: reconnecting("_connect_thread_main"), "dxlclient tries to connect again")
+            until(lambda: not reconnecting("_on_disconnect_run"), "dxlclient has cleared up")
             dxl_client.destroy()
             gaps.until_ended(1)
             until(lambda: not reconnecting(), "the thread that would have connected again has ended")
@@ -256,6 +258,73 @@ class TestAGap:
             vars(dxl_client._client).update(_ping_t=1.0, _last_msg_in=0.0)
             gaps.until_ended(1)
         assert caplog.text.count("Unexpected disconnect") == 1
+
+
+class TestTwoLossesInQuickSuccession:
+    """Two threads of dxlclient then end and restore the connection at the same time.
+
+    How they meet is up to chance, so each test makes the calls that one of them makes.
+    """
+
+    def test_do_not_replace_a_connection_that_works(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        gaps, receiver = Gaps(), Receiver()
+        dxl_client: Any = connect_to_stub()
+        with CommonThreatEventClient(dxl_client, gaps) as client:
+            client.add_threat_event_callback(receiver, topic)
+            port = dxl_client.config.brokers[0].port
+            assert dxl_client._client.connect("127.0.0.1", port) == 0
+            assert broker.publish(topic, EVENT) == 1
+            receiver.until_received(1)
+        assert gaps == []
+
+    def test_are_a_gap_if_the_connection_is_replaced(self, topic: str) -> None:
+        gaps = Gaps()
+        with LocalFabric() as own, clients(own.client_config) as connect:
+            dxl_client: Any = connect()
+            with CommonThreatEventClient(dxl_client, gaps) as client:
+                client.add_threat_event_callback(Receiver(), topic)
+                own.freeze()
+                reconnecting = threading.Thread(target=dxl_client._client.reconnect)
+                reconnecting.start()
+                until(lambda: len(gaps) == 1, "the gap begins before the broker answers")
+                own.thaw()
+                reconnecting.join(30)
+                gaps.until_ended(1)
+
+    def test_are_a_gap_if_the_network_thread_ends_the_connection(
+        self, connect_to_stub: Connect, topic: str
+    ) -> None:
+        """That thread has ended then, and connecting starts another."""
+        gaps = Gaps()
+        dxl_client: Any = connect_to_stub()
+        with CommonThreatEventClient(dxl_client, gaps) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            network_thread = dxl_client._client._thread
+            name = "Thread-0 (_on_disconnect_run)"
+            threading.Thread(target=dxl_client._client.disconnect, name=name).start()
+            until(lambda: len(gaps) == 1, "the gap begins")
+            network_thread.join(30)
+            until(lambda: not dxl_client.connected, "dxlclient knows")
+            dxl_client.connect()
+            gaps.until_ended(1)
+
+    def test_leave_no_client_that_does_not_connect_again(self, topic: str) -> None:
+        """If dxlclient takes a connection for restored that has been lost again."""
+        gaps, go_on, receiver = Gaps(), threading.Event(), Receiver()
+        with LocalFabric() as own, clients(own.client_config) as connect:
+            dxl_client: Any = connect(reconnect_delay=0.1)
+            with CommonThreatEventClient(dxl_client, gaps) as client:
+                client.add_threat_event_callback(receiver, topic)
+                dxl_client._thread_pool.add_task(go_on.wait, 30)
+                own.stop()
+                until(lambda: len(gaps) == 1 and not dxl_client._connected, "dxlclient clears up")
+                dxl_client._connected = True
+                go_on.set()
+                until(lambda: reconnecting("_connect_thread_main"), "dxlclient connects again")
+                own.start()
+                gaps.until_ended(1)
 
 
 class TestOnGap:

@@ -25,8 +25,9 @@ _certificates: exceptions
 _dxlclient:
 _feed: _dxlclient _mqtt status
 _helper: _dxlclient _feed
-_mqtt: _dxlclient
+_mqtt: _dxlclient _reconnecting
 _probe: _certificates configuration exceptions
+_reconnecting: _dxlclient
 _registration: _feed
 _startup:
 _stream: _buffer _registration callbacks exceptions payload

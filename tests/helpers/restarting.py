@@ -37,7 +37,8 @@ def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) 
         settled = not reconnecting()
 
 
-def reconnecting() -> bool:
+def reconnecting(*functions: str) -> bool:
     """Return whether a thread of dxlclient is at work on a connection: Python names each by its function."""
-    functions = ("(_on_disconnect_run)", "(_connect_thread_main)", "(_on_connect_run)")
-    return any(thread.name.endswith(functions) for thread in threading.enumerate())
+    functions = functions or ("_on_disconnect_run", "_connect_thread_main", "_on_connect_run")
+    names = {thread.name.partition("(")[2].rstrip(")") for thread in threading.enumerate()}
+    return not names.isdisjoint(functions)
