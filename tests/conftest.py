@@ -1,6 +1,6 @@
 """What all tests share: a fabric, a client connected to it, and a topic for each test.
 
-A fabric takes half a second to start, and a client a second to leave. So each process of pytest has one
+Starting a fabric takes a moment, and leaving a client takes a second. So each process of pytest has one
 fabric and one client for all its tests. What keeps the tests apart is the topic: each takes one of its own,
 and leaves the shared client with the subscriptions that it found.
 """
