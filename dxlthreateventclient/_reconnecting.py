@@ -13,6 +13,9 @@ from typing import Any
 
 from dxlthreateventclient._dxlclient import is_teardown
 
+# What the MQTT client returns if there is no connection to end.
+_NO_CONNECTION = 4
+
 
 class Reconnecting:
     """Lets the threads of one ``DxlClient`` that end and restore its connection do no harm.
@@ -52,8 +55,8 @@ class Reconnecting:
         self.is_end_wanted = not is_teardown()
         result = disconnect()
         user_data = self._mqtt._userdata
-        if result != 0 and getattr(user_data, "_connected", False):
-            # There was no connection. dxlclient would wait for its end, and then not connect again.
+        if result == _NO_CONNECTION and getattr(user_data, "_connected", False):
+            # dxlclient would wait for an end that does not come, and then not connect again.
             self._mqtt._on_disconnect(self._mqtt, user_data, 0)
         return result
 
