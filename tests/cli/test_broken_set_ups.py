@@ -22,7 +22,7 @@ for config_file in sys.stdin.read().splitlines():
 """
 
 
-@pytest.mark.parametrize("subcommand", ["listen", "publish", "check"])
+@pytest.mark.parametrize("subcommand", ["listen", "check", pytest.param("publish", marks=pytest.mark.slow)])
 def test_each_is_one_line_and_the_status_2(tmp_path: Path, subcommand: str) -> None:
     config_files = []
     for number, kind in enumerate(KINDS.values()):

@@ -180,7 +180,7 @@ def test_a_key_that_others_can_read_is_a_warning(fabric: LocalFabric, tmp_path: 
         (-10, 20, "warning", "in 19 days: renew it soon"),
     ],
 )
-@pytest.mark.parametrize("whose", ["client", "broker"])
+@pytest.mark.parametrize("whose", ["client", pytest.param("broker", marks=pytest.mark.slow)])
 def test_certificates_that_are_not_valid_for_long(
     tmp_path: Path, *, whose: str, begins: int, ends: int, result: str, expected: str
 ) -> None:

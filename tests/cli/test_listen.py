@@ -35,13 +35,15 @@ from dxlthreateventclient.testing import LocalFabric, publish_threat_event, samp
 ESCAPE = "\x1b"
 SOON = 30.0  # seconds; dxlclient would wait for two minutes, and the events for 80 seconds
 
+OTHERS = [name for name in FORMATS if name != "text"]
+
 # Everything that could steer a terminal or break a line, and a lone surrogate.
 HOSTILE = sample_threat_event(
     threatName="\x1b[2Jgone\r\nnext\u2028\x9b\x7f\u202e[bold]x\ud800", threatActionTaken="a\tb\nc\0"
 )
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["text", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_each_format_is_written(fabric: LocalFabric, dxl_client: DxlClient, topic: str, name: str) -> None:
     expected = []
     with Listen(fabric.config_file, topic, "--format", name) as listen:
@@ -137,7 +139,7 @@ def test_an_event_too_deep_to_be_written_is_rejected(
     assert set(reasons) <= {"payload is nested too deeply"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_soon_with_0(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, number: int
 ) -> None:
@@ -268,7 +270,12 @@ def test_a_full_disk_ends_it_with_1(fabric: LocalFabric, dxl_client: DxlClient, 
 
 
 @pytest.mark.parametrize(
-    ("environment", "is_colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+    ("environment", "is_colored"),
+    [
+        ({}, True),
+        ({"NO_COLOR": "1"}, False),
+        pytest.param({"TERM": "dumb"}, False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_terminal_gets_colors_if_they_are_wanted(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, environment: dict[str, str], *, is_colored: bool

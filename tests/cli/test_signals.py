@@ -33,7 +33,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "program",
     [PROGRAM, SCRIPT, [PROGRAM[0], "-W", "error", *PROGRAM[1:]], [PROGRAM[0], "-Bmdxlthreateventclient"]],

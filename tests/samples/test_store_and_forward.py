@@ -135,7 +135,7 @@ def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> dict[str, di
 
 class TestStoreAndForwardSample:
     @pytest.mark.parametrize(
-        "kills", [4, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+        "kills", [2, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
     )
     def test_no_stored_event_is_lost_when_it_is_killed(
         self, dxl_client: DxlClient, receiver: Receiver, start: Callable[..., Sample], kills: int
