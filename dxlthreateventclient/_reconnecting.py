@@ -6,12 +6,15 @@ MQTT client has restored. After two losses in quick succession two such threads 
 What becomes of the subscriptions is in ``_feed.py``.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from dxlthreateventclient._dxlclient import is_teardown
+
+logger = logging.getLogger(__name__)
 
 # What the MQTT client returns if there is no connection to end.
 _NO_CONNECTION = 4
@@ -40,24 +43,27 @@ class Reconnecting:
         mqtt.loop_stop = partial(self._loop_stop, mqtt.loop_stop)
 
     def _connect(self, connect: Callable[..., int], *arguments: object, **options: object) -> int:
-        if self.is_connected and self._mqtt.socket() and self._has_network_thread():
+        works = self.is_connected and self._mqtt.socket() and self._has_network_thread()
+        if works and self._dxlclient_is_connected():
             # The second thread would replace a connection that works, and nobody would hear of that loss.
             return 0
         return connect(*arguments, **options)
 
     def _reconnect(self, reconnect: Callable[[], int]) -> int:
         if self.is_connected:
-            self._lose(is_wanted=False)
+            try:
+                self._lose(is_wanted=False)
+            except Exception:  # it would end the network thread
+                logger.exception("Cannot report that the connection was lost")
         return reconnect()
 
     def _disconnect(self, disconnect: Callable[[], int]) -> int:
         # Noted here, because the network thread may be the one that sends it.
         self.is_end_wanted = not is_teardown()
         result = disconnect()
-        user_data = self._mqtt._userdata
-        if result == _NO_CONNECTION and getattr(user_data, "_connected", False):
+        if result == _NO_CONNECTION and self._dxlclient_is_connected():
             # dxlclient would wait for an end that does not come, and then not connect again.
-            self._mqtt._on_disconnect(self._mqtt, user_data, 0)
+            self._mqtt._on_disconnect(self._mqtt, self._mqtt._userdata, 0)
         return result
 
     # One at a time: a network thread that is started while another is stopped could end at once.
@@ -74,5 +80,9 @@ class Reconnecting:
             return loop_stop()
 
     def _has_network_thread(self) -> bool:
-        thread = self._mqtt._thread
-        return thread is not None and thread.is_alive()
+        # Not Thread.is_alive(), for the reason that Parts.why_dead() gives.
+        return self._mqtt._thread in threading.enumerate()
+
+    def _dxlclient_is_connected(self) -> bool:
+        """Return whether dxlclient believes so."""
+        return bool(getattr(getattr(self._mqtt, "_userdata", None), "_connected", False))
