@@ -40,5 +40,13 @@ def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) 
 def reconnecting(*functions: str) -> bool:
     """Return whether a thread of dxlclient is at work on a connection: Python names each by its function."""
     functions = functions or ("_on_disconnect_run", "_connect_thread_main", "_on_connect_run")
-    names = {thread.name.partition("(")[2].rstrip(")") for thread in threading.enumerate()}
-    return not names.isdisjoint(functions)
+    return any(
+        thread.name.partition("(")[2].rstrip(")") in functions and not _is_left_over(thread)
+        for thread in threading.enumerate()
+    )
+
+
+def _is_left_over(thread: threading.Thread) -> bool:
+    """Return whether its client was destroyed: one that clears up waits forever for that client's queue."""
+    arguments = vars(thread).get("_args", ())
+    return any(isinstance(one, DxlClient) and vars(one)["_destroyed"] for one in arguments)
