@@ -222,6 +222,7 @@ class TestAGap:
             client = CommonThreatEventClient(dxl_client, gaps)
             client.add_threat_event_callback(Receiver(), topic)
             own.stop()
+            until(lambda: len(gaps) == 1, "the gap begins")
             # dxlclient's thread that clears up would wait forever for a client that is destroyed.
             until(lambda: reconnecting("_connect_thread_main"), "dxlclient tries to connect again")
             until(lambda: not reconnecting("_on_disconnect_run"), "dxlclient has cleared up")
@@ -286,11 +287,11 @@ class TestTwoLossesInQuickSuccession:
             with CommonThreatEventClient(dxl_client, gaps) as client:
                 client.add_threat_event_callback(Receiver(), topic)
                 own.freeze()
-                reconnecting = threading.Thread(target=dxl_client._client.reconnect)
-                reconnecting.start()
+                second = threading.Thread(target=dxl_client._client.reconnect)
+                second.start()
                 until(lambda: len(gaps) == 1, "the gap begins before the broker answers")
                 own.thaw()
-                reconnecting.join(30)
+                second.join(30)
                 gaps.until_ended(1)
 
     def test_are_a_gap_if_the_network_thread_ends_the_connection(

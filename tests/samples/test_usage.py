@@ -87,6 +87,5 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     said = results(tmp_path, NEEDED, *NEEDED.values())
     for (sample, package), (status, _, errors) in zip(NEEDED.items(), said, strict=True):
         assert status == 2, sample
-        assert package in errors, sample
-        assert errors.endswith(": pip install 'dxlthreateventclient[samples]'\n"), sample
-        assert errors.count("\n") == 1, sample
+        missing = f"import of {package} halted; None in sys.modules"
+        assert errors == f"{missing}: pip install 'dxlthreateventclient[samples]'\n", sample
