@@ -1,5 +1,6 @@
 """LocalFabric, tried with real clients and bare sockets."""
 
+import gc
 import os
 import queue
 import socket
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import trustme
+from amqtt.broker import Broker
 from dxlclient.client import DxlClient
-from helpers.fabric_socket import connected_socket
+from helpers.fabric_socket import connected_socket, hello, tls_socket
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
@@ -42,6 +45,18 @@ class TestBroker:
             sent = sample_threat_event()
             publish_threat_event(connect(), sent)
             assert received.get(timeout=10) == sent
+
+    def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
+        """It would compare each event with all of them."""
+
+        def is_known() -> bool:
+            brokers = [found for found in gc.get_objects() if isinstance(found, Broker)]
+            return any(topic in broker.subscriptions for broker in brokers)
+
+        dxl_client.subscribe(topic)
+        assert is_known()
+        dxl_client.unsubscribe(topic)
+        until(lambda: not is_known(), "it is forgotten")
 
     def test_it_speaks_tls_as_the_opendxl_broker_does(self, fabric: LocalFabric) -> None:
         with connected_socket(fabric) as tls:
@@ -78,6 +93,18 @@ class TestBroker:
             fabric.start()
             after = fabric.port, {file.name: file.read_bytes() for file in fabric.directory.iterdir()}
             assert after == before
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(60)
+    def test_it_stops_while_clients_connect(self) -> None:
+        fabric, before = LocalFabric(), threading.active_count()
+        for _ in range(100):
+            with fabric, ExitStack() as stack:
+                connections = [stack.enter_context(tls_socket(fabric)) for _ in range(8)]
+                for client_id, tls in zip("abcdefgh", connections, strict=True):
+                    tls.sendall(hello(client_id))
+                fabric.stop()
+            assert threading.active_count() == before
 
     def test_it_leaves_no_file_thread_or_socket_behind(self) -> None:
         threads = set(threading.enumerate())
