@@ -21,9 +21,7 @@ def _restless() -> Iterator[None]:
 
 
 class TestEightThreadsThatAddAndRemove:
-    @pytest.mark.parametrize(
-        "rounds", [10, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(180)])]
-    )
+    @pytest.mark.parametrize("rounds", [10, pytest.param(300, marks=pytest.mark.slow)])
     @pytest.mark.parametrize("on_a_filter", [False, True])
     def test_their_own_cost_the_one_that_stays_no_event(
         self, dxl_client: DxlClient, topic: str, rounds: int, on_a_filter: bool

@@ -14,7 +14,7 @@ from helpers.sample_process import printed_threat_event, running_sample
 import dxlthreateventclient
 
 # pip downloads the dependencies.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])

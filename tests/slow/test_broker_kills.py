@@ -27,7 +27,7 @@ from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 TOPIC = "/test/kills"
 KILLS = 10

@@ -14,7 +14,6 @@ from dxlthreateventclient import Gap, redundant_threat_events
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     # A thread of dxlclient that reconnects fails when the connection is lost again meanwhile.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]

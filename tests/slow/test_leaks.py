@@ -13,7 +13,7 @@ from helpers.waiting import until
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import LocalFabric
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 CYCLES = 200
 

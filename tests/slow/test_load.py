@@ -11,7 +11,7 @@ from helpers.waiting import until
 
 from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 TOPIC = "/test/load"
 EVENTS = 20_000
