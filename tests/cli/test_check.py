@@ -106,7 +106,11 @@ def test_the_unfilled_template_ends_it_with_2() -> None:
 
 @pytest.mark.parametrize(
     ("replaced", "step"),
-    [("ca", "CA certificates"), ("cert", "client certificate"), ("key", "private key")],
+    [
+        ("ca", "CA certificates"),
+        pytest.param("cert", "client certificate", marks=pytest.mark.slow),
+        pytest.param("key", "private key", marks=pytest.mark.slow),
+    ],
 )
 def test_a_missing_file_does_not_end_it(
     fabric: LocalFabric, tmp_path: Path, *, replaced: str, step: str
@@ -124,7 +128,7 @@ def test_a_missing_file_does_not_end_it(
     ("replacements", "expected"),
     [
         ({"cert": "foreign.crt", "key": "foreign.key"}, "foreign.crt"),
-        ({"ca": "foreign-ca.crt"}, "foreign-ca.crt"),
+        pytest.param({"ca": "foreign-ca.crt"}, "foreign-ca.crt", marks=pytest.mark.slow),
     ],
 )
 def test_a_refusal_of_either_side_is_named(
@@ -153,7 +157,10 @@ def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: P
     assert "foreign-ca.crt" in last_line(run("check", "-c", config_file))
 
 
-@pytest.mark.parametrize(("days", "result", "status"), [(1, "ok", 0), (1_000_000, "warning", 1)])
+@pytest.mark.parametrize(
+    ("days", "result", "status"),
+    [pytest.param(1, "ok", 0, marks=pytest.mark.slow), (1_000_000, "warning", 1)],
+)
 def test_warn_days_is_an_alarm(fabric: LocalFabric, *, days: int, result: str, status: int) -> None:
     completed = run("check", "-c", fabric.config_file, "--warn-days", days)
     assert completed.returncode == status
@@ -175,7 +182,7 @@ def test_a_key_that_others_can_read_is_a_warning(fabric: LocalFabric, tmp_path: 
 @pytest.mark.parametrize(
     ("begins", "ends", "result", "expected"),
     [
-        (-20, -10, "failed", "UTC: "),
+        pytest.param(-20, -10, "failed", "UTC: ", marks=pytest.mark.slow),
         (10, 20, "failed", "UTC: set the clock"),
         (-10, 20, "warning", "in 19 days: renew it soon"),
     ],

@@ -49,17 +49,31 @@ def test_fabric_ends_with_0_and_leaves_nothing_behind(tmp_path: Path, number: in
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fabric_says_in_one_line_why_it_cannot_start(fabric: LocalFabric, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--directory {directory}", "exists already"),
+        pytest.param(
+            "--port {port}",
+            "cannot listen on 127.0.0.1:{port}: Address already in use",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "--directory {directory}/no/parent",
+            "{directory}/no/parent: No such file or directory",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_fabric_says_in_one_line_why_it_cannot_start(
+    fabric: LocalFabric, tmp_path: Path, options: str, expected: str
+) -> None:
     (tmp_path / "dxlclient.config").write_text("mine")
-    for options, expected in (
-        (("--port", fabric.port), f"cannot listen on 127.0.0.1:{fabric.port}: Address already in use"),
-        (("--directory", tmp_path), "exists already"),
-        (("--directory", tmp_path / "no" / "parent"), f"{tmp_path}/no/parent: No such file or directory"),
-    ):
-        completed = run("fabric", *options)
-        assert (completed.returncode, completed.stdout) == (2, "")
-        assert expected in completed.stderr
-        assert completed.stderr.count("\n") == 1
+    there = {"port": fabric.port, "directory": tmp_path}
+    completed = run("fabric", *options.format(**there).split())
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert expected.format(**there) in completed.stderr
+    assert completed.stderr.count("\n") == 1
 
 
 def test_no_writable_temporary_directory_is_one_line() -> None:
@@ -118,7 +132,7 @@ def test_messages_that_nobody_reads_end_nothing(redirection: str) -> None:
     assert json.loads(completed.stdout)["eventMessageType"] == "McAfee Common Event"
 
 
-@pytest.mark.parametrize("subcommand", ["fabric", "demo"])
+@pytest.mark.parametrize("subcommand", ["fabric", pytest.param("demo", marks=pytest.mark.slow)])
 def test_without_the_extra_it_says_what_to_install(subcommand: str) -> None:
     completed = run(subcommand, program=without("amqtt"))
     assert (completed.returncode, completed.stdout) == (2, "")

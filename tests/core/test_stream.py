@@ -495,7 +495,7 @@ class TestASignal:
         ("number", "last_line"),
         [
             (signal.SIGTERM, " ".join(["took", *map(str, range(1, 52))])),
-            (signal.SIGINT, "interrupted after 1"),
+            pytest.param(signal.SIGINT, "interrupted after 1", marks=pytest.mark.slow),
         ],
     )
     def test_ends_a_busy_loop_while_events_pour_in(
