@@ -88,15 +88,15 @@ def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: 
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()
-for log.is_in_use in (True, False):
+for log.is_in_use in (False, True):
     late = threading.Thread(target=client.send_event, args=[Event("/topic")])
     late.start()
     late.join()
     print("joined", file=sys.stderr)
 """
-    in_use, closed, _ = reported(program, fabric.config_file, verbose=verbose).split("joined")
+    closed, in_use, _ = reported(program, fabric.config_file, verbose=verbose).split("joined")
     ended = "dxlclient: a thread ended: AttributeError"
-    assert (ended in in_use, ended in closed) == (True, verbose)
+    assert (ended in closed, ended in in_use) == (verbose, True)
 
 
 def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> None:
