@@ -104,7 +104,7 @@ class TestBroker:
                 for client_id, tls in zip("abcdefgh", connections, strict=True):
                     tls.sendall(hello(client_id))
                 fabric.stop()
-            assert threading.active_count() == before
+            assert threading.active_count() <= before
 
     def test_it_leaves_no_file_thread_or_socket_behind(self) -> None:
         threads = set(threading.enumerate())
