@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import amqtt.plugins.authentication  # noqa: F401 - amqtt imports it by name, which PyInstaller cannot see
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
@@ -106,15 +106,17 @@ class BrokerThread:
             )
         )
 
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if self._stop.is_set():  # the client was amid the TLS handshake when the others were closed
                 writer.transport.abort()
                 return
-            served = self._loop.create_task(
-                broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER)
-            )
-            self._connections[writer] = served
-            served.add_done_callback(lambda _: self._connections.pop(writer))
+            self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())
+            try:
+                await broker.external_connected(
+                    StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
+                )
+            finally:
+                del self._connections[writer]
 
         await broker.start()
         server = await asyncio.start_server(connected, sock=listener, ssl=tls)
