@@ -70,7 +70,7 @@ def test_fabric_says_in_one_line_why_it_cannot_start(
 ) -> None:
     (tmp_path / "dxlclient.config").write_text("mine")
     there = {"port": fabric.port, "directory": tmp_path}
-    completed = run("fabric", *options.format(**there).split())
+    completed = run("fabric", *(option.format(**there) for option in options.split()))
     assert (completed.returncode, completed.stdout) == (2, "")
     assert expected.format(**there) in completed.stderr
     assert completed.stderr.count("\n") == 1

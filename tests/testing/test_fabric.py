@@ -50,7 +50,7 @@ class TestBroker:
         """It would compare each event with all of them."""
 
         def is_known() -> bool:
-            brokers = [found for found in gc.get_objects() if isinstance(found, Broker)]
+            brokers = [found for found in gc.get_objects() if type(found) is Broker]
             return any(topic in broker.subscriptions for broker in brokers)
 
         dxl_client.subscribe(topic)
@@ -100,8 +100,8 @@ class TestBroker:
         fabric, before = LocalFabric(), threading.active_count()
         for _ in range(100):
             with fabric, ExitStack() as stack:
-                connections = [stack.enter_context(tls_socket(fabric)) for _ in range(8)]
-                for client_id, tls in zip("abcdefgh", connections, strict=True):
+                connections = {name: stack.enter_context(tls_socket(fabric)) for name in "abcdefgh"}
+                for client_id, tls in connections.items():
                     tls.sendall(hello(client_id))
                 fabric.stop()
             assert threading.active_count() <= before
