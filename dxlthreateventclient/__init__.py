@@ -1,8 +1,6 @@
 """Receive ePolicy Orchestrator (ePO) threat events over the Data Exchange Layer (DXL)."""
 
-from dxlthreateventclient import _startup as _startup  # first: it handles Ctrl-C during the other imports
 from dxlthreateventclient._version import __version__
-from dxlthreateventclient.async_stream import AsyncThreatEventStream
 from dxlthreateventclient.callbacks import CommonThreatEventCallback
 from dxlthreateventclient.client import CommonThreatEventClient
 from dxlthreateventclient.configuration import load_configuration
@@ -10,7 +8,7 @@ from dxlthreateventclient.connection import connect
 from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError, ThreatEventDecodeError
 from dxlthreateventclient.redundancy import redundant_threat_events
 from dxlthreateventclient.status import FeedStatus, Gap
-from dxlthreateventclient.stream import ThreatEventStream
+from dxlthreateventclient.streams import AsyncThreatEventStream, ThreatEventStream
 
 __all__ = [
     "AsyncThreatEventStream",

@@ -125,7 +125,7 @@ def _deliver(
 ) -> Outcome:
     try:
         threat_event = decode_threat_event(event.payload)
-        if where is not None and not _is_wanted(where, threat_event, event):
+        if where is not None and not is_wanted(where, threat_event, event):
             return "filtered"
         result = function(threat_event, event)
         if result is not None:
@@ -137,8 +137,10 @@ def _deliver(
 
 
 def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: Event) -> Outcome:
-    if where is not None and not is_wanted(where, event):
-        return "filtered"
+    if where is not None:
+        with suppress(ThreatEventDecodeError):  # it is handed over, as an error
+            if not is_wanted(where, decode_threat_event(event.payload), event):
+                return "filtered"
     try:
         result: object = callback.on_event(event)  # type: ignore[func-returns-value]
         if result is not None:
@@ -149,20 +151,11 @@ def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: 
     return "handled"
 
 
-def is_wanted(where: Predicate, event: Event) -> bool:
-    """Return whether a predicate wants an event. One that cannot be decoded is wanted, as an error."""
-    try:
-        threat_event = decode_threat_event(event.payload)
-    except ThreatEventDecodeError:
-        return True
-    return _is_wanted(where, threat_event, event)
-
-
-def _is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> bool:
+def is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> bool:
+    """Return whether a predicate wants a threat event. In doubt it does."""
     try:
         return bool(where(threat_event))
     except BaseException as error:
-        # In doubt no event is passed over.
         _log_on_worker("Message %s on topic %s: 'where' raised, so the event is handed over", event, error)
         return True
 

@@ -12,10 +12,10 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
-from dxlthreateventclient._registration import Registration, check_topic
-from dxlthreateventclient._stream import BufferedStream
-from dxlthreateventclient._subscriptions import Subscriptions
-from dxlthreateventclient.async_stream import AsyncThreatEventStream
+from dxlthreateventclient._feed.dispatching import Route
+from dxlthreateventclient._feed.gaps import log_gap
+from dxlthreateventclient._feed.members import Member
+from dxlthreateventclient._feed.topics import check_topic
 from dxlthreateventclient.callbacks import (
     ASYNCHRONOUS,
     ErrorFunction,
@@ -25,7 +25,7 @@ from dxlthreateventclient.callbacks import (
 )
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.status import FeedStatus, Gap
-from dxlthreateventclient.stream import ThreatEventStream
+from dxlthreateventclient.streams import AsyncThreatEventStream, Stream, ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class CommonThreatEventClient:
                 f"dxl_client must be an instance of dxlclient.client.DxlClient, got {dxl_client!r}"
             )
         _check_function("on_gap", on_gap)
-        self._subscriptions = Subscriptions(dxl_client, on_gap)
+        self._member = Member(dxl_client, log_gap if on_gap is None else on_gap)
 
     def __enter__(self) -> "CommonThreatEventClient":
-        self._subscriptions.is_closed = False
+        self._member.is_closed = False
         return self
 
     def __exit__(
@@ -88,21 +88,22 @@ class CommonThreatEventClient:
         """
         for stream in self._streams():
             stream.close()
-        self._subscriptions.close()
+        self._member.close()
 
     def status(self) -> FeedStatus:
         """Return the present state of the feed. May be called from any thread at any time: it never waits."""
-        subscriptions, feed = self._subscriptions, self._subscriptions.shared.feed
-        listener, counts, streams = subscriptions.listener, subscriptions.counts, self._streams()
-        gap, last = listener.gap, subscriptions.last_event_at
+        member, streams = self._member, self._streams()
+        listener, counts = member.listener, member.counts
+        gap, last = listener.gap, member.last_event_at
         now = datetime.now(timezone.utc)
+        topics = {route.topic for route in member.routes}
         return FeedStatus(
-            connected=feed.is_connected and not subscriptions.shared.parts.why_dead(),
-            subscribed=tuple(sorted(feed.acknowledged.intersection(tuple(listener.topics)))),
-            gap=gap,
+            connected=member.feed.is_connected,
+            subscribed=tuple(sorted(member.feed.acknowledged & topics)),
+            open_gap=gap,
             gaps=listener.gaps,
             gap_seconds=listener.gap_seconds + (max(0.0, (now - gap.start).total_seconds()) if gap else 0.0),
-            received=counts["handled"] + counts["failed"] + counts["filtered"],
+            delivered=counts["handled"] + counts["failed"] + counts["filtered"],
             failed=counts["failed"],
             filtered=counts["filtered"],
             dropped=counts["dropped"],
@@ -162,8 +163,8 @@ class CommonThreatEventClient:
         _check_function("on_error", on_error)
         _check_function("where", where)
         check_topic(topic)
-        self._subscriptions.add(
-            Registration(
+        self._member.add(
+            Route(
                 topic,
                 threat_event_callback,
                 deliverer(threat_event_callback, on_error, where),
@@ -183,7 +184,7 @@ class CommonThreatEventClient:
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
         _check_callback(threat_event_callback)
-        self._subscriptions.remove(topic, threat_event_callback)
+        self._member.remove(topic, threat_event_callback)
 
     def threat_events(
         self,
@@ -216,7 +217,7 @@ class CommonThreatEventClient:
         """
         _check_stream(topic, on_error, where)
         return ThreatEventStream(
-            self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error, where=where
+            self._member, topic, max_buffered=max_buffered, on_error=on_error, where=where
         )
 
     def async_threat_events(
@@ -248,25 +249,24 @@ class CommonThreatEventClient:
         """
         _check_stream(topic, on_error, where)
         return AsyncThreatEventStream(
-            self._subscriptions, topic, max_buffered=max_buffered, on_error=on_error, where=where
+            self._member, topic, max_buffered=max_buffered, on_error=on_error, where=where
         )
 
     convert_aggregate_fields = staticmethod(other_data.convert_aggregate_fields)
     create_dict_from_aggregate_listOf = staticmethod(other_data.create_dict_from_aggregate_listOf)
     create_set_from_aggregate_setOf = staticmethod(other_data.create_set_from_aggregate_setOf)
 
-    def _streams(self) -> list[BufferedStream]:
-        callbacks = {id(added.callback): added.callback for added in self._subscriptions.registrations()}
-        return [callback for callback in callbacks.values() if isinstance(callback, BufferedStream)]
+    def _streams(self) -> list[Stream]:
+        return [route.callback for route in self._member.routes if isinstance(route.callback, Stream)]
 
 
-def _log_passed_over(registration: Registration, passed_over: int) -> int:
+def _log_passed_over(route: Route, passed_over: int) -> int:
     if passed_over:
         logger.warning(
             "Callback %r on %s removed: %d events handed over, %d passed over",
-            registration.callback,
-            registration.topic,
-            registration.received,
+            route.callback,
+            route.topic,
+            route.received,
             passed_over,
         )
     return passed_over

@@ -1,6 +1,6 @@
 """Makes the first connection of a DXL client, or says why that is not possible.
 
-What happens when a connection is lost later is in ``_feed.py``.
+What happens when a connection is lost later is in ``_feed``.
 
 ``DxlClient.connect()`` says only that it could not connect, and some causes keep it busy forever. So all
 brokers are tried first, with sockets of our own.
@@ -19,7 +19,7 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 
 from dxlthreateventclient import _probe
-from dxlthreateventclient._dxlclient import Parts
+from dxlthreateventclient._feed.mqtt import why_dead
 from dxlthreateventclient.exceptions import BrokerConnectionError
 
 __all__ = ["address", "broker_certificate", "connect", "try_broker"]
@@ -57,7 +57,7 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, timeout: float = _TIMEOU
     if not issubclass(type(dxl_client), DxlClient):
         dxl_client.connect()
         return
-    if why := Parts(dxl_client).why_dead():
+    if why := why_dead(dxl_client):
         raise RuntimeError(f"cannot connect: {why}")
     config = dxl_client.config
     delay = config.reconnect_delay

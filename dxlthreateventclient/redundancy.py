@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
+from dxlthreateventclient._feed.dispatching import Route
 from dxlthreateventclient.callbacks import Predicate
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC, CommonThreatEventClient
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.status import Gap
-from dxlthreateventclient.stream import ThreatEventStream
+from dxlthreateventclient.streams import ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
@@ -113,17 +113,17 @@ class _Connections:
         # How often each client has delivered a message id, and when that was first.
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
-        self._registration: Any = None
+        self._route: Route | None = None
         self._connections = [
             _Connection(partial(self._on_event, number)) for number in range(len(dxl_clients))
         ]
 
-    def add(self, registration: Any) -> None:
+    def add(self, route: Route) -> None:
         """Listen on all connections."""
-        self._registration = registration
+        self._route = route
         try:
             for client, connection in zip(self._clients, self._connections, strict=True):
-                client.add_threat_event_callback(connection, registration.topic)
+                client.add_threat_event_callback(connection, route.topic)
         except BaseException:
             self._close()
             raise
@@ -133,19 +133,20 @@ class _Connections:
         try:
             self._close()
         finally:
-            self._registration.report_passed_over(self._registration.received)
+            if self._route is not None:
+                self._route.report(self._route.received)
 
-    def drain(self, topic: str, _callback: object, done: Callable[[], None]) -> None:
+    def drain(self, _callback: object, done: Callable[[], None]) -> None:
         """Let nothing new come, and call a function when all connections have delivered the rest."""
-        draining = list(self._connections)
+        draining = iter(self._connections)
+        next(draining)
 
         def finish() -> None:
-            draining.pop()
-            if not draining:
+            if next(draining, None) is None:
                 done()
 
         for client, connection in zip(self._clients, self._connections, strict=True):
-            client._subscriptions.drain(topic, connection, finish)  # noqa: SLF001 - of streams alone
+            client._member.drain(connection, finish)  # noqa: SLF001 - of streams alone
 
     def is_waiting_for_broker(self) -> bool:
         """Return that no answer waits behind the events of this stream: it is closed first."""
@@ -157,8 +158,8 @@ class _Connections:
                 stack.callback(client.close)
 
     def _on_event(self, number: int, event: Event) -> None:
-        if self._is_new(number, event.message_id):
-            self._registration.on_event(event)
+        if self._route is not None and self._is_new(number, event.message_id):
+            self._route.on_event(event)
 
     def _is_new(self, number: int, message_id: str) -> bool:
         now = time.monotonic()
@@ -183,7 +184,7 @@ class _Connections:
             common = [(gap.start, gap.end or _LASTING)]
             for client, gaps in zip(self._clients, self._gaps, strict=True):
                 status = client.status()
-                if gap.start in gaps or not (status.gap or self._topic in status.subscribed):
+                if gap.start in gaps or not (status.open_gap or self._topic in status.subscribed):
                     # One that was never connected, or was disconnected on purpose, has no gap of its own.
                     gaps[gap.start] = gap.end or _LASTING
                 common = [

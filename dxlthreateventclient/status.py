@@ -46,13 +46,13 @@ class FeedStatus:
     connected.
     """
 
-    connected: bool
+    connected: bool | None
     """Whether there is a connection to a broker, and dxlclient has a thread that delivers events."""
 
     subscribed: tuple[str, ...]
     """The topics of this client whose subscription the broker has acknowledged on the present connection."""
 
-    gap: Gap | None
+    open_gap: Gap | None
     """The present gap."""
 
     gaps: int
@@ -61,7 +61,7 @@ class FeedStatus:
     gap_seconds: float
     """How long they were in all, in seconds, the present one included."""
 
-    received: int
+    delivered: int
     """How many events were handed to callbacks and streams. One event for two callbacks counts twice."""
 
     failed: int

@@ -57,7 +57,7 @@ class Health:
         due = 0.0
         while True:
             status = self._status()
-            state = (status.connected, status.subscribed, status.gap)
+            state = (status.connected, status.subscribed, status.open_gap)
             if state != reported or time.monotonic() >= due:
                 reported, due = state, time.monotonic() + _REPORT_EVERY
                 before, progress = progress, self._progress()

@@ -96,7 +96,7 @@ class TestAddingACallback:
         dxl_client.add_event_callback(topic, receiver)
         publish_numbers(dxl_client, [1], topic)
         receiver.until_received(1)
-        CommonThreatEventClient(dxl_client).remove_threat_event_callback(receiver, topic)
+        dxl_client.remove_event_callback(topic, receiver)
 
     @pytest.mark.parametrize("levels", [0, 2])
     def test_a_filter_receives_from_every_topic_below(

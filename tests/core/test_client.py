@@ -11,7 +11,9 @@ import pytest
 from dxlclient.callbacks import EventCallback, RequestCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
+from helpers.clients import is_subscribed
 from helpers.receiving import Receiver, event, publish_numbers
+from helpers.waiting import until
 
 import dxlthreateventclient
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient
@@ -195,7 +197,7 @@ class TestADouble:
             publish_numbers(dxl_client, [1], topic)
             receiver.until_received(1)
             other.remove_threat_event_callback(receiver, topic)
-            assert topic not in dxl_client.subscriptions
+            until(lambda: not is_subscribed(topic), "it is unsubscribed")
 
 
 def test_the_version_is_one_and_the_same() -> None:

@@ -1,23 +1,21 @@
 """A DxlClient that is not connected, not yet or no longer, and a broker that restarts or does not answer."""
 
 import gc
-import sys
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import WaitTimeoutException
-from helpers.clients import Connect, clients
+from helpers.clients import Connect, clients, is_subscribed
 from helpers.program import running
 from helpers.receiving import Publisher, Receiver, publish_numbers, publish_until_all_have_them
 from helpers.restarting import Tap, until_settled
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient._feed import subscriptions
 from dxlthreateventclient.testing import LocalFabric
 
 
@@ -60,7 +58,7 @@ class TestWithoutAConnection:
                         events.get(timeout=0)
                     events.close()
                     assert list(events) == []
-            assert not {topic, f"{topic}/other"} & set(own.subscriptions)
+            until(lambda: not (is_subscribed(topic) or is_subscribed(f"{topic}/other")), "it is unsubscribed")
 
         with DxlClient(fabric.client_config()) as own:
             use()
@@ -72,8 +70,11 @@ class TestWithoutAConnection:
     def test_nothing_can_be_added_once_it_is_destroyed(self, fabric: LocalFabric, topic: str) -> None:
         """It would never receive anything."""
         own = DxlClient(fabric.client_config())
+        client = CommonThreatEventClient(own)
         own.destroy()
-        with CommonThreatEventClient(own) as client:
+        with pytest.raises(RuntimeError, match="the DxlClient was destroyed"):
+            CommonThreatEventClient(own)
+        with client:
             for add in (
                 lambda: client.add_threat_event_callback(Receiver(), topic),
                 lambda: client.threat_events(topic).__enter__(),
@@ -113,6 +114,7 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
 from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient._feed import subscriptions
 
 class Exiting(EventCallback):
     def on_event(self, event):
@@ -162,22 +164,19 @@ def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
     assert left == "left"
 
 
-def test_the_network_thread_may_be_started_and_stopped_at_once(fabric: LocalFabric) -> None:
-    """As dxlclient does after two losses in quick succession: it could be left without one for good."""
-    dxl_client: Any = DxlClient(fabric.client_config())
-    mqtt = dxl_client._client
-    mqtt._thread_main = lambda: None  # it would take a second to stop
-    CommonThreatEventClient(dxl_client)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            for _ in range(500):
-                for call in [pool.submit(mqtt.loop_start), pool.submit(mqtt.loop_stop)]:
-                    call.result(30)
-    finally:
-        sys.setswitchinterval(before)
-        dxl_client.destroy()
+def test_an_error_behind_a_call_reaches_the_caller(fabric: LocalFabric, topic: str) -> None:
+    """Whoever waits must not wait forever for a thread that has failed."""
+
+    def fail(*_: object) -> None:
+        raise NotImplementedError("a patched part")
+
+    with DxlClient(fabric.client_config()) as dxl_client:
+        vars(dxl_client)["_client"].subscribe = fail
+        client = CommonThreatEventClient(dxl_client)
+        dxl_client.connect()
+        with client, pytest.raises(NotImplementedError, match="a patched part"):
+            client.add_threat_event_callback(print, topic)
+        assert client.status().subscribed == ()
 
 
 Silence = Callable[[], AbstractContextManager[None]]
@@ -186,12 +185,12 @@ Silence = Callable[[], AbstractContextManager[None]]
 class TestABrokerThatDoesNotAnswer:
     @pytest.fixture
     def silence(self, fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> Silence:
-        """A block in which the broker is frozen, and dxlclient waits for it 50 ms instead of two minutes."""
+        """A block in which the broker is frozen, and waited for a moment instead of two minutes."""
 
         @contextmanager
         def frozen() -> Iterator[None]:
             with pytest.MonkeyPatch.context() as patches:
-                patches.setattr(dxl_client, "_MAX_PACKET_ACK_WAIT", 0.05)
+                patches.setattr(subscriptions, "_LONGEST_WAIT", 0.05)
                 fabric.freeze()
                 try:
                     yield
@@ -207,23 +206,12 @@ class TestABrokerThatDoesNotAnswer:
         with CommonThreatEventClient(dxl_client) as client:
             with silence(), pytest.raises(WaitTimeoutException):
                 client.add_threat_event_callback(receiver, topic)
-            until(lambda: topic not in dxl_client.subscriptions, "the subscription is taken back")
+            until(lambda: not is_subscribed(topic), "the subscription is taken back")
             publish_numbers(dxl_client, [1], topic)
             client.add_threat_event_callback(receiver, topic)
             publish_numbers(dxl_client, [2], topic)
             receiver.until_received(2)
         assert receiver.numbers == [2]
-
-    def test_does_not_cost_a_callback_that_was_there(
-        self, dxl_client: DxlClient, topic: str, silence: Silence
-    ) -> None:
-        receiver = Receiver()
-        dxl_client.add_event_callback(topic, receiver, subscribe_to_topic=False)
-        with silence(), pytest.raises(WaitTimeoutException):
-            CommonThreatEventClient(dxl_client).add_threat_event_callback(receiver, topic)
-        publish_numbers(dxl_client, [1], topic)
-        receiver.until_received(1)
-        dxl_client.remove_event_callback(topic, receiver)
 
     def test_leaves_nothing_of_a_stream_that_cannot_be_opened(
         self, dxl_client: DxlClient, topic: str, silence: Silence
@@ -239,45 +227,24 @@ class TestABrokerThatDoesNotAnswer:
         with pytest.raises(RuntimeError):
             next(events)
 
-    def test_gets_a_callback_removed_all_the_same(
-        self, dxl_client: DxlClient, topic: str, silence: Silence
+    @pytest.mark.parametrize("removes", ["a callback", "all"])
+    def test_keeps_nothing_from_being_removed(
+        self, dxl_client: DxlClient, topic: str, silence: Silence, removes: str
     ) -> None:
         receiver, other = Receiver(), Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(receiver, topic)
-            with silence(), pytest.raises(WaitTimeoutException):
+        client = CommonThreatEventClient(dxl_client)
+        client.add_threat_event_callback(receiver, topic)
+        with silence():
+            if removes == "all":
+                client.close()
+            else:
                 client.remove_threat_event_callback(receiver, topic)
+        until(lambda: not is_subscribed(topic), "it is unsubscribed")
+        with client:
             client.add_threat_event_callback(other, topic)
             publish_numbers(dxl_client, [1], topic)
             other.until_received(1)
         assert receiver.numbers == []
-
-    def test_gets_all_topics_unsubscribed_all_the_same(
-        self, dxl_client: DxlClient, topic: str, silence: Silence
-    ) -> None:
-        topics = {f"{topic}/{number}" for number in range(5)}
-        client = CommonThreatEventClient(dxl_client)
-        for one in topics:
-            client.add_threat_event_callback(Receiver(), one)
-        with silence(), pytest.raises(WaitTimeoutException):
-            client.__exit__(None, None, None)
-        until(lambda: not topics & set(dxl_client.subscriptions), "all topics are unsubscribed")
-
-    def test_is_logged_if_a_callback_removed_another(
-        self, dxl_client: DxlClient, topic: str, silence: Silence, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Nobody else hears of it: the callback itself does not wait for the broker."""
-        frozen, client = silence(), CommonThreatEventClient(dxl_client)
-
-        def one_shot(*_: object) -> None:
-            frozen.__enter__()
-            client.remove_threat_event_callback(one_shot, topic)
-
-        client.add_threat_event_callback(one_shot, topic)
-        publish_numbers(dxl_client, [1], topic)
-        until(lambda: "WaitTimeoutException" in caplog.text, "the error is logged")
-        frozen.__exit__(None, None, None)
-        assert any(topic in record.getMessage() for record in caplog.records if record.levelname == "ERROR")
 
 
 def test_a_restart_of_the_broker_costs_nothing_that_arrived(

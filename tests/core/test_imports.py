@@ -11,50 +11,37 @@ import dxlthreateventclient
 
 PACKAGE = Path(dxlthreateventclient.__file__).parent
 
-# What each module may import of this package. A name that ends in a dot stands for all modules of that room.
+# What the modules of a room, or a module at the top, may import of this package.
 ALLOWED = {
     name: set(imports.split())
-    for name, _, imports in (
+    for names, _, imports in (
         line.partition(":")
         for line in """\
-__init__: _startup _version async_stream callbacks client configuration connection exceptions redundancy \
-status stream
-__main__: _cli
-_buffer:
-_certificates: exceptions
-_dxlclient:
-_feed: _dxlclient _mqtt status
-_helper: _dxlclient _feed
-_mqtt: _dxlclient _reconnecting
-_probe: _certificates configuration exceptions
-_reconnecting: _dxlclient
-_registration: _feed
-_startup:
-_stream: _buffer _registration callbacks exceptions payload
-_subscriptions: _dxlclient _feed _helper _registration status
-_version:
-async_stream: _buffer _feed _stream
+_version constants exceptions other_data status threat_event:
+__init__: _version callbacks client configuration connection exceptions redundancy status streams
+__main__: _cli __init__
+_feed: _feed status
+_setup: _setup exceptions
 callbacks: exceptions payload
-client: _registration _stream _subscriptions async_stream callbacks exceptions other_data status stream
-configuration: _certificates exceptions
-connection: _dxlclient _probe configuration exceptions
-constants:
-exceptions:
-formats.: formats.
-other_data:
+client: _feed callbacks exceptions other_data status streams
+configuration: _setup exceptions
+connection: _feed _setup configuration exceptions
+formats: formats
 payload: exceptions
-redundancy: callbacks client exceptions status stream
-status:
-stream: _buffer _stream
-testing.: client testing.
-threat_event:
+redundancy: _feed callbacks client exceptions status streams
+streams: _feed callbacks exceptions payload
+testing: client testing
 """.splitlines()
     )
+    for name in names.split()
+}
+ALLOWED |= {
+    name: {"exceptions", "_probe", "_certificates", "configuration"} for name in ("_probe", "_certificates")
 }
 
 
-def imported_modules(file: Path) -> set[str]:
-    """The modules of this package that a file imports, by their names below the package."""
+def imported_names(file: Path) -> set[str]:
+    """The names of this package that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -64,18 +51,14 @@ def imported_modules(file: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        found |= {module_name(name) for name in names if name.partition(".")[0] == "dxlthreateventclient"}
+        found |= {name for name in names if name.partition(".")[0] == "dxlthreateventclient"}
     return found
 
 
-def module_name(name: str) -> str:
-    """The module that an imported name is or belongs to, below the package: ``formats._values``."""
-    parts = name.split(".")[1:]
-    while parts and not (
-        PACKAGE.joinpath(*parts).is_dir() or PACKAGE.joinpath(*parts).with_suffix(".py").exists()
-    ):
-        parts.pop()
-    return ".".join(parts) or "__init__"
+def room_of(name: str) -> str:
+    """The room or top module that an imported name is or belongs to: ``formats`` for ``formats._values``."""
+    first = name.split(".")[1:2] or ["__init__"]
+    return first[0] if first[0] in ALLOWED else "__init__"
 
 
 CORE = [file for file in sorted(PACKAGE.rglob("*.py")) if "_cli" not in file.parts]
@@ -83,14 +66,8 @@ CORE = [file for file in sorted(PACKAGE.rglob("*.py")) if "_cli" not in file.par
 
 @pytest.mark.parametrize("file", CORE, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_a_module_imports_only_what_the_design_allows(file: Path) -> None:
-    path = file.relative_to(PACKAGE).with_suffix("")
-    allowed = ALLOWED[path.name if len(path.parts) == 1 else f"{path.parts[0]}."]
-    # From another room, only what is not private to it.
-    foreign = {
-        f"{name.partition('.')[0]}." if f"{name.partition('.')[0]}." in ALLOWED else name
-        for name in imported_modules(file)
-    }
-    assert foreign <= allowed
+    room = file.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert {room_of(name) for name in imported_names(file)} <= ALLOWED[room]
 
 
 def loaded_by(statement: str) -> set[str]:

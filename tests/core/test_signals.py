@@ -1,13 +1,13 @@
-"""An exception that a signal handler raises at any moment: nothing hangs, is lost, or stays registered."""
+"""An exception that a signal handler raises at any moment: nothing hangs or stays registered."""
 
 import json
-import sys
-from typing import Any
+import os
+import random
+import signal
+import time
 
 import pytest
-from dxlclient.client import DxlClient
 from helpers.program import running, until_printed
-from helpers.receiving import publish_numbers
 
 from dxlthreateventclient.testing import LocalFabric
 
@@ -15,11 +15,11 @@ from dxlthreateventclient.testing import LocalFabric
 pytestmark = pytest.mark.usefixtures("without_coverage")
 
 PROGRAM = """
-import faulthandler, json, random, signal, sys, threading, time
+import faulthandler, json, random, signal, sys
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
-from dxlclient.message import Event
 from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
 class Alarm(Exception):
     pass
@@ -31,6 +31,9 @@ def interrupt(*_):
         interrupts += 1
         raise Alarm
 
+def note(threat_event, _):
+    left.append(threat_event["event"]["id"])
+
 def enter_and_leave(rounds):
     global armed
     for number in range(rounds):
@@ -39,7 +42,7 @@ def enter_and_leave(rounds):
             armed = True
             signal.setitimer(signal.ITIMER_REAL, random.random() * 0.008 + 1e-5)
             with client:
-                client.add_threat_event_callback(lambda *_: None, f"{topic}/{number}")
+                client.add_threat_event_callback(note, f"{topic}/{number}")
                 with client.threat_events(f"{topic}/{number}/stream"):
                     pass
             armed = False
@@ -48,97 +51,72 @@ def enter_and_leave(rounds):
         signal.setitimer(signal.ITIMER_REAL, 0)
         client.close()
 
-def take(count, take_some):
-    global armed
-    with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
-        print("ready", flush=True)
-        threading.Thread(target=close_when_nothing_comes, args=[events], daemon=True).start()
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
-        while len(taken) < count:
-            try:
-                armed = True
-                take_some(events, count)
-                armed = False
-            except Alarm:
-                pass
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-def close_when_nothing_comes(events):
-    seen = -1
-    while len(taken) != seen:
-        seen = len(taken)
-        time.sleep(5)
-    events.close()
-
-def loop(events, count):
-    for threat_event, _ in events:
-        taken.append(threat_event["event"]["id"])
-        if len(taken) == count:
-            return
-    taken.extend([None] * (count - len(taken)))  # the rest is lost
-
-def get(events, count):
-    while len(taken) < count:
-        try:
-            threat_event, _ = events.get(timeout=5)
-        except (EOFError, TimeoutError):  # the rest is lost
-            taken.extend([None] * (count - len(taken)))
-        else:
-            taken.append(threat_event["event"]["id"])
-
-config, topic, mode, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-faulthandler.dump_traceback_later(int(sys.argv[5]), exit=True)
+config, topic, rounds, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+faulthandler.dump_traceback_later(seconds, exit=True)
 sys.setswitchinterval(1e-4)
-armed, interrupts, taken = False, 0, []
+armed, interrupts, left = False, 0, []
 signal.signal(signal.SIGALRM, interrupt)
 with DxlClient(DxlClientConfig.create_dxl_config_from_file(config)) as dxl_client:
     dxl_client.connect()
-    before = dxl_client.subscriptions
-    if mode == "with":
-        enter_and_leave(count)
-    else:
-        take(count, globals()[mode])
-    # What one client left in a hurry is removed before the next one is done.
-    CommonThreatEventClient(dxl_client).close()
-    left = set(dxl_client.subscriptions) - set(before)
-print(json.dumps({"interrupts": interrupts, "taken": taken, "left": sorted(left)}), flush=True)
+    enter_and_leave(rounds)
+    # If a callback stayed, it gets one of these.
+    with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic + "/#") as events:
+        for number in range(rounds):
+            publish_threat_event(dxl_client, sample_threat_event(id=number), f"{topic}/{number}")
+        for _ in range(rounds):
+            events.get(timeout=30)
+print(json.dumps({"interrupts": interrupts, "left": left}), flush=True)
 """
 
-QUICK, SLOW = 60, 500  # seconds
+# A loop over a stream with a small buffer, which fills up and empties all the time, and so logs a lot.
+LOOP = """
+import faulthandler, sys
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
-
-def result_of(process: Any, seconds: int) -> Any:
-    output, errors = process.communicate(timeout=seconds)
-    assert process.returncode == 0, errors
-    return json.loads(output.splitlines()[-1])
-
-
-def slow(*values: Any) -> Any:
-    return pytest.param(*values, SLOW, marks=[pytest.mark.slow, pytest.mark.timeout(SLOW)])
+faulthandler.dump_traceback_later(45, exit=True)
+config, topic = sys.argv[1:]
+try:
+    with DxlClient(DxlClientConfig.create_dxl_config_from_file(config)) as dxl_client:
+        dxl_client.connect()
+        client = CommonThreatEventClient(dxl_client)
+        with client, client.threat_events(topic, max_buffered=2) as events:
+            for number in range(5):
+                publish_threat_event(dxl_client, sample_threat_event(id=number), topic)
+            print("ready", flush=True)
+            for threat_event, _ in events:
+                publish_threat_event(dxl_client, threat_event, topic)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
 
 
 class TestASignalHandlerThatRaises:
-    @pytest.mark.parametrize(("rounds", "seconds"), [(100, QUICK), slow(1500)])
+    @pytest.mark.parametrize("rounds", [100, pytest.param(1500, marks=pytest.mark.slow)])
     def test_while_a_with_is_entered_or_left_leaves_nothing_behind(
-        self, fabric: LocalFabric, topic: str, rounds: int, seconds: int
+        self, fabric: LocalFabric, topic: str, rounds: int
     ) -> None:
-        with running(PROGRAM, fabric.config_file, topic, "with", rounds, seconds) as process:
-            result = result_of(process, seconds)
+        with running(PROGRAM, fabric.config_file, topic, rounds, 60 + rounds // 4) as process:
+            output, errors = process.communicate(timeout=60 + rounds // 4)
+        assert process.returncode == 0, errors
+        result = json.loads(output.splitlines()[-1])
         assert result["interrupts"] > rounds / 20
         assert result["left"] == []
 
+
+class TestCtrlC:
     @pytest.mark.parametrize(
-        ("way", "count", "seconds"), [("loop", 500, QUICK), slow("loop", 20_000), slow("get", 20_000)]
+        "programs", [4, pytest.param(int(os.environ.get("PROGRAMS", "40")), marks=pytest.mark.slow)]
     )
-    def test_while_events_are_taken_costs_none(
-        self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, way: str, *, count: int, seconds: int
-    ) -> None:
-        with running(PROGRAM, fabric.config_file, topic, way, count, seconds) as process:
-            until_printed(process, "ready")
-            publish_numbers(dxl_client, range(count), topic)
-            result = result_of(process, seconds)
-        assert result["interrupts"] > 20
-        taken = [number for number in result["taken"] if number is not None]
-        assert taken == sorted(set(taken))
-        # Python 3.10 is the documented exception: there an interrupted call can lose its event.
-        assert len(taken) >= (count if sys.version_info >= (3, 11) else 0.95 * count)
+    def test_ends_a_program_at_any_moment(self, fabric: LocalFabric, topic: str, programs: int) -> None:
+        """Up to Python 3.12 it may leave the lock of a logging handler held, for which nobody may wait."""
+        chance = random.Random(programs)
+        for number in range(programs):
+            with running(LOOP, fabric.config_file, f"{topic}/{number}") as process:
+                until_printed(process, "ready")
+                time.sleep(chance.uniform(0, 0.2))  # not a wait: any moment will do
+                process.send_signal(signal.SIGINT)
+                output, errors = process.communicate(timeout=50)
+            assert (process.returncode, "interrupted" in output) == (0, True), errors

@@ -1,13 +1,12 @@
 """Nothing goes wrong in silence, however the program around it is set up."""
 
 import os
-import time
 
 import pytest
 from dxlclient.client import DxlClient
 from helpers.pages import ROOT, blocks
 from helpers.program import running, until_printed
-from helpers.receiving import numbered, publish_payload
+from helpers.receiving import publish_payload
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
@@ -103,18 +102,3 @@ class TestALoggingSetUpThatDisablesLoggers:
         finally:
             for logger in loggers:
                 logger.disabled = False
-
-
-class TestAClockThatATestHasStopped:
-    def test_does_not_prolong_the_timeout_of_get(
-        self, dxl_client: DxlClient, topic: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
-            started = time.perf_counter()
-            with monkeypatch.context() as patches:
-                patches.setattr(time, "monotonic", lambda: 0.0)
-                with pytest.raises(TimeoutError):
-                    events.get(timeout=0.5)
-            assert 0.4 < time.perf_counter() - started < 10
-            publish_payload(dxl_client, b'{"event": {"id": 1}}', topic)
-            assert events.get(timeout=30)[0] == numbered(1)

@@ -16,7 +16,7 @@ import pytest
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import WaitTimeoutException
 from dxlclient.message import Event
-from helpers.clients import clients, queue_is_full
+from helpers.clients import clients, is_subscribed, queue_is_full
 from helpers.program import running, until_printed
 from helpers.receiving import Publisher, Receiver, event, number_of, numbered, publish_numbers
 from helpers.waiting import until
@@ -77,7 +77,7 @@ class TestTheLoop:
             for threat_event, _ in below:
                 assert threat_event == numbered(100)
                 break
-        assert topic not in dxl_client.subscriptions
+        until(lambda: not is_subscribed(topic), "it is unsubscribed")
 
     def test_runs_on_the_thread_of_the_caller(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
@@ -285,7 +285,9 @@ class TestTheBuffer:
                     until(lambda: len(worker.delivered) == expected, "it is full again")  # noqa: B023
                     assert events.get(timeout=30)[0] == numbered(number)
                 thread.join()
-            until(lambda: "has caught up. At most 3" in warnings(caplog)[-1], "it says that it has recovered")
+            worker.number(6)
+            assert "has caught up: 3 events" in warnings(caplog)[-1]
+            assert events.get(timeout=30)[0] == numbered(6)
         assert len(full(caplog)) == 2
         assert all("3 events" in message for message in full(caplog))
 
@@ -298,7 +300,6 @@ class TestTheBuffer:
             assert "half full: 5 events" in half
             events.close()
             assert len(taken(events)) == 9
-        assert "At most 9" in warnings(caplog)[-1]
 
     def test_says_nothing_as_long_as_there_is_room(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
@@ -308,13 +309,6 @@ class TestTheBuffer:
             events.close()
             assert taken(events) == [0]
         assert warnings(caplog) == []
-
-    def test_takes_all_that_arrives_while_it_is_opened(self, worker: Worker) -> None:
-        """The broker's answer to the subscription waits behind these events."""
-        worker.dxl_client.add_event_callback.side_effect = lambda *_: worker.number(*range(5))
-        with worker.stream(max_buffered=1) as events:
-            events.close()
-            assert taken(events) == list(range(5))
 
     def test_makes_no_worker_wait_if_it_could_not_be_opened(self, worker: Worker) -> None:
         """Events may arrive until dxlclient has given up waiting for the broker and the stream is removed."""
@@ -378,12 +372,14 @@ class TestLeaving:
     def test_the_client_ends_a_loop_on_another_thread(self, dxl_client: DxlClient, topic: str) -> None:
         def loop() -> list[int]:
             with threat_event_client.threat_events(topic) as events:
+                listening.set()
                 return taken(events)
 
+        listening = threading.Event()
         with ThreadPoolExecutor(1) as pool:
             with CommonThreatEventClient(dxl_client) as threat_event_client:
                 running_loop = pool.submit(loop)
-                until(lambda: topic in dxl_client.subscriptions, "the stream listens")
+                assert listening.wait(30)
             assert running_loop.result(30) == []
 
 
@@ -399,7 +395,6 @@ class TestWhileEventsPourIn:
         leaves: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        before = crowded.subscriptions
         with Publisher(dxl_client, topic), CommonThreatEventClient(crowded) as client, ExitStack() as stack:
             for one in (topic, f"{topic}/#"):
                 events = client.threat_events(one, max_buffered=1).__enter__()
@@ -408,7 +403,7 @@ class TestWhileEventsPourIn:
             until(lambda: bool(warnings(caplog)) and queue_is_full(crowded), "all is full")
             if leaves == "the stream, closed":
                 events.close()
-        assert crowded.subscriptions == before
+        until(lambda: not (is_subscribed(topic) or is_subscribed(f"{topic}/#")), "both are unsubscribed")
 
     def test_callbacks_and_streams_can_come_and_go(
         self, crowded: DxlClient, dxl_client: DxlClient, topic: str
@@ -424,13 +419,13 @@ class TestWhileEventsPourIn:
         ):
             until_full()
             client.add_threat_event_callback(receiver := Receiver(), other)
-            assert other in crowded.subscriptions
+            assert client.status().subscribed == tuple(sorted((topic, other)))
             until_full()
             with client.threat_events(f"{topic}/others/#"):
                 until_full()
             until_full()
             client.remove_threat_event_callback(receiver, other)
-            assert other not in crowded.subscriptions
+        until(lambda: not is_subscribed(other), "it is unsubscribed")
 
     def test_a_stream_can_be_opened(self, crowded: DxlClient, dxl_client: DxlClient, topic: str) -> None:
         """Its events arrive before the broker acknowledges the filter."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from dxlclient.client import DxlClient
+from helpers.clients import is_subscribed
 from helpers.receiving import Receiver, publish_numbers
+from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
 
@@ -68,7 +70,7 @@ class TestEightThreadsThatAddAndRemove:
             thread.start()
         for thread in threads:
             thread.join()
-        assert topic not in dxl_client.subscriptions
+        until(lambda: not is_subscribed(topic), "it is unsubscribed")
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(receiver, topic)
             publish_numbers(dxl_client, [1], topic)

@@ -1,10 +1,12 @@
 """Connected clients for tests."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from amqtt.broker import Broker
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from helpers.waiting import until
@@ -56,3 +58,8 @@ def queue_length(dxl_client: DxlClient) -> int:
     """Return how many messages wait in dxlclient's queue. Nothing public shows it."""
     length: int = dxl_client._thread_pool._tasks.qsize()  # type: ignore[attr-defined]
     return length
+
+
+def is_subscribed(topic: str) -> bool:
+    """Return whether a local fabric of this process has a subscription to a topic. Nothing public shows it."""
+    return any(topic in found.subscriptions for found in gc.get_objects() if type(found) is Broker)

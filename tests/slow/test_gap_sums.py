@@ -64,7 +64,7 @@ class Consumer:
     @property
     def is_settled(self) -> bool:
         status = self.client.status()
-        return status.gap is None and status.subscribed == (TOPIC,)
+        return status.open_gap is None and status.subscribed == (TOPIC,)
 
     @property
     def gap_seconds(self) -> float:

@@ -1,6 +1,5 @@
 """LocalFabric, tried with real clients and bare sockets."""
 
-import gc
 import os
 import queue
 import socket
@@ -15,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from amqtt.broker import Broker
 from dxlclient.client import DxlClient
+from helpers.clients import is_subscribed
 from helpers.fabric_socket import connected_socket, hello, tls_socket
 from helpers.waiting import until
 
@@ -48,15 +47,10 @@ class TestBroker:
 
     def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
         """It would compare each event with all of them."""
-
-        def is_known() -> bool:
-            brokers = [found for found in gc.get_objects() if type(found) is Broker]
-            return any(topic in broker.subscriptions for broker in brokers)
-
         dxl_client.subscribe(topic)
-        assert is_known()
+        assert is_subscribed(topic)
         dxl_client.unsubscribe(topic)
-        until(lambda: not is_known(), "it is forgotten")
+        until(lambda: not is_subscribed(topic), "it is forgotten")
 
     def test_it_speaks_tls_as_the_opendxl_broker_does(self, fabric: LocalFabric) -> None:
         with connected_socket(fabric) as tls:

@@ -1,0 +1,158 @@
+"""The one callback that dxlclient is given, and the callbacks behind it."""
+
+import copy
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from types import BuiltinMethodType, MethodType
+from typing import Any, Literal, Protocol, TypeAlias
+
+from dxlclient.callbacks import EventCallback
+from dxlclient.message import Event
+
+from dxlthreateventclient._feed.topics import matches
+
+Outcome: TypeAlias = Literal["handled", "failed", "filtered", "passed over"]
+Deliver: TypeAlias = Callable[[Event], Outcome]
+
+# Guards the counts, which several workers may change.
+_counting = threading.Lock()
+# For how many topics the dispatcher remembers the routes.
+_MOST_REMEMBERED = 1000
+
+
+class Owner(Protocol):
+    """A client through which a callback was added."""
+
+    counts: Counter[str]
+    last_event_at: float | None
+
+
+class Route(EventCallback):
+    """The way of the events on a topic to a callback.
+
+    A double of a ``DxlClient`` gets it in the callback's place, so it is equal to it.
+
+    :param topic: the topic or filter
+    :param callback: the caller's own object
+    :param deliver: hands an event to the callback, and never raises
+    :param report: called when it has been removed, with how many events had arrived and were passed over;
+        logs that, and returns how many events were dropped in all
+    """
+
+    def __init__(
+        self, topic: str, callback: Any, deliver: Deliver, report: Callable[["Route", int], int]
+    ) -> None:
+        super().__init__()
+        self.topic = topic
+        self.callback = callback
+        self.owners: list[Owner] = []
+        self.is_removed = False
+        # Whether nothing new is wanted, and whether all that had arrived has been handed over.
+        self.is_draining = self.is_drained = False
+        # How many events had arrived on the topic when it was added, and how many it was called with.
+        self.arrived_before = self.received = 0
+        self._deliver = deliver
+        self._report = report
+
+    def on_event(self, event: Event) -> None:
+        """Hand an event to the callback."""
+        if self.is_removed:
+            return
+        with _counting:
+            self.received += 1  # at once: what is being handled when this is removed is not passed over
+        outcome = self._deliver(event)
+        now = time.time()
+        with _counting:
+            for owner in self.owners:
+                owner.counts[outcome] += 1
+                owner.last_event_at = now
+
+    def report(self, arrived: int) -> None:
+        """Report how many events were passed over, of those that have arrived on the topic."""
+        passed_over = 0 if self.is_drained else max(0, arrived - self.arrived_before - self.received)
+        dropped = passed_over
+        with suppress(Exception):  # what a logging handler raises
+            dropped = self._report(self, passed_over)
+        for owner in self.owners:
+            owner.counts["dropped"] += dropped
+
+    def is_for(self, callback: Any) -> bool:
+        """Return whether this is the route to a callback: to that very object, whatever equals it."""
+        own = self.callback
+        # Python makes a new object each time a method is named: the same function of the same object is
+        # meant.
+        is_method = type(own) is type(callback) and isinstance(own, (MethodType, BuiltinMethodType))
+        return own is callback or (is_method and bool(own == callback))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or self.is_for(other.callback if isinstance(other, Route) else other)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class Dispatcher(EventCallback):
+    """Hands each event that arrives to the routes of its topic.
+
+    Routes come and go by single calls into C, which no other thread and no signal handler interrupts. So no
+    lock is needed, and the change is there for the next event.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._routes: dict[int, Route] = {}
+        # The routes of the topics that had events; replaced when a route comes or goes.
+        self._by_topic: dict[str, tuple[Route, ...]] = {}
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes."""
+        return tuple(self._routes.values())
+
+    def add(self, route: Route) -> None:
+        """Add a route."""
+        self._routes[id(route)] = route
+        self._by_topic = {}
+
+    def remove(self, route: Route) -> bool:
+        """Remove a route. Return whether it was there: of several threads it is there for one."""
+        route.is_removed = True
+        removed = self._routes.pop(id(route), None)
+        self._by_topic = {}
+        return removed is not None
+
+    def on_event(self, event: Event) -> None:
+        """Hand an event over. Called by dxlclient."""
+        topic = event.destination_topic
+        by_topic = self._by_topic
+        routes = by_topic.get(topic)
+        if routes is None:
+            routes = tuple(route for route in self.routes if matches(route.topic, topic))
+            if len(by_topic) < _MOST_REMEMBERED:
+                by_topic[topic] = routes
+        if len(routes) == 1:
+            routes[0].on_event(event)
+            return
+        for route in routes:
+            # What one callback does to its event reaches no other.
+            route.on_event(copy_event(event))
+
+
+def copy_event(event: Event) -> Event:
+    """Return a copy that shares nothing with the event that could be changed.
+
+    It takes a fifth of the time of ``copy.deepcopy()``.
+    """
+    own: Event = Event.__new__(type(event))
+    fields = own.__dict__ = event.__dict__.copy()
+    for name, value in fields.items():
+        kind = type(value)
+        if kind is list or kind is dict:
+            fields[name] = value.copy()
+    # A DXL message can carry any MessagePack value as its payload.
+    if not isinstance(event.payload, bytes):
+        own.payload = copy.deepcopy(event.payload)
+    return own

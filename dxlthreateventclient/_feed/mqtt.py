@@ -1,0 +1,410 @@
+"""All hooks into dxlclient and the MQTT client in it, each with the reason why it is needed.
+
+dxlclient has no public way to see a lost connection or an acknowledged subscription. The private names are
+those of dxlclient 5.7.0.1, which ``pyproject.toml`` pins.
+"""
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from dxlclient.client import DxlClient
+from pahoproxy.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, Client
+
+from dxlthreateventclient._feed.topics import matches
+
+# The private names that are used, and what for.
+_PARTS = {
+    "_client": "sees connections, acknowledgements and messages",
+    "_thread_pool": "delivers the events",
+    "_thread_pool._threads": "shows whether anything can be delivered at all",
+    "_subscriptions": "holds the topics that dxlclient itself needs: they are not unsubscribed",
+    "_connected": "shows whether dxlclient believes in a connection; DxlClient.connected waits for a lock",
+    "_on_packet_ack": "ends a wait of up to two minutes for an answer that cannot come any more",
+    "_client._ping_t": "is reset by messages: else a slow consumer loses its connection",
+}
+
+# The code with which a broker refuses a subscription.
+_REFUSED = 128
+# The MQTT client looks around at least this often, in seconds.
+_LOOP_SECONDS = 1.0
+# Look whether all is read at each packet for this long after a pause, and else this often. In seconds.
+_LOOK_EVERY = 0.1
+_PAUSE = 0.01
+
+
+class _Request(NamedTuple):
+    """A SUBSCRIBE or UNSUBSCRIBE that the broker has not acknowledged yet."""
+
+    topic: str
+    is_subscribe: bool
+    is_ours: bool
+    connection: int
+    sent_at: float
+
+
+class Observer(Protocol):
+    """Is told what happens on the connection. The network thread calls it, so it must not wait."""
+
+    def on_connect(self, then: Callable[[], object]) -> None:
+        """Note that a broker has accepted a connection, subscribe, and then make a call."""
+
+    def on_disconnect(self, is_wanted: bool, heard_until: float) -> None:
+        """Note that the connection has ended.
+
+        :param is_wanted: whether the user ended it
+        :param heard_until: until when all is known to have arrived, as ``time.time()``
+        """
+
+    def on_answer(self, topic: str, is_subscribe: bool, is_refused: bool) -> None:
+        """Note the answer to a request of ours."""
+
+    def on_request(self) -> None:
+        """Note that dxlclient itself has sent a request."""
+
+    def on_error(self, message: str, error: Exception) -> None:
+        """Note what would end the network thread, and with it the feed."""
+
+
+def mqtt_client_of(dxl_client: Any) -> Client | None:
+    """Return the MQTT client in a ``DxlClient``, or ``None`` for a double without one, such as a mock.
+
+    :raise RuntimeError: if the ``DxlClient`` was destroyed, or a private part is not there
+    """
+    mqtt = getattr(dxl_client, "_client", ...)
+    # A MagicMock(spec=DxlClient) passes isinstance().
+    if not isinstance(mqtt, Client) and not issubclass(type(dxl_client), DxlClient):
+        return None
+    if mqtt is None:
+        raise RuntimeError("nothing can be received: the DxlClient was destroyed")
+    for name, purpose in _PARTS.items():
+        part = dxl_client
+        for attribute in name.split("."):
+            part = getattr(part, attribute, ...)
+        if part is ...:
+            from importlib import metadata  # noqa: PLC0415 - it would take a third of the time of our import
+
+            raise RuntimeError(
+                f"DxlClient.{name}, which {purpose}, is missing in dxlclient {metadata.version('dxlclient')}:"
+                " install dxlclient 5.7.0.1"
+            )
+    return mqtt
+
+
+def why_dead(dxl_client: Any) -> str | None:
+    """Return why a ``DxlClient`` can deliver no event any more, or ``None`` if it can."""
+    # Not Thread.is_alive(): up to Python 3.12, if a signal handler raises in it, it takes a living thread for
+    # one that has ended.
+    if not set(dxl_client._thread_pool._threads).isdisjoint(threading.enumerate()):
+        return None
+    if dxl_client._client is None:
+        return "the DxlClient was destroyed"
+    return "the threads of the DxlClient have ended: was it destroyed, or did a callback of its own exit?"
+
+
+class Hooks:
+    """Sees what the MQTT client in a ``DxlClient`` sees, and sends requests over it.
+
+    :param dxl_client: the DxlClient
+    :param mqtt: the MQTT client in it
+    :param observer: is told what happens
+    """
+
+    def __init__(self, dxl_client: Any, mqtt: Client, observer: Observer) -> None:
+        self.is_connected = False
+        # Whether a connection was made before the hooks were set, and dxlclient does not know it yet.
+        self.is_unsure = False
+        # Whether the network thread waits for room in dxlclient's queue: no answer can be read then.
+        self.is_blocked = False
+        # How many messages arrived, for each topic and filter that was watched.
+        self.arrived: dict[str, int] = {}
+        self._filters: tuple[str, ...] = ()
+        self._dxl_client: Any = dxl_client
+        self._mqtt: Any = mqtt
+        self._observer = observer
+        self._pool = dxl_client._thread_pool
+        self._pid = os.getpid()
+        # The object that dxlclient's own handlers expect; a wrapper around a DxlClient is not it.
+        self._user_data = dxl_client
+        # Guards the requests, and is held while one is sent, so that its answer is never looked for before
+        # its number is known. Whoever sends needs a lock of the MQTT client, too, so never take it in a hook.
+        self._sending = threading.RLock()
+        self._requests: dict[int, _Request] = {}
+        self._connection = 0
+        self._needed: frozenset[str] = frozenset()
+        # How many threads of dxlclient will end the connection because of a loss, and whether the user ended
+        # the last one that was ended.
+        self._teardowns = 0
+        self._is_end_wanted = True
+        self._stashed: list[Callable[[], None]] = []
+        # Times as time.time(): time.monotonic() stands still while the machine sleeps.
+        self._alive = self._heard_until = time.time()
+        self._first: float | None = None
+        self._looked = self._look_until = 0.0
+        self._meeting = threading.Lock()
+
+    def install(self) -> None:
+        """Set the hooks.
+
+        It waits for a lock that the network thread may hold while it waits for room in dxlclient's queue.
+        """
+        mqtt = self._mqtt
+        mqtt.on_connect = partial(self._on_connect, mqtt.on_connect)
+        mqtt.on_disconnect = partial(self._on_disconnect, mqtt.on_disconnect)
+        mqtt.on_message = partial(self._stash, partial(self._on_message, mqtt.on_message))
+        mqtt.on_subscribe = partial(self._stash, partial(self._on_answer, mqtt.on_subscribe))
+        mqtt.on_unsubscribe = partial(self._stash, partial(self._on_answer, mqtt.on_unsubscribe))
+        self._subscribe, self._unsubscribe = mqtt.subscribe, mqtt.unsubscribe
+        mqtt.subscribe = self._subscribe_for_dxlclient
+        mqtt.unsubscribe = self._unsubscribe_for_dxlclient
+        mqtt.disconnect = partial(self._disconnect, mqtt.disconnect)
+        mqtt.loop_read = partial(self._read, mqtt.loop_read)
+        mqtt.loop_misc = partial(self._look, mqtt.loop_misc)
+        self.is_unsure = mqtt.socket() is not None
+
+    def finds_connection(self) -> bool:
+        """Return whether a connection has shown that was made before the hooks were set."""
+        if not self.is_unsure or not self._dxl_client._connected:
+            return False
+        self.is_connected, self.is_unsure = True, False
+        return True
+
+    def heard_until(self) -> float:
+        """Return until when all is known to have arrived, as ``time.time()``."""
+        return min(self._heard_until, time.time())
+
+    def why_dead(self) -> str | None:
+        """Return why no event can be delivered any more, or ``None`` if events can be."""
+        reason = why_dead(self._dxl_client)
+        if reason and os.getpid() != self._pid:
+            return "this process was forked: make and connect the DxlClient in the process that uses it"
+        return reason
+
+    def is_worker(self) -> bool:
+        """Return whether this thread delivers events, and so must not wait for the broker.
+
+        The answer comes through the network thread, which may wait for room in the queue that it empties.
+        """
+        return threading.current_thread() in self._pool._threads
+
+    # Requests
+
+    def need(self, topics: frozenset[str]) -> None:
+        """Count what arrives on these topics and filters, and let dxlclient not unsubscribe from them."""
+        for topic in topics:
+            self.arrived.setdefault(topic, 0)
+        self._filters = tuple(topic for topic in topics if topic.endswith("#"))
+        self._needed = topics
+
+    def subscribe(self, topic: str) -> None:
+        """Send a SUBSCRIBE."""
+        self._send(partial(self._subscribe, topic), topic, is_ours=True)
+
+    def unsubscribe(self, topic: str) -> bool:
+        """Send an UNSUBSCRIBE, unless dxlclient itself needs the topic. Return whether it was sent."""
+        with self._sending:
+            if topic in self._dxl_client._subscriptions:
+                return False
+            self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False, is_ours=True)
+            return True
+
+    def unanswered(self) -> dict[str, float]:
+        """Return the topics to which dxlclient itself is subscribing, and when anybody asked last."""
+        with self._sending:
+            subscribing = [request for request in self._requests.values() if request.is_subscribe]
+        topics = {request.topic for request in subscribing if not request.is_ours}
+        # In the order in which they were sent: the last one stays.
+        return {request.topic: request.sent_at for request in subscribing if request.topic in topics}
+
+    def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> tuple[int, int | None]:
+        return self._send(partial(self._subscribe, topic, qos), topic)
+
+    def _unsubscribe_for_dxlclient(self, topic: Any) -> tuple[int, int | None]:
+        if isinstance(topic, str) and topic in self._needed:
+            # The answer ends dxlclient's wait, and no event is lost.
+            return self._send(partial(self._subscribe, topic), topic)
+        return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
+
+    def _send(
+        self,
+        send: Callable[[], tuple[int, int | None]],
+        topic: str,
+        *,
+        is_subscribe: bool = True,
+        is_ours: bool = False,
+    ) -> tuple[int, int | None]:
+        with self._sending:
+            connection = self._connection
+            result, number = send()
+            is_lost = connection != self._connection
+            if number is not None and result == MQTT_ERR_SUCCESS and not is_lost:
+                self._requests[number] = _Request(topic, is_subscribe, is_ours, connection, time.monotonic())
+        if not is_ours:
+            if is_lost and number is not None:
+                self._dxl_client._on_packet_ack(number)
+            self._observer.on_request()
+        return result, number
+
+    def _on_answer(
+        self,
+        dxlclients: Callable[..., object],
+        mqtt: Any,
+        user_data: Any,
+        number: int,
+        *granted: tuple[int, ...],
+    ) -> None:
+        with self._sending:
+            request = self._requests.pop(number, None)
+        if request is None or not request.is_ours:
+            # Ours never go to dxlclient: it would take the number for that of a later request of its own.
+            dxlclients(mqtt, user_data, number, *granted)
+            return
+        self._observer.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
+        if request.is_subscribe:
+            self._end_waits(lambda other: other.is_subscribe and other.topic == request.topic)
+
+    def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
+        """Forget requests, and end dxlclient's waits for their answers.
+
+        It waits for up to two minutes, in which it holds locks that ``destroy()`` needs.
+        """
+        with self._sending:
+            over = {number: request for number, request in self._requests.items() if is_over(request)}
+            for number in over:
+                del self._requests[number]
+        for number, request in over.items():
+            if not request.is_ours:
+                self._dxl_client._on_packet_ack(number)
+
+    def forget_lost_requests(self) -> None:
+        """Forget the requests on connections that have ended."""
+        self._end_waits(lambda request: request.connection != self._connection)
+
+    # The connection
+
+    def _on_connect(
+        self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
+    ) -> None:
+        self._user_data = user_data
+        tell_dxlclient = partial(dxlclients, mqtt, user_data, flags, code)
+        # A broker that refuses answers, too, and dxlclient takes that for a connection.
+        if code != 0:
+            tell_dxlclient()
+            return
+        self.is_connected, self.is_unsure = True, False
+        self._connection += 1
+        # DxlClient.connect() returns when dxlclient's own subscription is acknowledged, and so all that were
+        # asked for before.
+        self._observer.on_connect(tell_dxlclient)
+
+    def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
+        try:
+            # Else the MQTT client reports a broker that is silent twice, and dxlclient connects twice at
+            # once.
+            mqtt._ping_t = 0
+            self.is_connected = self.is_unsure = False
+            if code != 0:
+                self._teardowns += 1
+            self._connection += 1
+            self._observer.on_disconnect(code == 0 and self._is_end_wanted, self.heard_until())
+        finally:
+            dxlclients(mqtt, user_data, code)
+
+    def _disconnect(self, disconnect: Callable[[], int]) -> int:
+        # After a loss a thread of dxlclient ends the connection that the MQTT client may have restored
+        # meanwhile, in the same way as a user does.
+        self._is_end_wanted = self._teardowns == 0
+        self._teardowns = max(0, self._teardowns - 1)
+        result = disconnect()
+        if result == MQTT_ERR_NO_CONN and self._user_data._connected:
+            # dxlclient would wait for an end that does not come, and then not connect again.
+            self._mqtt.on_disconnect(self._mqtt, self._user_data, 0)
+        return result
+
+    # Messages
+
+    def _read(self, loop_read: Callable[..., int], *arguments: int) -> int:
+        now = time.time()
+        if self._first is None:
+            # The packet may have come earlier if this thread was stopped, or waited for room.
+            self._first = min(now, self._alive + _LOOP_SECONDS)
+        if now - self._alive > _PAUSE:
+            self._look_until = now + _LOOK_EVERY
+        try:
+            result = loop_read(*arguments)
+        except Exception as error:  # noqa: BLE001 - it would end the network thread
+            self._observer.on_error("The broker sent a malformed packet. Connecting again.", error)
+            self._mqtt.on_disconnect(self._mqtt, self._user_data, 1)
+            result = 1
+        if self._stashed:
+            self._hand_over_stashed()
+        return result
+
+    def _stash(self, call: Callable[..., None], *arguments: Any) -> None:
+        # Hooks are called under a lock of the MQTT client, which a callback that sends something needs. So
+        # the network thread waits for room in dxlclient's queue only when it has left that lock.
+        self._stashed.append(partial(call, *arguments))
+
+    def _hand_over_stashed(self) -> None:
+        stashed, self._stashed = self._stashed, []
+        for call in stashed:
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 - it would end the network thread
+                self._observer.on_error("dxlclient cannot take what the broker sent", error)
+
+    def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
+        if user_data is None:  # the DxlClient was destroyed
+            return
+        with suppress(UnicodeDecodeError):
+            self._count(message.topic)
+        self.is_blocked = True
+        try:
+            dxlclients(mqtt, user_data, message)
+        finally:
+            self.is_blocked = False
+        # A message shows as well as the answer to a ping that the broker is there, and that answer may be
+        # behind thousands of messages.
+        mqtt._ping_t = 0
+
+    def _count(self, topic: str) -> None:
+        arrived = self.arrived
+        if topic in arrived:
+            arrived[topic] += 1
+        for watched in self._filters:
+            if watched != topic and matches(watched, topic):
+                arrived[watched] += 1
+
+    def _look(self, loop_misc: Callable[[], int]) -> int:
+        # Runs after each packet, and once a second.
+        now = time.time()
+        if self._first is not None and (now < self._look_until or not 0 <= now - self._looked < _LOOK_EVERY):
+            self._looked = now
+            with suppress(Exception):  # the socket was closed meanwhile
+                connection = self._mqtt.socket()
+                if not connection.pending() and not select.select([connection], [], [], 0)[0]:
+                    # The later packets may have come long before they were read, but not the first.
+                    self._heard_until, self._first = self._first, None
+        self._alive = now
+        return loop_misc()
+
+    # dxlclient's queue
+
+    def call_behind_queue(self, call: Callable[[], None]) -> None:
+        """Let a worker make a call when all that is in dxlclient's queue has been handed over.
+
+        It waits for room in the queue. If no worker is alive, it makes the call itself.
+        """
+        workers = [thread for thread in self._pool._threads if thread.is_alive()]
+        # All workers meet: the last one may still have an earlier event.
+        meeting = threading.Barrier(max(1, len(workers)), action=call)
+        if not workers:
+            meeting.wait()
+        with self._meeting:  # one meeting at a time, or the workers would wait for each other
+            for _ in workers:
+                self._pool.add_task(meeting.wait)

@@ -1,0 +1,392 @@
+"""Which topics are wanted, and how a subscription to each is kept until the broker has acknowledged it.
+
+One thread for each ``DxlClient`` owns this state and sends every SUBSCRIBE. Other threads change the routes,
+and put what happened into the inbox of that thread. It compares the topics of the routes with the
+subscriptions and brings these in step, whatever happened in which order.
+"""
+
+import logging
+import time
+from _thread import allocate_lock
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from enum import Enum, auto
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+from weakref import WeakSet, finalize, ref
+
+from dxlclient.exceptions import WaitTimeoutException
+
+from dxlthreateventclient._feed.dispatching import Dispatcher, Owner, Route
+from dxlthreateventclient._feed.gaps import Listener, Reporter, start_thread
+from dxlthreateventclient._feed.mqtt import Hooks
+
+logger = logging.getLogger(__name__)
+
+# All in seconds. Ask the broker again if it has not acknowledged a subscription for this long.
+_ASK_AGAIN = 2.0
+# Give up waiting for the acknowledgement of a new subscription after this long, as dxlclient does.
+_LONGEST_WAIT = 120.0
+# How often the thread of the feed looks around while something is open.
+_LOOK_EVERY = 0.1
+# On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this.
+_LONGEST_STEP = 1.0
+# A broker that sends nothing for this long is not waited for when a stream is drained.
+_SILENCE = 2.0
+# A gap starts this long before the last moment at which all had been read: what was on its way then may be
+# lost, too.
+_MARGIN = 1.0
+
+_LOST = "the connection to the broker was lost"
+
+
+class _State(Enum):
+    """The state of a subscription on the present connection."""
+
+    NEW = auto()
+    ASKED = auto()
+    ACKNOWLEDGED = auto()
+    REFUSED = auto()
+    LEAVING = auto()
+    """An UNSUBSCRIBE is not answered yet. A new SUBSCRIBE waits for that: some brokers would do it first."""
+
+
+class _Subscription:
+    def __init__(self) -> None:
+        self.state = _State.NEW
+        self.changed_at = 0.0
+
+    def change(self, state: _State) -> None:
+        self.state, self.changed_at = state, time.monotonic()
+
+    def is_overdue(self) -> bool:
+        return time.monotonic() - self.changed_at > _ASK_AGAIN
+
+
+class Wait:
+    """Lets a thread wait until the subscription to a topic is settled.
+
+    :param topic: the topic
+    :param listener: the listener of the client that waits
+    """
+
+    def __init__(self, topic: str, listener: Listener) -> None:
+        self.topic = topic
+        self.listener = listener
+        self.was_connected = False
+        self.started_at = time.monotonic()
+        self._error: BaseException | None = None
+        # Not a Condition or an Event, which an exception from a signal handler can leave locked.
+        self._done = allocate_lock()
+        self._done.acquire()
+
+    def is_too_long(self) -> bool:
+        """Return whether the broker does not answer."""
+        return time.monotonic() - self.started_at > _LONGEST_WAIT
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Let the thread go on, or raise an error there."""
+        self._error = error
+        self._done.release()
+
+    def until_settled(self) -> None:
+        """Return when the topic is settled.
+
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
+        """
+        while not self._done.acquire(timeout=_LONGEST_STEP):
+            if self.is_too_long():
+                raise WaitTimeoutException(f"the broker did not acknowledge the subscription to {self.topic}")
+        if self._error is not None:
+            raise self._error
+
+
+class _Drain:
+    """Routes that get what has arrived, and then no more."""
+
+    def __init__(self, topics: set[str], done: Callable[[], None]) -> None:
+        self.topics = topics
+        self.done = done
+        self.arrived = -1
+        self.heard_at = 0.0
+
+
+class Member(Owner, Protocol):
+    """A client of the feed."""
+
+    listener: Listener
+
+
+class Feed:
+    """The subscriptions of one ``DxlClient``, for all its clients.
+
+    :param dxl_client: the DxlClient
+    :param mqtt: the MQTT client in it
+    """
+
+    def __init__(self, dxl_client: Any, mqtt: Any) -> None:
+        self.dispatcher = Dispatcher()
+        self.reporter = Reporter()
+        self.hooks = Hooks(dxl_client, mqtt, self)
+        self._members: WeakSet[Member] = WeakSet()
+        # Both are replaced and never changed, so that any thread may read them.
+        self.acknowledged: frozenset[str] = frozenset()
+        self.waits: tuple[Wait, ...] = ()
+        self._is_connected = False
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._drains: list[_Drain] = []
+        self._dxl_client = dxl_client
+        self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._inbox.put(self._install)
+        finalize(self, self._inbox.put, None)
+        start_thread("DxlThreatEventFeed", partial(_serve, self._inbox, ref(self)))
+
+    # What other threads call.
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to a broker, and a thread that delivers events."""
+        return self.hooks.is_connected and not self.hooks.why_dead()
+
+    @property
+    def why_dead(self) -> str | None:
+        """Why no event can be delivered any more."""
+        return self.hooks.why_dead()
+
+    def join(self, member: "Member") -> None:
+        """Let a client hear of gaps."""
+        self.settle(partial(self._members.add, member))
+
+    def settle(self, call: Callable[[], object] = lambda: None) -> None:
+        """Let the thread of the feed make a call, and bring the subscriptions in step with the routes."""
+        self._inbox.put(call)
+
+    def add(self, route: Route, member: "Member") -> None:
+        """Add a route. Return when its topic is settled; on threads that must not wait, at once.
+
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
+        """
+        route.arrived_before = self.arrived(route.topic)
+        self.dispatcher.add(route)
+        if self.hooks.is_worker():
+            self.settle()
+            return
+        wait = Wait(route.topic, member.listener)
+        self.settle(partial(self._begin_wait, wait))
+        wait.until_settled()
+
+    def remove(self, route: Route) -> bool:
+        """Remove a route: at once. Return whether it was there."""
+        was_there = self.dispatcher.remove(route)
+        self.settle()
+        return was_there
+
+    def drain(self, routes: list[Route], done: Callable[[], None]) -> None:
+        """Let nothing new come to some routes, and make a call when they have got all that had arrived."""
+        for route in routes:
+            route.is_draining = True
+        self.settle(partial(self._drains.append, _Drain({route.topic for route in routes}, done)))
+
+    def arrived(self, topic: str) -> int:
+        """Return how many events have arrived on a topic."""
+        return self.hooks.arrived.get(topic, 0)
+
+    def call_when_reported(self, call: Callable[[], object]) -> None:
+        """Make a call when all that has happened is reported; on threads that must not wait, at once."""
+        if self.why_dead or self.hooks.is_worker():
+            call()
+        else:
+            self.settle()
+            self.settle(partial(self.reporter.after_all, call))
+
+    def on_connect(self, then: Callable[[], object]) -> None:
+        self.settle(self._connect)
+        self.settle(then)
+
+    def on_disconnect(self, is_wanted: bool, heard_until: float) -> None:
+        start = datetime.fromtimestamp(heard_until - _MARGIN, timezone.utc)
+        self.settle(partial(self._lose, None if is_wanted else start))
+
+    def on_answer(self, topic: str, is_subscribe: bool, is_refused: bool) -> None:
+        self.settle(partial(self._note_answer, topic, is_subscribe, is_refused))
+
+    def on_request(self) -> None:
+        self.settle()
+
+    def on_error(self, message: str, error: Exception) -> None:
+        """See Observer."""
+        self._report(message, error)
+
+    def _report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
+        self.reporter.report(partial(logger.log, level, message, exc_info=error))
+
+    # What the thread of the feed calls.
+
+    def handle(self, call: Callable[[], object]) -> float | None:
+        """Make a call, and bring everything in step. Return in how many seconds to look again."""
+        try:
+            call()
+            self._bring_in_step()
+        except BaseException as error:
+            # Whoever waits has to hear of it.
+            self._report("The feed of threat events has failed", error)
+            for wait in self.waits:
+                self._end_wait(wait, error)
+            return _LOOK_EVERY
+        is_open = (
+            self.hooks.is_unsure
+            or self.waits
+            or self._drains
+            or self._has_gap()
+            or any(state.state in (_State.ASKED, _State.LEAVING) for state in self._subscriptions.values())
+            or self.hooks.unanswered()
+        )
+        return _LOOK_EVERY if is_open else None
+
+    def _install(self) -> None:
+        self._dxl_client.add_event_callback(None, self.dispatcher, subscribe_to_topic=False)
+        self.hooks.install()
+
+    def _connect(self) -> None:
+        if self._is_connected:
+            # It was replaced, and nobody has reported its loss.
+            self._lose(datetime.fromtimestamp(self.hooks.heard_until() - _MARGIN, timezone.utc))
+        self._is_connected = True
+
+    def _lose(self, start: datetime | None) -> None:
+        self._is_connected = False
+        self.hooks.forget_lost_requests()
+        self._subscriptions.clear()
+        for member in self._members:
+            if start is None:
+                member.listener.forget()
+            else:
+                member.listener.begin_gap(start, _LOST)
+
+    def _has_gap(self) -> bool:
+        return any(member.listener.gap for member in self._members)
+
+    def _note_answer(self, topic: str, is_subscribe: bool, is_refused: bool) -> None:
+        subscription = self._subscriptions.get(topic)
+        if subscription is None:
+            return
+        if not is_subscribe:
+            if subscription.state is _State.LEAVING:
+                del self._subscriptions[topic]
+        elif subscription.state is _State.ASKED:
+            subscription.change(_State.REFUSED if is_refused else _State.ACKNOWLEDGED)
+            if is_refused:
+                self._report(f"The broker refuses the subscription to {topic}: no events arrive on it")
+
+    def _bring_in_step(self) -> None:
+        if self.hooks.finds_connection():
+            self._is_connected = True
+        if self._has_gap() and self.hooks.why_dead():
+            # destroy() without a connection calls no hook.
+            self._lose(None)
+        routes = [route for route in self.dispatcher.routes if not route.is_draining]
+        wanted = frozenset(route.topic for route in routes)
+        self.hooks.need(wanted)
+        if self._is_connected:
+            for topic in wanted | self._subscriptions.keys():
+                self._subscribe_or_unsubscribe(topic, topic in wanted)
+            self._ask_again_for_dxlclient()
+        self.acknowledged = frozenset(topic for topic in wanted if self._state(topic) is _State.ACKNOWLEDGED)
+        for member in self._members:
+            topics = {route.topic for route in routes if member in route.owners}
+            member.listener.update(topics, self.acknowledged)
+        for wait in self.waits:
+            self._look_at_wait(wait, wanted)
+        for drain in list(self._drains):
+            self._look_at_drain(drain, wanted)
+
+    def _state(self, topic: str) -> _State | None:
+        subscription = self._subscriptions.get(topic)
+        return None if subscription is None else subscription.state
+
+    def _subscribe_or_unsubscribe(self, topic: str, is_wanted: bool) -> None:
+        subscription = self._subscriptions.setdefault(topic, _Subscription())
+        state = subscription.state
+        if is_wanted:
+            # While the network thread waits for room in dxlclient's queue, it can read no answer.
+            is_overdue = subscription.is_overdue() and not self.hooks.is_blocked
+            if state is _State.ASKED and is_overdue:
+                self._warn_of_silence(topic)
+            if state is _State.NEW or (state in (_State.ASKED, _State.LEAVING) and is_overdue):
+                self._subscribe(topic, subscription)
+        elif state in (_State.ASKED, _State.ACKNOWLEDGED) and self.hooks.unsubscribe(topic):
+            subscription.change(_State.LEAVING)
+        elif state is not _State.LEAVING:
+            del self._subscriptions[topic]
+
+    def _subscribe(self, topic: str, subscription: _Subscription) -> None:
+        subscription.change(_State.ASKED)
+        try:
+            self.hooks.subscribe(topic)
+        except Exception as error:
+            subscription.change(_State.REFUSED)
+            self._report(f"Cannot subscribe to {topic}", error)
+            for wait in self.waits:
+                if wait.topic == topic:
+                    self._end_wait(wait, error)
+
+    def _ask_again_for_dxlclient(self) -> None:
+        # dxlclient holds its locks while it waits for an answer, and destroy() waits for them.
+        for topic, asked_at in self.hooks.unanswered().items():
+            if time.monotonic() - asked_at > _ASK_AGAIN and not self.hooks.is_blocked:
+                self._warn_of_silence(topic)
+                self.hooks.subscribe(topic)
+
+    def _warn_of_silence(self, topic: str) -> None:
+        message = f"The broker has not acknowledged the subscription to {topic}. Asking it again."
+        self._report(message, level=logging.WARNING)
+
+    def _begin_wait(self, wait: Wait) -> None:
+        wait.was_connected = self._is_connected
+        self.waits = (*self.waits, wait)
+
+    def _look_at_wait(self, wait: Wait, wanted: frozenset[str]) -> None:
+        if not self._is_connected:
+            if wait.was_connected:
+                # Whoever added the callback takes it for subscribed, so from now on events may be missing.
+                wait.listener.begin_gap(datetime.now(timezone.utc), _LOST, frozenset({wait.topic}))
+            self._end_wait(wait)
+        elif wait.topic not in wanted or self._state(wait.topic) in (_State.ACKNOWLEDGED, _State.REFUSED):
+            self._end_wait(wait)
+        elif wait.is_too_long():
+            self.waits = tuple(other for other in self.waits if other is not wait)
+
+    def _end_wait(self, wait: Wait, error: BaseException | None = None) -> None:
+        self.waits = tuple(other for other in self.waits if other is not wait)
+        wait.end(error)
+
+    def _look_at_drain(self, drain: _Drain, wanted: frozenset[str]) -> None:
+        now, arrived = time.monotonic(), sum(map(self.arrived, drain.topics))
+        if arrived != drain.arrived or self.hooks.is_blocked:
+            drain.arrived, drain.heard_at = arrived, now
+        # The answer to an UNSUBSCRIBE comes behind all that the broker has sent before.
+        is_waiting = self._is_connected and drain.topics & self._subscriptions.keys() - wanted
+        if not is_waiting or now - drain.heard_at > _SILENCE:
+            self._drains.remove(drain)
+            # It waits for room in dxlclient's queue.
+            start_thread("DxlThreatEventDrain", partial(self.hooks.call_behind_queue, drain.done))
+
+
+def _serve(inbox: "SimpleQueue[Callable[[], object] | None]", reference: "ref[Feed]") -> None:
+    # It keeps no feed alive, and so no DxlClient.
+    seconds: float | None = None
+    while True:
+        call: Callable[[], object] | None = _look
+        with suppress(Empty):
+            call = inbox.get(timeout=seconds)
+        feed = reference()
+        if feed is None or call is None:
+            return
+        seconds = feed.handle(call)
+        del feed, call
+
+
+def _look() -> None:
+    """Only look around."""

@@ -1,0 +1,457 @@
+"""The same events in a ``for`` loop and in an ``async for`` loop."""
+
+import logging
+import math
+import threading
+import time
+from _thread import allocate_lock
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from dxlclient.callbacks import EventCallback
+from dxlclient.message import Event
+
+from dxlthreateventclient._feed.dispatching import Outcome, Route
+from dxlthreateventclient._feed.gaps import start_thread
+from dxlthreateventclient.callbacks import Predicate, is_wanted, log_error
+from dxlthreateventclient.exceptions import ThreatEventDecodeError
+from dxlthreateventclient.payload import decode_threat_event
+
+if TYPE_CHECKING:
+    import asyncio  # whoever opens an asynchronous stream has loaded it; nobody else has to
+
+__all__ = ["AsyncThreatEventStream", "ThreatEventStream"]
+
+logger = logging.getLogger(__name__)
+
+# On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this many seconds.
+_LONGEST_STEP = 1.0
+# How often a worker that waits for room looks around, in seconds. The loop wakes it earlier.
+_LOOK_EVERY = 0.1
+# Taking events that have arrived does not wait. After this many seconds it yields to other tasks anyway.
+_LONGEST_TURN = 0.01
+
+_Taken: TypeAlias = tuple[dict[str, Any], Event]
+
+
+class Source(Protocol):
+    """What a stream takes its events from."""
+
+    def add(self, route: Route) -> None: ...
+
+    def remove(self, topic: str, callback: Any, /) -> None: ...
+
+    def drain(self, callback: Any, done: Callable[[], None], /) -> None: ...
+
+    def is_waiting_for_broker(self) -> bool: ...
+
+
+class Stream(EventCallback):
+    """Buffers events on dxlclient's worker, and decodes each when it is taken."""
+
+    def __init__(
+        self,
+        source: Source,
+        topic: str,
+        *,
+        max_buffered: int,
+        on_error: Callable[[ThreatEventDecodeError, Event], object] | None,
+        where: Predicate | None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(max_buffered, int) or max_buffered < 1:
+            raise ValueError(
+                f"max_buffered must be a whole number of events, at least 1, got {max_buffered!r}"
+            )
+        self._source = source
+        self._route = Route(topic, self, self._deliver, self._report)
+        self._max_buffered = max_buffered
+        self._on_error = log_error if on_error is None else on_error
+        self._where = where
+        # Each event, with its dictionary if `where` has seen that already; None is the end.
+        self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
+        self._is_opened = self._is_closed = self._is_ended = False
+        self._highest = self._entered = self._put = self._filtered = 0
+        self._counting = threading.Lock()
+        # One worker at a time fills the buffer, so that it never holds more than it may.
+        self._filling = threading.Lock()
+        # Held until the loop has made room. It guards nothing: a hint that is missed costs a moment.
+        self._room = allocate_lock()
+        self._room.acquire()
+        # What was logged since the buffer was empty: nothing, that it is half full, or that it is full.
+        self._warned = 0
+
+    def close(self) -> None:
+        """Accept no more events, so that the loop ends when it has taken those in the buffer.
+
+        May be called from any thread and from a signal handler.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self._events.put(None)
+            self._announce()
+            self._make_room()
+
+    def drain(self) -> None:
+        """Let no new event in, and end the loop when it has taken all that had arrived.
+
+        Unlike :meth:`close`, this also delivers what is still queued in dxlclient. If nothing comes from the
+        broker for two seconds, it stops waiting for the broker's answer. It returns at once, and may be
+        called from any thread and from a signal handler.
+        """
+        self._source.drain(self, self.close)
+
+    @property
+    def buffered(self) -> int:
+        """How many events wait in this stream."""
+        return max(0, self._events.qsize() - self._is_closed)
+
+    @property
+    def buffered_max(self) -> int:
+        """The most events that have waited in this stream."""
+        return self._highest
+
+    def _check_not_opened(self) -> None:
+        if self._is_opened:
+            raise RuntimeError("a stream is opened once: ask the client for another one")
+
+    def _check_opened(self) -> None:
+        if not self._is_opened:
+            raise RuntimeError("the stream is not open: use it in a with statement")
+
+    def _leave(self) -> None:
+        self.close()
+        self._source.remove(self._route.topic, self)
+
+    # What the worker calls.
+
+    def on_event(self, event: Event) -> None:
+        """Buffer an event of another topic, for which this stream was added as a callback."""
+        self._deliver(event)
+
+    def _deliver(self, event: Event) -> Outcome:
+        with self._counting:
+            self._entered += 1
+        threat_event: dict[str, Any] | None = None
+        if self._where is not None:
+            with suppress(ThreatEventDecodeError):  # the loop hands it over, as an error
+                threat_event = decode_threat_event(event.payload)
+            if threat_event is not None and not is_wanted(self._where, threat_event, event):
+                with self._counting:
+                    self._filtered += 1
+                return "filtered"
+        with self._filling:
+            while self._events.qsize() >= self._max_buffered and not self._is_closed and self._is_limited():
+                self._warn(
+                    2,
+                    "The stream's buffer is full: %d events wait for the loop, and dxlclient waits, too."
+                    " Requests over this DxlClient get no answer until the loop takes more: send them over"
+                    " a second one",
+                )
+                self._room.acquire(timeout=_LOOK_EVERY)
+            if self._is_closed:
+                return "passed over"
+            waiting = self._events.qsize() + 1
+            if self._warned and waiting == 1:
+                self._log("The stream's loop has caught up: %d events have waited for it", self._highest)
+                self._warned = 0
+            self._highest = max(self._highest, waiting)
+            self._events.put((threat_event, event))
+            self._put += 1
+            self._announce()
+            if self._max_buffered <= 2 * waiting < 2 * self._max_buffered:
+                self._warn(1, "The stream's buffer is half full: %d events wait for the loop")
+        return "handled"
+
+    def _is_limited(self) -> bool:
+        return not self._source.is_waiting_for_broker()
+
+    def _warn(self, stage: int, message: str) -> None:
+        # Once until the loop has caught up, not for each event.
+        if self._warned < stage:
+            self._warned = stage
+            self._log(message, self._events.qsize())
+
+    def _log(self, message: str, events: int) -> None:
+        with suppress(Exception):  # what a logging handler raises
+            logger.warning(message, events)
+
+    def _announce(self) -> None:
+        """Wake the loop. A loop that waits in the queue needs no more than the event."""
+
+    def _report(self, route: Route, passed_over: int) -> int:
+        """Log what was not handed over, and return how many events that were."""
+        unread = self.buffered
+        handed_over = self._put - unread
+        # Some came when it was closed, and a worker may still wait for room with one.
+        passed_over += self._entered - self._put - self._filtered
+        if unread or passed_over:
+            logger.warning(
+                "Stream on %s closed: %d events handed over, %d unread, %d passed over",
+                route.topic,
+                handed_over,
+                unread,
+                passed_over,
+            )
+        return unread + passed_over
+
+    # What the loop calls.
+
+    def _decoded(self, item: tuple[dict[str, Any] | None, Event] | None) -> _Taken | None:
+        """Return the event that was taken from the buffer, or None if it cannot be decoded or is the end."""
+        if item is None:
+            self._is_ended = True
+            self._events.put(None)  # for other threads and tasks that take from this stream
+            return None
+        self._make_room()
+        threat_event, event = item
+        if threat_event is None:
+            try:
+                threat_event = decode_threat_event(event.payload)
+            except ThreatEventDecodeError as error:
+                self._on_error(error, event)
+                return None
+        return threat_event, event
+
+    def _make_room(self) -> None:
+        if self._room.locked():
+            with suppress(RuntimeError):  # another thread was faster
+                self._room.release()
+
+
+class ThreatEventStream(Stream):
+    """Threat events in a ``for`` loop. Made by ``CommonThreatEventClient.threat_events()``.
+
+    It takes each event off dxlclient's worker at once and decodes it when the loop takes it, so a slow loop
+    does not keep dxlclient from reconnecting. Several threads may take from one stream: each event goes to
+    one of them. An exception that a signal handler raises can cost the event that is being taken.
+    """
+
+    def __enter__(self) -> "ThreatEventStream":
+        self._check_not_opened()
+        try:
+            self._source.add(self._route)
+            self._is_opened = True
+        except BaseException:
+            # Nobody will take what arrived already.
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def __iter__(self) -> "ThreatEventStream":
+        return self
+
+    def __next__(self) -> _Taken:
+        taken = self._take(math.inf)
+        if taken is None:
+            raise StopIteration
+        return taken
+
+    def get(self, timeout: float | None = None) -> _Taken:
+        """Return the next threat event, waiting for it if there is none yet.
+
+        :param timeout: how many seconds to wait at most; ``None`` and infinity wait as long as it takes, 0
+            and less do not wait
+        :return: the threat event as a dictionary, and the DXL event that carried it
+        :raise TimeoutError: if none arrived in that time
+        :raise EOFError: if the stream is closed and all that was buffered has been taken
+        :raise ValueError: if the time-out is not a number (NaN)
+        """
+        return _check_taken(self._take(_seconds_of(timeout)))
+
+    def _take(self, seconds: float) -> _Taken | None:
+        """Return the next event that can be decoded, or None at the end."""
+        self._check_opened()
+        deadline = time.monotonic() + seconds if seconds < math.inf else seconds
+        while not self._is_ended:
+            left = deadline - time.monotonic() if seconds < math.inf else seconds
+            try:
+                item = self._events.get(timeout=max(0.0, min(left, _LONGEST_STEP)))
+            except Empty:
+                if left <= 0:
+                    raise TimeoutError("no threat event arrived in time") from None
+            else:
+                taken = self._decoded(item)
+                if taken is not None:
+                    return taken
+        return None
+
+
+class AsyncThreatEventStream(Stream):
+    """Threat events in an ``async for`` loop. Made by ``CommonThreatEventClient.async_threat_events()``.
+
+    It takes each event off dxlclient's worker at once and decodes it when the loop takes it. It never blocks
+    the event loop, and lets other tasks run every 10 ms, however many events wait. Several tasks may take
+    from one stream: each event goes to one of them. A task that is cancelled while it waits loses no event.
+    """
+
+    _loop: "asyncio.AbstractEventLoop"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._waiters: list[asyncio.Future[None]] = []
+        self._is_waking = False
+        self._turn_began = 0.0
+
+    async def __aenter__(self) -> "AsyncThreatEventStream":
+        from asyncio import get_running_loop  # noqa: PLC0415
+
+        self._check_not_opened()
+        self._loop = get_running_loop()
+        self._is_opened = True
+        subscribed = self._loop.create_future()
+        # It waits for the broker. Not on the default executor: asyncio.run() would wait for it in the end.
+        start_thread("DxlThreatEventStream", partial(self._subscribe, subscribed))
+        try:
+            await subscribed
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def __aiter__(self) -> "AsyncThreatEventStream":
+        return self
+
+    async def __anext__(self) -> _Taken:
+        taken = await self._take(math.inf)
+        if taken is None:
+            raise StopAsyncIteration
+        return taken
+
+    async def get(self, timeout: float | None = None) -> _Taken:
+        """Return the next threat event, waiting for it if there is none yet.
+
+        :param timeout: how many seconds to wait at most; ``None`` and infinity wait as long as it takes, 0
+            and less do not wait
+        :return: the threat event as a dictionary, and the DXL event that carried it
+        :raise TimeoutError: if none arrived in that time
+        :raise EOFError: if the stream is closed and all that was buffered has been taken
+        :raise ValueError: if the time-out is not a number (NaN)
+        """
+        return _check_taken(await self._take(_seconds_of(timeout)))
+
+    async def _take(self, seconds: float) -> _Taken | None:
+        """Return the next event that can be decoded, or None at the end."""
+        self._check_opened()
+        if time.monotonic() - self._turn_began > _LONGEST_TURN:
+            await self._yield_to_others()
+        deadline = self._loop.time() + seconds
+        while not self._is_ended:
+            # From here to the return nothing is awaited: a task that is cancelled has taken nothing.
+            if not self._events.empty():
+                with suppress(Empty):  # another task or thread was faster
+                    taken = self._decoded(self._events.get_nowait())
+                    if taken is not None:
+                        return taken
+                continue
+            left = deadline - self._loop.time()
+            if left <= 0:
+                raise TimeoutError("no threat event arrived in time")
+            await self._wait(left)
+        return None
+
+    async def _yield_to_others(self) -> None:
+        from asyncio import sleep  # noqa: PLC0415
+
+        await sleep(0)
+        self._turn_began = time.monotonic()
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until there may be something to take."""
+        waiter = self._loop.create_future()
+        # Not asyncio.wait_for(), in which a cancellation can get lost on Python 3.11.
+        timer = self._loop.call_later(seconds, self._wake) if seconds < math.inf else None
+        self._waiters.append(waiter)
+        try:
+            # Look again: only what is put into the buffer later sees the waiter.
+            if self._events.empty():
+                await waiter
+        finally:
+            self._waiters.remove(waiter)
+            if timer is not None:
+                timer.cancel()
+        self._turn_began = time.monotonic()
+
+    def _wake(self) -> None:
+        """Wake all tasks that wait. Called on the event loop."""
+        self._is_waking = False
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _announce(self) -> None:
+        if self._waiters and not self._is_waking:
+            # Once for all that arrives until then: a call for each event would cost more than decoding it.
+            self._is_waking = True
+            self._call_soon(self._wake)
+
+    def _call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
+        """Let the event loop call a function. Return whether it is still there to do so."""
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # it is closed
+            return False
+        return True
+
+    def _is_limited(self) -> bool:
+        if self._loop.is_closed():
+            # Else dxlclient would wait forever, and with it all other callbacks of this DxlClient.
+            self.close()
+            logger.error("Stream on %s: its event loop was closed before it", self._route.topic)
+        return super()._is_limited()
+
+    def _subscribe(self, subscribed: "asyncio.Future[None]") -> None:
+        """Subscribe, and report to the event loop how it went. Runs on a thread of its own."""
+        failed: BaseException | None = None
+        try:
+            self._source.add(self._route)
+        except BaseException as error:  # noqa: BLE001 - raised on the event loop
+            failed = error
+        if self._is_closed:
+            # Its task was cancelled meanwhile.
+            self._source.remove(self._route.topic, self)
+        if not self._call_soon(self._settle, subscribed, failed):
+            self._settle(subscribed, failed)
+
+    def _settle(self, subscribed: "asyncio.Future[None]", error: BaseException | None) -> None:
+        if not subscribed.done() and not self._loop.is_closed():
+            if error is None:
+                subscribed.set_result(None)
+            else:
+                subscribed.set_exception(error)
+        elif error is not None:
+            logger.error("Stream on %s, after its task was cancelled", self._route.topic, exc_info=error)
+
+
+def _seconds_of(timeout: float | None) -> float:
+    if timeout is None:
+        return math.inf
+    if math.isnan(timeout):
+        raise ValueError(f"timeout must be a number of seconds, or None, got {timeout!r}")
+    return timeout
+
+
+def _check_taken(taken: _Taken | None) -> _Taken:
+    if taken is None:
+        raise EOFError("the stream is closed, and all its events have been taken")
+    return taken

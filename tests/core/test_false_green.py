@@ -1,0 +1,51 @@
+"""Whatever the library cannot see, it does not call connected."""
+
+from typing import Any
+
+import pytest
+from dxlclient.client import DxlClient
+from helpers.clients import clients
+from helpers.waiting import until
+
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import LocalFabric
+
+NAMES = [
+    "_client",
+    "_client._ping_t",
+    "_connected",
+    "_on_packet_ack",
+    "_subscriptions",
+    "_thread_pool",
+    "_thread_pool._threads",
+]
+
+
+class TestAMissingPartOfDxlclient:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_is_named_by_the_constructor(
+        self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """Without it a feed could count as connected forever after its broker has died."""
+        owner: Any = dxl_client
+        *path, attribute = name.split(".")
+        for part in path:
+            owner = getattr(owner, part)
+        with monkeypatch.context() as patches:
+            patches.delattr(owner if attribute in vars(owner) else type(owner), attribute)
+            with pytest.raises(RuntimeError, match=rf"DxlClient\.{name}, .* is missing in dxlclient 5\.7\."):
+                CommonThreatEventClient(dxl_client)
+        CommonThreatEventClient(dxl_client).close()
+
+
+def test_a_broker_that_has_died_is_not_connected(topic: str) -> None:
+    with LocalFabric() as own, clients(own.client_config) as connect:
+        dxl_client = connect(connect_retries=0)
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(print, topic)
+            assert client.status().connected is True
+            own.stop()
+            until(lambda: client.status().connected is False, "the loss shows")
+            assert client.status().subscribed == ()
+            own.start()
+            until(lambda: client.status().subscribed == (topic,), "it listens again")
