@@ -2,28 +2,24 @@
 
 import argparse
 import json
-import os
-import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
 from typing import NamedTuple
 
 from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.exceptions import DxlException
 
-from dxlthreateventclient import BrokerConnectionError, CommonThreatEventClient, ConfigurationError, connect
+from dxlthreateventclient import BrokerConnectionError, CommonThreatEventClient, connect
 from dxlthreateventclient._cli import arguments
 from dxlthreateventclient._cli.broker import Echo, closing_client
 from dxlthreateventclient._cli.signals import INTERRUPTED
 from dxlthreateventclient._cli.terminal import painted, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.configuration import Step, steps
-from dxlthreateventclient.connection import address, broker_certificate, try_broker
+from dxlthreateventclient.connection import address, try_broker
 from dxlthreateventclient.formats import one_line
 
 _STYLES = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
@@ -58,7 +54,7 @@ def run_check(options: argparse.Namespace) -> int:
     config, can_connect = None, True
     for step in steps(options.config):
         config, can_connect = step.config, can_connect and not step.error
-        report.run(step.name, partial(_describe, step), status=2)
+        report.run(step.name, partial(_outcome, step), status=2)
     if config:
         # All are tried, not only those before the first that works.
         usable = [
@@ -76,71 +72,22 @@ class Finding(NamedTuple):
     """What a step found if nothing is wrong."""
 
     detail: str
-    days: int | None = None  # until a certificate ends
+    ends: datetime | None = None  # of a certificate
     is_warning: bool = False
 
 
-def _describe(step: Step) -> Finding:
-    if step.error or not step.config:
-        raise step.error or AssertionError("a step that did not fail has a configuration")
-    config = step.config
-    if step.name == "CA certificates":
-        pem = Path(config.broker_ca_bundle).read_bytes()
-        return Finding(step.detail, _validity(pem, step.name, "get them anew", number=None)[-1])
-    if step.name == "client certificate":
-        renew = "'python -m dxlclient provisionconfig' gets a new one"
-        subject, until, days = _validity(Path(config.cert_file).read_bytes(), config.cert_file, renew)
-        return Finding(f"{step.detail}: {subject}, valid until {until}", days)
-    is_key = step.name == "private key" and os.name == "posix"
-    return Finding(step.detail, is_warning=is_key and bool(Path(config.private_key).stat().st_mode & 0o077))
+def _outcome(step: Step) -> Finding:
+    if step.error:
+        raise step.error
+    return Finding(step.detail, step.ends, step.is_warning)
 
 
 def _try(config: DxlClientConfig, broker: Broker, can_connect: bool) -> Finding:
-    if not can_connect:
-        reachable = try_broker(config, broker, with_tls=False)
-        return Finding(f"{reachable}; the rest takes the certificates and the key")
-    try:
-        version = try_broker(config, broker)
-    except BrokerConnectionError as error:
-        if error.is_final:
-            with suppress(BrokerConnectionError):
-                _broker_validity(config, broker)  # which may be the reason
-        raise
-    _, until, days = _broker_validity(config, broker)
-    return Finding(f"{version}, it accepts the client certificate, and its own is valid until {until}", days)
-
-
-def _broker_validity(config: DxlClientConfig, broker: Broker) -> tuple[str, str, int]:
-    pem = ssl.DER_cert_to_PEM_cert(broker_certificate(config, broker))
-    return _validity(pem.encode(), "the broker's own certificate", "renew it on the broker")
-
-
-def _validity(pem: bytes, name: str, remedy: str, *, number: int | None = 1) -> tuple[str, str, int]:
-    """Return how long so many certificates, or all, are valid.
-
-    :return: whom the first one names, until when all are valid that are valid now, and how many days that is
-    :raise ConfigurationError: if none is valid now; it has the name and the remedy
-    """
-    try:
-        from cryptography import x509  # noqa: PLC0415 - from an extra
-    except ModuleNotFoundError as error:
-        error.msg = f"check needs {error.name}: pip install 'dxlthreateventclient[cli]'"
-        raise
-    now = datetime.now(timezone.utc)
-    certificates = x509.load_pem_x509_certificates(pem)[:number]
-    dates = [
-        (certificate.not_valid_before_utc, certificate.not_valid_after_utc) for certificate in certificates
-    ]
-    ends = [end for begin, end in dates if begin <= now <= end]
+    version, ends = try_broker(config, broker, with_tls=can_connect)
     if not ends:
-        (begin, end), clock = dates[0], f"and the clock of this machine says {now:%Y-%m-%d %H:%M} UTC"
-        if begin > now:
-            raise ConfigurationError(
-                f"{name} is valid only from {begin:%Y-%m-%d %H:%M} UTC, {clock}: set the clock"
-            )
-        raise ConfigurationError(f"{name} expired on {end:%Y-%m-%d}, {clock}: {remedy}")
-    end = min(ends)
-    return certificates[0].subject.rfc4514_string(), f"{end:%Y-%m-%d}", (end - now).days
+        return Finding(f"{version}; the rest takes the certificates and the key")
+    detail = f"{version}, it accepts the client certificate, and its own is valid until {ends:%Y-%m-%d}"
+    return Finding(detail, ends)
 
 
 def _check_feed(report: "_Report", config: DxlClientConfig) -> None:
@@ -177,16 +124,18 @@ class _Report:
         :return: whether it did not fail
         """
         try:
-            detail, days, is_warning = check()
+            detail, ends, is_warning = check()
         except (BrokerConnectionError, DxlException, ValueError) as error:
             # What trying again does not change is the likelier cause.
             may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
             self._failures.append((may_pass, f"{step}: {error}"))
             self.add("failed", step, str(error), status=status)
             return False
+        status = 0
+        days = (ends - datetime.now(timezone.utc)).days if ends else None
         if days is not None and days < (self._options.warn_days or _SOON):
             detail, is_warning = f"{detail}, in {days} days: renew it soon", True
-        status = 1 if is_warning and days is not None and self._options.warn_days else 0
+            status = 1 if self._options.warn_days else 0
         self.add("warning" if is_warning else "ok", step, detail, status=status)
         return True
 

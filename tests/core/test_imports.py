@@ -25,7 +25,7 @@ _setup: _setup exceptions
 callbacks: exceptions payload
 client: _feed callbacks exceptions other_data status streams
 configuration: _setup exceptions
-connection: _feed _setup configuration exceptions
+connection: _feed _setup exceptions
 formats: formats
 payload: exceptions
 redundancy: _feed callbacks client exceptions status streams
@@ -35,7 +35,6 @@ testing: client testing
     )
     for name in names.split()
 }
-ALLOWED |= {
     name: {"exceptions", "_probe", "_certificates", "configuration"} for name in ("_probe", "_certificates")
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -19,15 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
 
 @dataclass(frozen=True)
 class Identity:
     """A certificate and its key."""
 
     certificate: x509.Certificate
-    key: Key
+    key: rsa.RSAPrivateKey
 
     @property
     def pem(self) -> str:
@@ -37,17 +35,12 @@ class Identity:
     @property
     def key_pem(self) -> str:
         """The key, without a password."""
-        return self._key_pem(NoEncryption(), PrivateFormat.PKCS8)
+        return self._key_pem(NoEncryption())
 
     @property
     def encrypted_key_pem(self) -> str:
         """The key, with a password."""
-        return self._key_pem(BestAvailableEncryption(b"secret"), PrivateFormat.PKCS8)
-
-    @property
-    def old_encrypted_key_pem(self) -> str:
-        """The same in the form of older tools, which have the encryption in a header."""
-        return self._key_pem(BestAvailableEncryption(b"secret"), PrivateFormat.TraditionalOpenSSL)
+        return self._key_pem(BestAvailableEncryption(b"secret"))
 
     def configure(self, context: ssl.SSLContext) -> None:
         """Have a server show the certificate."""
@@ -56,8 +49,8 @@ class Identity:
             file.flush()
             context.load_cert_chain(file.name)
 
-    def _key_pem(self, encryption: NoEncryption | BestAvailableEncryption, form: PrivateFormat) -> str:
-        return self.key.private_bytes(Encoding.PEM, form, encryption).decode()
+    def _key_pem(self, encryption: NoEncryption | BestAvailableEncryption) -> str:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
 
 
 def issue(
@@ -65,7 +58,7 @@ def issue(
     issuer: Identity | None = None,
     *,
     is_ca: bool = False,
-    key: Key | None = None,
+    key: rsa.RSAPrivateKey | None = None,
     begins: int = -1,
     ends: int = 3650,
 ) -> Identity:

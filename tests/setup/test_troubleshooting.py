@@ -4,13 +4,13 @@ import pytest
 from helpers import broken_brokers, broken_files
 from helpers.pages import table
 
-MESSAGES = [
+WORDS = [
     broken_brokers.POLICY,
-    *(kind.message for kind in broken_files.KINDS.values()),
-    *(kind.message for kind in broken_brokers.KINDS.values()),
+    *(kind.words for kind in broken_files.KINDS.values()),
+    *(kind.words for kind in broken_brokers.KINDS.values()),
 ]
 
 
 @pytest.mark.parametrize("quoted", [row[0] for row in table("troubleshooting.rst", "messages")])
 def test_what_the_page_quotes_is_a_part_of_a_message(quoted: str) -> None:
-    assert any(quoted in message for message in MESSAGES)
+    assert any(quoted in words for words in WORDS)

@@ -44,7 +44,7 @@ def is_open(port: int) -> bool:
 
 def test_a_client_connects_and_its_broker_can_be_tried(config_file: Path) -> None:
     config = load_configuration(config_file)
-    assert try_broker(config, config.brokers[0]) == "TLSv1.3"
+    assert try_broker(config, config.brokers[0])[0] == "TLSv1.3"
     with DxlClient(config) as dxl_client:
         connect(dxl_client)
         assert dxl_client.connected
@@ -54,7 +54,7 @@ def test_a_client_connects_through_a_proxy(config_file: Path) -> None:
     config = load_configuration(config_file)
     with server(relay) as port:
         config.proxy_addr, config.proxy_port = "127.0.0.1", port
-        assert try_broker(config, config.brokers[0]) == "TLSv1.3"
+        assert try_broker(config, config.brokers[0])[0] == "TLSv1.3"
 
 
 def test_a_refusal_of_the_client_over_tls_1_3_is_named(config_file: Path, tmp_path: Path) -> None:
