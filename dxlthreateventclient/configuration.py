@@ -1,10 +1,12 @@
 """A client configuration that is complete, or an error that says what to fix."""
 
+import logging
 import os
 import re
 import socket
 from collections.abc import Iterator
 from datetime import datetime
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,8 @@ from dxlthreateventclient._setup.certificates import UTF_16, check_files, in_wor
 from dxlthreateventclient.exceptions import ConfigurationError
 
 __all__ = ["ConfigurationError", "Step", "load_configuration", "steps"]
+
+logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE = 60  # seconds
 
@@ -79,6 +83,8 @@ def load_configuration(
     for step in steps(config_file, broker=broker):
         if step.error:
             raise step.error
+        if step.is_warning and step.name == "configuration":
+            logger.warning("%s", step.detail)
         config = step.config
     assert config  # noqa: S101 - the first step has it
     return config
@@ -91,13 +97,19 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
     :func:`load_configuration`.
     """
     path = Path(config_file or os.environ.get("DXLCLIENT_CONFIG") or "dxlclient.config")
+    unread: list[str] = []
     try:
-        config = _read(path, broker)
+        settings = _parse(path)
+        unread = _check_names(settings, path.read_text(encoding="utf-8"))
+        config = _read(path, settings, broker)
     except ValueError as error:
-        yield Step("configuration", error=ConfigurationError(f"{path}: {error}"))
+        reason = "; ".join([str(error), *unread])
+        yield Step("configuration", error=ConfigurationError(f"{path}: {reason}"))
         return
     detail = f"{path} is complete; brokers in [{_sections(config)[0]}]: {len(config.brokers)}"
     yield Step("configuration", detail, config=config)
+    for warning in unread:
+        yield Step("configuration", f"{path}: {warning}", is_warning=True, config=config)
     for name, found in check_files(config):
         if isinstance(found, ConfigurationError):
             yield Step(name, error=ConfigurationError(f"{path}: {found}"), config=config)
@@ -105,8 +117,7 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
             yield Step(name, *found, config=config)
 
 
-def _read(path: Path, broker: str | None) -> DxlClientConfig:
-    settings = _parse(path)
+def _read(path: Path, settings: ConfigObj, broker: str | None) -> DxlClientConfig:
     _check_values(settings)
     _check_certs(path, settings)
     _check_brokers(settings)
@@ -144,12 +155,38 @@ def _parse(path: Path) -> ConfigObj:
         raise ValueError(f"line {error.line_number}: {setting!r} {problem}") from error
 
 
+def _check_names(settings: ConfigObj, text: str) -> list[str]:
+    """Check that what dxlclient reads is where it looks for it; return what it does not read."""
+    unread = []
+    sections = {name.lower(): name for name in _SETTINGS}
+    for name in settings.sections:
+        right = sections.get(name.lower())
+        if right and right != name:
+            raise ValueError(f"[{name}] is not read: write [{right}]")
+        if not right and (alike := get_close_matches(name, _SETTINGS, 1, 0.8)):
+            unread.append(f"[{name}] is not read; is [{alike[0]}] meant?")
+    places = {setting.lower(): (name, setting) for name, known in _SETTINGS.items() for setting in known}
+    for name in ("", *_SETTINGS):
+        where = f"in [{name}]" if name else "outside all sections"
+        for setting in settings.get(name, {}) if name else settings.scalars:
+            key = setting.lower()
+            place = places.get(key, ("", ""))
+            if key in places and place != (name, setting):
+                raise ValueError(f"{setting} {where} is not read: write {place[1]} in [{place[0]}]")
+            # Brokers have names of any kind, and %(name)s reads a setting, too.
+            if key not in places and not name.startswith("Brokers") and f"%({setting})s" not in text:
+                alike = get_close_matches(key, places, 1)
+                hint = "; is {1} in [{0}] meant?".format(*places[alike[0]]) if alike else ""
+                unread.append(f"{setting} {where} is not read{hint}")
+    return unread
+
+
 def _check_values(settings: ConfigObj) -> None:
     """Check that each value is read as it was meant."""
     for name, known in _SETTINGS.items():
+        section = settings.get(name, {})
         if name in settings.scalars:
             raise ValueError(f"{name} must be a section: write [{name}]")
-        section = settings.get(name, {})
         for setting in section:
             if setting in _SETTINGS:
                 raise ValueError(f"the section [[{setting}]] is inside [{name}]: write [{setting}]")
@@ -157,7 +194,8 @@ def _check_values(settings: ConfigObj) -> None:
                 value = section[setting] if setting in known or not known else ""
             except InterpolationError as error:
                 problem = "has a %(name)s, which stands for another setting and cannot be quoted"
-                raise ValueError(f"{setting} {problem}: rename the file or directory") from error
+                remedy = "rename the file or directory" if name == "Certs" else "choose another value"
+                raise ValueError(f"{setting} {problem}: {remedy}") from error
             if known and isinstance(value, list):
                 shown = f"{len(value)} values" if name == "Proxy" else value  # one may be a password
                 problem = "because a comma separates values: put it in quotes"
@@ -175,11 +213,8 @@ def _check_certs(path: Path, settings: ConfigObj) -> None:
         values = settings.get(name, {})
         unfilled += [key for key in _SETTINGS[name] or values if _PLACEHOLDER.search(str(values.get(key)))]
     if unfilled:
-        lower = {name.lower(): name for name in ("Certs", *_FILES)}
-        alike = [name for name in (*settings, *certs) if name != lower.get(name.lower(), name)]
-        hint = f" (not {', '.join(alike)})" if alike else ""
         where = "" if certs else " in a section [Certs]"
-        raise ValueError(f"give a value to {', '.join(unfilled)}{where}{hint}")
+        raise ValueError(f"give a value to {', '.join(unfilled)}{where}")
     for setting in _FILES:
         comment, value = certs.inline_comments[setting], certs[setting]
         # dxlclient looks in the current directory, too.

@@ -178,6 +178,15 @@ def test_a_key_that_others_can_read_is_a_warning(fabric: LocalFabric, tmp_path: 
     assert "others can read it" in completed.stdout
 
 
+def test_a_setting_that_nothing_reads_is_a_warning(fabric: LocalFabric, tmp_path: Path) -> None:
+    config_file = copy_of_configuration(fabric, tmp_path)
+    config_file.write_text(f"{config_file.read_text()}\n[Proxy]\nUsername = secret\n")
+    completed = run("check", "-c", config_file, "--warn-days", 1)
+    assert completed.returncode == 0
+    assert f"warning  configuration: {config_file}: Username in [Proxy] is not read" in completed.stdout
+    assert "secret" not in completed.stdout
+
+
 @pytest.mark.parametrize(
     ("begins", "ends", "result", "expected"),
     [

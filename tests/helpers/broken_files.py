@@ -130,8 +130,20 @@ KINDS: dict[str, Broken] = {
     ),
     "a %(x)s": Broken(edit("client.crt", "/%(x)s"), "CertFile has a %(name)s | rename the file or directory"),
     "placeholders": Broken(edit("client.", "<path>/client."), "give a value to CertFile, PrivateKey"),
-    "a section in lower case": Broken(
-        edit("[Certs]", "[certs]"), "PrivateKey in a section [Certs] (not certs)"
+    "a section in lower case": Broken(edit("[Certs]", "[certs]"), "[certs] is not read: write [Certs]"),
+    "a setting in lower case": Broken(
+        edit("CertF", "certF"), "certFile in [Certs] is not read: write CertFile in"
+    ),
+    "a setting at the end of the file": Broken(
+        edit("[BrokersWebSockets]\n", "[BrokersWebSockets]\nUseWebSockets = yes\n"),
+        "UseWebSockets in [BrokersWebSockets] is not read: write UseWebSockets in [General]",
+    ),
+    "a setting of another name": Broken(
+        edit("CertFile", "CertificateFile"),
+        "give a value to CertFile; CertificateFile | is CertFile in [Certs] meant?",
+    ),
+    "no section": Broken(
+        edit("[Certs]", "[Certificates]"), "give a value to BrokerCertChain | in a section [Certs]"
     ),
     "neither true nor false": Broken(
         edit("[Certs]", "[General]\nUseWebSockets = maybe\n[Certs]"), "must be true or false, got 'maybe'"
@@ -141,7 +153,6 @@ KINDS: dict[str, Broken] = {
         edit("one;8883;", "one,8883,"),
         "'one, 8883, 127.0.0.1' in [Brokers] must be id;port;host name;IP address | from 1 to 65535",
     ),
-    "a broker that is a URL": Broken(edit(";127", ";ssl://127"), "'one;8883;ssl://127.0.0.1' in [Brokers]"),
     "no broker": Broken(edit("one = ", "# "), "no broker is named: add one to the section [Brokers]"),
     "WebSockets without brokers": Broken(
         _websockets(""), "section [BrokersWebSockets], or change UseWebSockets: [Brokers] names 1"
@@ -150,6 +161,9 @@ KINDS: dict[str, Broken] = {
     "a proxy whose name is unknown": Broken(
         _proxy("Address = no-such-proxy.invalid\nPort = 3128"),
         "no-such-proxy.invalid cannot be resolved: Name",
+    ),
+    "a proxy's password with %(x)s": Broken(
+        _proxy("Password = a%(x)sb"), "Password has a %(name)s | cannot be quoted: choose another value"
     ),
     "a proxy's password with a comma": Broken(_proxy("Password = a,b"), "Password is read as 2 values"),
     # The files that it names.

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 from dxlclient.client_config import DxlClientConfig
-from helpers.broken_files import FORMS, KINDS, Broken, Content, put, write_good
+from helpers.broken_files import CONFIG, FORMS, KINDS, Broken, Content, put, write_good
 from helpers.certificates import fabric_ca, issue
 
 from dxlthreateventclient import ConfigurationError, load_configuration
@@ -111,6 +111,32 @@ class TestACompleteConfiguration:
         assert list(steps(config_file))[-1].detail.endswith(
             "others can read it: 'chmod 600' keeps it private"
         )
+
+    @pytest.mark.parametrize(
+        ("lines", "warning"),
+        [
+            ("[General]\nuseWebSocketBrokers = no", "is UseWebSockets in [General] meant?"),
+            ("[Proxy]\nUsername = secret", "Username in [Proxy] is not read; is User in [Proxy] meant?"),
+            ("[BrokersWebSocket]", "[BrokersWebSocket] is not read; is [BrokersWebSockets] meant?"),
+            ("[General]\nxyz = secret", "xyz in [General] is not read"),
+        ],
+    )
+    def test_warns_of_names_that_dxlclient_does_not_read(
+        self, config_file: Path, caplog: pytest.LogCaptureFixture, lines: str, warning: str
+    ) -> None:
+        config_file.write_text(f"{CONFIG}{lines}\n")
+        load_configuration(config_file)
+        assert caplog.messages == [step.detail for step in steps(config_file) if step.is_warning]
+        assert caplog.text.count(warning) == 1
+        assert "secret" not in caplog.text
+
+    @pytest.mark.parametrize("lines", ["[Mine]\nUser = x", "[General]\nroot = c\nClientId = %(root)s"])
+    def test_may_have_names_for_others_without_a_warning(
+        self, config_file: Path, caplog: pytest.LogCaptureFixture, lines: str
+    ) -> None:
+        config_file.write_text(f"{CONFIG}{lines}\n")
+        load_configuration(config_file)
+        assert caplog.messages == []
 
     def test_of_a_broken_certificate_still_has_its_key_checked(self, config_file: Path) -> None:
         put("client.crt", str)(config_file)
