@@ -8,7 +8,8 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from typing import Any, BinaryIO
 from uuid import uuid4
 
@@ -92,7 +93,7 @@ class Probe:
             if self._config.use_websockets:
                 answers.read(2)  # the header of a short frame
             answer = answers.read(len(_CONNACK) + 1)
-            if not answer:
+            if len(answer) <= len(_CONNACK):
                 raise ConnectionResetError
             if not answer.startswith(_CONNACK):
                 raise _final(f"{self.name} does not speak MQTT: {_QUESTION}")
@@ -177,9 +178,24 @@ class Probe:
             return BrokerConnectionError(f"cannot reach {self._proxy_name}: {reason}; is it running?")
         if isinstance(cause, socks.HTTPError):
             what, is_final = f"refuses to connect to {self._address}: {reason}", reason.startswith("4")
+            if reason.startswith("407"):
+                what += self._why_no_access()
         else:
             what, is_final = f"does not connect to {self._address}: {reason}; is it an HTTP proxy?", False
         return BrokerConnectionError(f"{self._proxy_name} {what}", is_final)
+
+    def _why_no_access(self) -> str:
+        """Say what the proxy asks for, which PySocks does not return, and what it was given."""
+        user, password = self._proxy["proxy_username"], self._proxy["proxy_password"]
+        sent = "User and Password" if user and password else "no user: [Proxy] must have User and Password"
+        schemes: list[str] = []
+        proxy = HTTPConnection(self._proxy["proxy_addr"], self._proxy["proxy_port"], self._timeout)
+        with closing(proxy), suppress(OSError, HTTPException):
+            proxy.request("CONNECT", self._address)
+            for challenge in proxy.getresponse().headers.get_all("Proxy-Authenticate", []):
+                schemes += re.findall(r"(?:^|, *)(\w+)(?= [\w-]+=|,|$)", challenge)
+        wanted = " or ".join(schemes) or "no scheme"
+        return f"; it asks for {wanted}, dxlclient knows only Basic and sent {sent}"
 
     def _why(self, error: OSError, context: ssl.SSLContext, *, is_encrypted: bool) -> BrokerConnectionError:
         """Say what an error during TLS or later means."""
@@ -201,6 +217,8 @@ class Probe:
             what = f"refuses the connection ({reason}): see the broker's log"
         elif code:
             what, is_final = f"does not speak TLS ({reason}): {_QUESTION}", True
+            if self._proxy:
+                what += " Or does the proxy answer in several parts? dxlclient reads only the first."
         return BrokerConnectionError(f"{self.name} {what}", is_final)
 
     def _why_untrusted(self, error: ssl.SSLCertVerificationError, context: ssl.SSLContext) -> str:
