@@ -169,6 +169,8 @@ def _check_names(settings: ConfigObj, text: str) -> list[str]:
     for name in ("", *_SETTINGS):
         where = f"in [{name}]" if name else "outside all sections"
         for setting in settings.get(name, {}) if name else settings.scalars:
+            if setting in _SETTINGS:
+                raise ValueError(f"{setting} {where} must be a section of its own: write [{setting}]")
             key = setting.lower()
             place = places.get(key, ("", ""))
             if key in places and place != (name, setting):
@@ -185,11 +187,7 @@ def _check_values(settings: ConfigObj) -> None:
     """Check that each value is read as it was meant."""
     for name, known in _SETTINGS.items():
         section = settings.get(name, {})
-        if name in settings.scalars:
-            raise ValueError(f"{name} must be a section: write [{name}]")
         for setting in section:
-            if setting in _SETTINGS:
-                raise ValueError(f"the section [[{setting}]] is inside [{name}]: write [{setting}]")
             try:
                 value = section[setting] if setting in known or not known else ""
             except InterpolationError as error:

@@ -194,7 +194,7 @@ class Probe:
             proxy.request("CONNECT", self._address)
             for challenge in proxy.getresponse().headers.get_all("Proxy-Authenticate", []):
                 schemes += re.findall(r"(?:^|, *)(\w+)(?= [\w-]+=|,|$)", challenge)
-        wanted = " or ".join(schemes) or "no scheme"
+        wanted = " or ".join(schemes) or "an unknown scheme"
         return f"; it asks for {wanted}, dxlclient knows only Basic and sent {sent}"
 
     def _why(self, error: OSError, context: ssl.SSLContext, *, is_encrypted: bool) -> BrokerConnectionError:

@@ -117,9 +117,9 @@ KINDS: dict[str, Broken] = {
     "a setting twice": Broken(edit("PrivateKey", "CertFile"), "line 4: 'CertFile' is there twice"),
     "one quote": Broken(edit("client.crt", '"x'), "line 3: 'CertFile' must be | with quotes in pairs"),
     "a section inside another one": Broken(
-        edit("[Brokers]", "[[Brokers]]"), "inside [Certs]: write [Brokers]"
+        edit("[Brokers]", "[[Brokers]]"), "in [Certs] must be a section of its own"
     ),
-    "a section that is a setting": Broken(_config("Certs = x\n"), "Certs must be a section: write [Certs]"),
+    "a section that is a setting": Broken(_config("Certs = x\n"), "must be a section | write [Certs]"),
     # Its values.
     "a comma": Broken(
         edit("client.crt", "/Doe, Jane"),
