@@ -31,7 +31,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(BIN)/demo-installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[testing,cli]"
+	$(BIN)/python -m pip install --quiet --editable ".[testing]"
 	touch $@
 
 $(BIN)/dev-installed: pyproject.toml | $(BIN)/python

@@ -38,7 +38,7 @@ def lowest(session: nox.Session) -> None:
     """Run ``make test`` with the oldest version of everything that users install."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["testing"], *extras["cli"], *extras["samples"]]
+    requirements = [*project["dependencies"], *extras["testing"], *extras["samples"]]
     constraints = Path(session.create_tmp(), "constraints.txt")
     constraints.write_text("\n".join(requirements).replace(">=", "=="))
     session.env["PIP_CONSTRAINT"] = str(constraints.resolve())

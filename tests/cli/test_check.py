@@ -25,6 +25,7 @@ from helpers.command_line import (
     make_foreign_certificates,
     run,
     shown_on,
+    without,
 )
 from helpers.misbehaving import server
 from helpers.mosquitto import Mosquitto
@@ -240,6 +241,11 @@ def test_a_terminal_gets_colors(fabric: LocalFabric) -> None:
     ):
         os.close(end)
         assert "\x1b[32mok       \x1b[0mconfiguration: " in shown_on(terminal)
+
+
+def test_it_needs_no_extra(fabric: LocalFabric) -> None:
+    completed = run("check", "-c", fabric.config_file, program=without("amqtt", "cryptography", "trustme"))
+    assert completed.returncode == 0
 
 
 @pytest.mark.servers

@@ -348,7 +348,7 @@ def test_the_environment_names_the_configuration() -> None:
 
 
 def test_no_format_needs_an_extra(fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> None:
-    program = without("cryptography", "amqtt", "trustme")
+    program = without("amqtt", "trustme")
     with Listen(fabric.config_file, topic, "--format", "ecs", program=program) as listen:
         publish_threat_event(dxl_client, sample_threat_event(), topic)
         listen.output.wait_for("ExP:Heap")

@@ -28,7 +28,7 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     next(directory.glob("*/PKG-INFO")).parent.rename(directory / "sdist")
     venv.create(directory / "env", with_pip=True)
     subprocess.run(
-        [directory / "env/bin/python", "-m", "pip", "install", "--quiet", f"{distribution}[testing,cli]"],
+        [directory / "env/bin/python", "-m", "pip", "install", "--quiet", f"{distribution}[testing]"],
         cwd=directory,
         check=True,
     )
