@@ -101,11 +101,17 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
     try:
         settings = _parse(path)
         unread = _check_names(settings, path.read_text(encoding="utf-8"))
-        config = _read(path, settings, broker)
-    except ValueError as error:
-        reason = "; ".join([str(error), *unread])
+        _check_values(settings)
+        _check_certs(path, settings)
+        _check_brokers(settings)
+        config = DxlClientConfig.create_dxl_config_from_file(str(path))
+        _check_use(settings, config, broker)
+    except Exception as error:  # noqa: BLE001 - dxlclient raises what it likes, down to bare Exception
+        foreign = "" if isinstance(error, ValueError) else "dxlclient cannot read it: "
+        reason = "; ".join([foreign + in_words(error), *unread])
         yield Step("configuration", error=ConfigurationError(f"{path}: {reason}"))
         return
+    config.keep_alive_interval = _KEEP_ALIVE
     detail = f"{path} is complete; brokers in [{_sections(config)[0]}]: {len(config.brokers)}"
     yield Step("configuration", detail, config=config)
     for warning in unread:
@@ -115,19 +121,6 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
             yield Step(name, error=ConfigurationError(f"{path}: {found}"), config=config)
         else:
             yield Step(name, *found, config=config)
-
-
-def _read(path: Path, settings: ConfigObj, broker: str | None) -> DxlClientConfig:
-    _check_values(settings)
-    _check_certs(path, settings)
-    _check_brokers(settings)
-    try:
-        config = DxlClientConfig.create_dxl_config_from_file(str(path))
-    except Exception as error:  # dxlclient raises what it likes, down to bare Exception
-        raise ValueError(f"dxlclient cannot read it: {in_words(error)}") from error
-    _check_use(settings, config, broker)
-    config.keep_alive_interval = _KEEP_ALIVE
-    return config
 
 
 def _parse(path: Path) -> ConfigObj:

@@ -2,10 +2,8 @@
 
 import re
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
-from dxlclient.client_config import DxlClientConfig
 from helpers.broken_files import CONFIG, FORMS, KINDS, Broken, Content, put, write_good
 from helpers.certificates import fabric_ca, issue
 
@@ -40,11 +38,11 @@ class TestABrokenConfiguration:
             load_configuration(config_file)
         assert words in str(raised.value)
 
-    def test_that_only_dxlclient_refuses_has_its_reason(
-        self, config_file: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(DxlClientConfig, "create_dxl_config_from_file", Mock(side_effect=Exception("no")))
-        with pytest.raises(ConfigurationError, match=r"dxlclient\.config: dxlclient cannot read it: no$"):
+    def test_of_no_known_kind_is_refused_too(self, config_file: Path) -> None:
+        config_file.write_text(CONFIG.replace("one = ", "[[one]]\nx = "))
+        with pytest.raises(
+            ConfigurationError, match=r"dxlclient\.config: dxlclient cannot read it: 'Section'"
+        ):
             load_configuration(config_file)
 
     def test_of_the_samples_says_what_to_fill_in(self) -> None:
