@@ -90,12 +90,9 @@ def try_broker(
     :raise BrokerConnectionError: if the broker cannot be used
     """
     tried = probe.Probe(config, broker, timeout / 3)
-    deadline = time.monotonic() + timeout
-    if not with_tls:
-        _first(deadline, [(tried.name, tried.reach)])
-        return "reachable", None
-    _, (version, certificate) = _first(deadline, [(tried.name, tried.hello)])
-    return version, valid_until([certificate], "")[0]
+    step = tried.hello if with_tls else tried.reach
+    _, (result, certificate) = _first(time.monotonic() + timeout, [(tried.name, step)])
+    return result, valid_until([certificate], "")[0] if certificate else None
 
 
 def address(broker: Broker) -> str:

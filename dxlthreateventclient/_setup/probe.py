@@ -80,9 +80,10 @@ class Probe:
             self._proxy_name = f"the proxy {address(str(config.proxy_addr), config.proxy_port)}"
             self.name += f" behind {self._proxy_name}"
 
-    def reach(self) -> None:
-        """Connect without TLS."""
+    def reach(self) -> tuple[str, bytes]:
+        """Connect without TLS, and return the same as :meth:`hello`, but no certificate."""
         self._open().close()
+        return "reachable", b""
 
     def hello(self) -> tuple[str, bytes]:
         """Connect, say hello in MQTT, and return the version of TLS and the certificate of the broker."""
@@ -90,9 +91,8 @@ class Probe:
             if self._config.use_websockets:
                 self._upgrade(tls, answers)
             self._send(tls, _CONNECT % str(uuid4()).encode())
-            if self._config.use_websockets:
-                answers.read(2)  # the header of a short frame
-            answer = answers.read(len(_CONNACK) + 1)
+            header = 2 if self._config.use_websockets else 0  # of a short frame
+            answer = answers.read(header + len(_CONNACK) + 1)[header:]
             if len(answer) <= len(_CONNACK):
                 raise ConnectionResetError
             if not answer.startswith(_CONNACK):
