@@ -12,10 +12,9 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
-from dxlthreateventclient._feed.dispatching import Route
+from dxlthreateventclient._feed.dispatching import Route, check_topic, log_passed_over
 from dxlthreateventclient._feed.gaps import log_gap
 from dxlthreateventclient._feed.members import Member
-from dxlthreateventclient._feed.topics import check_topic
 from dxlthreateventclient.callbacks import (
     ASYNCHRONOUS,
     ErrorFunction,
@@ -168,7 +167,7 @@ class CommonThreatEventClient:
                 topic,
                 threat_event_callback,
                 deliverer(threat_event_callback, on_error, where),
-                _log_passed_over,
+                log_passed_over,
             )
         )
 
@@ -258,18 +257,6 @@ class CommonThreatEventClient:
 
     def _streams(self) -> list[Stream]:
         return [route.callback for route in self._member.routes if isinstance(route.callback, Stream)]
-
-
-def _log_passed_over(route: Route, passed_over: int) -> int:
-    if passed_over:
-        logger.warning(
-            "Callback %r on %s removed: %d events handed over, %d passed over",
-            route.callback,
-            route.topic,
-            route.received,
-            passed_over,
-        )
-    return passed_over
 
 
 def _is_callback_object(callback: object) -> bool:

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from datetime import datetime, timezone
 from functools import partial
 
-from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
-from dxlthreateventclient._feed.dispatching import Route
+from dxlthreateventclient._feed.dispatching import Outcome, Route, log_passed_over
+from dxlthreateventclient._feed.gaps import log_gap
 from dxlthreateventclient.callbacks import Predicate
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC, CommonThreatEventClient
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
@@ -73,27 +73,12 @@ def redundant_threat_events(  # noqa: PLR0913
         topic, max_buffered=max_buffered, on_error=on_error, where=where
     )
     return ThreatEventStream(
-        _Connections(dxl_clients, topic, _log_gap if on_gap is None else on_gap),
+        _Connections(dxl_clients, topic, log_gap if on_gap is None else on_gap),
         topic,
         max_buffered=max_buffered,
         on_error=on_error,
         where=where,
     )
-
-
-def _log_gap(gap: Gap) -> None:
-    logger.warning("%s", gap)
-
-
-class _Connection(EventCallback):
-    """The callback on one connection."""
-
-    def __init__(self, on_event: Callable[[Event], object]) -> None:
-        super().__init__()
-        self._on_event = on_event
-
-    def on_event(self, event: Event) -> None:
-        self._on_event(event)
 
 
 class _Connections:
@@ -114,16 +99,15 @@ class _Connections:
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._route: Route | None = None
-        self._connections = [
-            _Connection(partial(self._on_event, number)) for number in range(len(dxl_clients))
-        ]
+        self._members = [client._member for client in self._clients]  # noqa: SLF001 - of streams alone
 
     def add(self, route: Route) -> None:
         """Listen on all connections."""
         self._route = route
         try:
-            for client, connection in zip(self._clients, self._connections, strict=True):
-                client.add_threat_event_callback(connection, route.topic)
+            for number, member in enumerate(self._members):
+                deliver = partial(self._deliver, number)
+                member.add(Route(route.topic, route.callback, deliver, log_passed_over))
         except BaseException:
             self._close()
             raise
@@ -134,19 +118,18 @@ class _Connections:
             self._close()
         finally:
             if self._route is not None:
-                self._route.report(self._route.received)
+                self._route.report()
 
-    def drain(self, _callback: object, done: Callable[[], None]) -> None:
+    def drain(self, callback: object, done: Callable[[], None]) -> None:
         """Let nothing new come, and call a function when all connections have delivered the rest."""
-        draining = iter(self._connections)
-        next(draining)
+        others = iter(self._members[1:])
 
         def finish() -> None:
-            if next(draining, None) is None:
+            if next(others, None) is None:
                 done()
 
-        for client, connection in zip(self._clients, self._connections, strict=True):
-            client._member.drain(connection, finish)  # noqa: SLF001 - of streams alone
+        for member in self._members:
+            member.drain(callback, finish)
 
     def is_waiting_for_broker(self) -> bool:
         """Return that no answer waits behind the events of this stream: it is closed first."""
@@ -157,9 +140,10 @@ class _Connections:
             for client in self._clients:
                 stack.callback(client.close)
 
-    def _on_event(self, number: int, event: Event) -> None:
+    def _deliver(self, number: int, event: Event) -> Outcome:
         if self._route is not None and self._is_new(number, event.message_id):
             self._route.on_event(event)
+        return "handled"
 
     def _is_new(self, number: int, message_id: str) -> bool:
         now = time.monotonic()

@@ -1,6 +1,7 @@
 """The one callback that dxlclient is given, and the callbacks behind it."""
 
 import copy
+import logging
 import threading
 import time
 from collections import Counter
@@ -12,10 +13,10 @@ from typing import Any, Literal, Protocol, TypeAlias
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
-from dxlthreateventclient._feed.topics import matches
-
 Outcome: TypeAlias = Literal["handled", "failed", "filtered", "passed over"]
 Deliver: TypeAlias = Callable[[Event], Outcome]
+
+logger = logging.getLogger(__name__)
 
 # Guards the counts, which several workers may change.
 _counting = threading.Lock()
@@ -52,8 +53,8 @@ class Route(EventCallback):
         self.is_removed = False
         # Whether nothing new is wanted, and whether all that had arrived has been handed over.
         self.is_draining = self.is_drained = False
-        # How many events had arrived on the topic when it was added, and how many it was called with.
-        self.arrived_before = self.received = 0
+        # How many events arrived while it was there, and with how many it was called.
+        self.arrived = self.received = 0
         self._deliver = deliver
         self._report = report
 
@@ -70,10 +71,9 @@ class Route(EventCallback):
                 owner.counts[outcome] += 1
                 owner.last_event_at = now
 
-    def report(self, arrived: int) -> None:
-        """Report how many events were passed over, of those that have arrived on the topic."""
-        passed_over = 0 if self.is_drained else max(0, arrived - self.arrived_before - self.received)
-        dropped = passed_over
+    def report(self) -> None:
+        """Report how many of the events that arrived were passed over."""
+        dropped = passed_over = 0 if self.is_drained else max(0, self.arrived - self.received)
         with suppress(Exception):  # what a logging handler raises
             dropped = self._report(self, passed_over)
         for owner in self.owners:
@@ -124,21 +124,38 @@ class Dispatcher(EventCallback):
         self._by_topic = {}
         return removed is not None
 
-    def on_event(self, event: Event) -> None:
-        """Hand an event over. Called by dxlclient."""
-        topic = event.destination_topic
+    def routes_of(self, topic: str) -> tuple[Route, ...]:
+        """Return the routes to which the events on a topic go."""
         by_topic = self._by_topic
         routes = by_topic.get(topic)
         if routes is None:
-            routes = tuple(route for route in self.routes if matches(route.topic, topic))
+            routes = tuple(route for route in self.routes if _matches(route.topic, topic))
             if len(by_topic) < _MOST_REMEMBERED:
                 by_topic[topic] = routes
+        return routes
+
+    def on_event(self, event: Event) -> None:
+        """Hand an event over. Called by dxlclient."""
+        routes = self.routes_of(event.destination_topic)
         if len(routes) == 1:
             routes[0].on_event(event)
             return
         for route in routes:
             # What one callback does to its event reaches no other.
             route.on_event(copy_event(event))
+
+
+def log_passed_over(route: Route, passed_over: int) -> int:
+    """Log how many events a callback has missed, and return that."""
+    if passed_over:
+        logger.warning(
+            "Callback %r on %s removed: %d events handed over, %d passed over",
+            route.callback,
+            route.topic,
+            route.received,
+            passed_over,
+        )
+    return passed_over
 
 
 def copy_event(event: Event) -> Event:
@@ -156,3 +173,28 @@ def copy_event(event: Event) -> Event:
     if not isinstance(event.payload, bytes):
         own.payload = copy.deepcopy(event.payload)
     return own
+
+
+def check_topic(topic: str) -> None:
+    """Check that dxlclient can receive on a topic.
+
+    :raise TypeError: if it is not a string
+    :raise ValueError: if no event could arrive under it
+    """
+    if not isinstance(topic, str):
+        raise TypeError(f"topic must be a string, got {topic!r}")
+    levels = topic.split("/")
+    if (
+        not topic
+        or "+" in topic
+        or "\0" in topic
+        or "#" in topic.removesuffix("#")
+        or (topic[-1] == "#" and levels[-1] != "#")
+    ):
+        raise ValueError(f"topic must be an exact topic, or a filter that ends in '/#', got {topic!r}")
+
+
+def _matches(wanted: str, topic: str) -> bool:
+    """Return whether events on a topic come under a topic or filter: ``/a/#`` has ``/a``, too."""
+    is_below = wanted.endswith("#") and (topic.startswith(wanted[:-1]) or topic == wanted[:-2])
+    return is_below or wanted == topic

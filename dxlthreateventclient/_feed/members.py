@@ -45,9 +45,6 @@ class Double:
     def drain(self, _: list[Route], done: Callable[[], None]) -> None:
         done()
 
-    def arrived(self, _: str) -> int:
-        return 0
-
     def call_when_reported(self, call: Callable[[], None]) -> None:
         call()
 
@@ -143,7 +140,7 @@ class Member:
 
     def _drop(self, route: Route) -> None:
         if self.feed.remove(route):
-            route.report(self.feed.arrived(route.topic))
+            route.report()
 
 
 def _feed_of(dxl_client: Any) -> Feed | Double:

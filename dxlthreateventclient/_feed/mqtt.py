@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dxlclient.client import DxlClient
 from pahoproxy.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, Client
 
-from dxlthreateventclient._feed.topics import matches
+if TYPE_CHECKING:
+    from dxlthreateventclient._feed.subscriptions import Feed
 
 # The private names that are used, and what for.
 _PARTS = {
@@ -24,7 +25,7 @@ _PARTS = {
     "_thread_pool": "delivers the events",
     "_thread_pool._threads": "shows whether anything can be delivered at all",
     "_subscriptions": "holds the topics that dxlclient itself needs: they are not unsubscribed",
-    "_connected": "shows whether dxlclient believes in a connection; DxlClient.connected waits for a lock",
+    "_connected": "shows whether dxlclient believes in a connection",
     "_on_packet_ack": "ends a wait of up to two minutes for an answer that cannot come any more",
     "_client._ping_t": "is reset by messages: else a slow consumer loses its connection",
 }
@@ -46,29 +47,6 @@ class _Request(NamedTuple):
     is_ours: bool
     connection: int
     sent_at: float
-
-
-class Observer(Protocol):
-    """Is told what happens on the connection. The network thread calls it, so it must not wait."""
-
-    def on_connect(self, then: Callable[[], object]) -> None:
-        """Note that a broker has accepted a connection, subscribe, and then make a call."""
-
-    def on_disconnect(self, is_wanted: bool, heard_until: float) -> None:
-        """Note that the connection has ended.
-
-        :param is_wanted: whether the user ended it
-        :param heard_until: until when all is known to have arrived, as ``time.time()``
-        """
-
-    def on_answer(self, topic: str, is_subscribe: bool, is_refused: bool) -> None:
-        """Note the answer to a request of ours."""
-
-    def on_request(self) -> None:
-        """Note that dxlclient itself has sent a request."""
-
-    def on_error(self, message: str, error: Exception) -> None:
-        """Note what would end the network thread, and with it the feed."""
 
 
 def mqtt_client_of(dxl_client: Any) -> Client | None:
@@ -112,21 +90,18 @@ class Hooks:
 
     :param dxl_client: the DxlClient
     :param mqtt: the MQTT client in it
-    :param observer: is told what happens
+    :param feed: is told what happens; the network thread calls it, so it must not wait
     """
 
-    def __init__(self, dxl_client: Any, mqtt: Client, observer: Observer) -> None:
+    def __init__(self, dxl_client: Any, mqtt: Client, feed: "Feed") -> None:
         self.is_connected = False
-        # Whether a connection was made before the hooks were set, and dxlclient does not know it yet.
-        self.is_unsure = False
         # Whether the network thread waits for room in dxlclient's queue: no answer can be read then.
         self.is_blocked = False
-        # How many messages arrived, for each topic and filter that was watched.
-        self.arrived: dict[str, int] = {}
-        self._filters: tuple[str, ...] = ()
+        # The topics from which dxlclient may not unsubscribe.
+        self.needed: frozenset[str] = frozenset()
         self._dxl_client: Any = dxl_client
         self._mqtt: Any = mqtt
-        self._observer = observer
+        self._feed = feed
         self._pool = dxl_client._thread_pool
         self._pid = os.getpid()
         # The object that dxlclient's own handlers expect; a wrapper around a DxlClient is not it.
@@ -136,7 +111,6 @@ class Hooks:
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
-        self._needed: frozenset[str] = frozenset()
         # How many threads of dxlclient will end the connection because of a loss, and whether the user ended
         # the last one that was ended.
         self._teardowns = 0
@@ -165,14 +139,8 @@ class Hooks:
         mqtt.disconnect = partial(self._disconnect, mqtt.disconnect)
         mqtt.loop_read = partial(self._read, mqtt.loop_read)
         mqtt.loop_misc = partial(self._look, mqtt.loop_misc)
-        self.is_unsure = mqtt.socket() is not None
-
-    def finds_connection(self) -> bool:
-        """Return whether a connection has shown that was made before the hooks were set."""
-        if not self.is_unsure or not self._dxl_client._connected:
-            return False
-        self.is_connected, self.is_unsure = True, False
-        return True
+        # The answer to CONNECT may still be on its way; more may be sent before it.
+        self.is_connected = mqtt.socket() is not None
 
     def heard_until(self) -> float:
         """Return until when all is known to have arrived, as ``time.time()``."""
@@ -193,13 +161,6 @@ class Hooks:
         return threading.current_thread() in self._pool._threads
 
     # Requests
-
-    def need(self, topics: frozenset[str]) -> None:
-        """Count what arrives on these topics and filters, and let dxlclient not unsubscribe from them."""
-        for topic in topics:
-            self.arrived.setdefault(topic, 0)
-        self._filters = tuple(topic for topic in topics if topic.endswith("#"))
-        self._needed = topics
 
     def subscribe(self, topic: str) -> None:
         """Send a SUBSCRIBE."""
@@ -225,7 +186,7 @@ class Hooks:
         return self._send(partial(self._subscribe, topic, qos), topic)
 
     def _unsubscribe_for_dxlclient(self, topic: Any) -> tuple[int, int | None]:
-        if isinstance(topic, str) and topic in self._needed:
+        if isinstance(topic, str) and topic in self.needed:
             # The answer ends dxlclient's wait, and no event is lost.
             return self._send(partial(self._subscribe, topic), topic)
         return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
@@ -247,7 +208,7 @@ class Hooks:
         if not is_ours:
             if is_lost and number is not None:
                 self._dxl_client._on_packet_ack(number)
-            self._observer.on_request()
+            self._feed.on_request()
         return result, number
 
     def _on_answer(
@@ -264,7 +225,7 @@ class Hooks:
             # Ours never go to dxlclient: it would take the number for that of a later request of its own.
             dxlclients(mqtt, user_data, number, *granted)
             return
-        self._observer.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
+        self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
         if request.is_subscribe:
             self._end_waits(lambda other: other.is_subscribe and other.topic == request.topic)
 
@@ -296,22 +257,22 @@ class Hooks:
         if code != 0:
             tell_dxlclient()
             return
-        self.is_connected, self.is_unsure = True, False
+        self.is_connected = True
         self._connection += 1
         # DxlClient.connect() returns when dxlclient's own subscription is acknowledged, and so all that were
         # asked for before.
-        self._observer.on_connect(tell_dxlclient)
+        self._feed.on_connect(tell_dxlclient)
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
         try:
             # Else the MQTT client reports a broker that is silent twice, and dxlclient connects twice at
             # once.
             mqtt._ping_t = 0
-            self.is_connected = self.is_unsure = False
+            self.is_connected = False
             if code != 0:
                 self._teardowns += 1
             self._connection += 1
-            self._observer.on_disconnect(code == 0 and self._is_end_wanted, self.heard_until())
+            self._feed.on_disconnect(code == 0 and self._is_end_wanted, self.heard_until())
         finally:
             dxlclients(mqtt, user_data, code)
 
@@ -338,7 +299,7 @@ class Hooks:
         try:
             result = loop_read(*arguments)
         except Exception as error:  # noqa: BLE001 - it would end the network thread
-            self._observer.on_error("The broker sent a malformed packet. Connecting again.", error)
+            self._feed.on_error("The broker sent a malformed packet. Connecting again.", error)
             self._mqtt.on_disconnect(self._mqtt, self._user_data, 1)
             result = 1
         if self._stashed:
@@ -356,13 +317,13 @@ class Hooks:
             try:
                 call()
             except Exception as error:  # noqa: BLE001 - it would end the network thread
-                self._observer.on_error("dxlclient cannot take what the broker sent", error)
+                self._feed.on_error("dxlclient cannot take what the broker sent", error)
 
     def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
         if user_data is None:  # the DxlClient was destroyed
             return
         with suppress(UnicodeDecodeError):
-            self._count(message.topic)
+            self._feed.on_message(message.topic)
         self.is_blocked = True
         try:
             dxlclients(mqtt, user_data, message)
@@ -371,14 +332,6 @@ class Hooks:
         # A message shows as well as the answer to a ping that the broker is there, and that answer may be
         # behind thousands of messages.
         mqtt._ping_t = 0
-
-    def _count(self, topic: str) -> None:
-        arrived = self.arrived
-        if topic in arrived:
-            arrived[topic] += 1
-        for watched in self._filters:
-            if watched != topic and matches(watched, topic):
-                arrived[watched] += 1
 
     def _look(self, loop_misc: Callable[[], int]) -> int:
         # Runs after each packet, and once a second.

@@ -106,8 +106,8 @@ class Wait:
 class _Drain:
     """Routes that get what has arrived, and then no more."""
 
-    def __init__(self, topics: set[str], done: Callable[[], None]) -> None:
-        self.topics = topics
+    def __init__(self, routes: list[Route], done: Callable[[], None]) -> None:
+        self.routes = routes
         self.done = done
         self.arrived = -1
         self.heard_at = 0.0
@@ -168,7 +168,6 @@ class Feed:
 
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
-        route.arrived_before = self.arrived(route.topic)
         self.dispatcher.add(route)
         if self.hooks.is_worker():
             self.settle()
@@ -187,11 +186,7 @@ class Feed:
         """Let nothing new come to some routes, and make a call when they have got all that had arrived."""
         for route in routes:
             route.is_draining = True
-        self.settle(partial(self._drains.append, _Drain({route.topic for route in routes}, done)))
-
-    def arrived(self, topic: str) -> int:
-        """Return how many events have arrived on a topic."""
-        return self.hooks.arrived.get(topic, 0)
+        self.settle(partial(self._drains.append, _Drain(routes, done)))
 
     def call_when_reported(self, call: Callable[[], object]) -> None:
         """Make a call when all that has happened is reported; on threads that must not wait, at once."""
@@ -211,6 +206,11 @@ class Feed:
 
     def on_answer(self, topic: str, is_subscribe: bool, is_refused: bool) -> None:
         self.settle(partial(self._note_answer, topic, is_subscribe, is_refused))
+
+    def on_message(self, topic: str) -> None:
+        """Count an event that has arrived."""
+        for route in self.dispatcher.routes_of(topic):
+            route.arrived += 1
 
     def on_request(self) -> None:
         self.settle()
@@ -236,8 +236,7 @@ class Feed:
                 self._end_wait(wait, error)
             return _LOOK_EVERY
         is_open = (
-            self.hooks.is_unsure
-            or self.waits
+            self.waits
             or self._drains
             or self._has_gap()
             or any(state.state in (_State.ASKED, _State.LEAVING) for state in self._subscriptions.values())
@@ -248,6 +247,7 @@ class Feed:
     def _install(self) -> None:
         self._dxl_client.add_event_callback(None, self.dispatcher, subscribe_to_topic=False)
         self.hooks.install()
+        self._is_connected = self.hooks.is_connected
 
     def _connect(self) -> None:
         if self._is_connected:
@@ -281,14 +281,12 @@ class Feed:
                 self._report(f"The broker refuses the subscription to {topic}: no events arrive on it")
 
     def _bring_in_step(self) -> None:
-        if self.hooks.finds_connection():
-            self._is_connected = True
         if self._has_gap() and self.hooks.why_dead():
             # destroy() without a connection calls no hook.
             self._lose(None)
         routes = [route for route in self.dispatcher.routes if not route.is_draining]
         wanted = frozenset(route.topic for route in routes)
-        self.hooks.need(wanted)
+        self.hooks.needed = wanted
         if self._is_connected:
             for topic in wanted | self._subscriptions.keys():
                 self._subscribe_or_unsubscribe(topic, topic in wanted)
@@ -363,11 +361,12 @@ class Feed:
         wait.end(error)
 
     def _look_at_drain(self, drain: _Drain, wanted: frozenset[str]) -> None:
-        now, arrived = time.monotonic(), sum(map(self.arrived, drain.topics))
+        now, arrived = time.monotonic(), sum(route.arrived for route in drain.routes)
         if arrived != drain.arrived or self.hooks.is_blocked:
             drain.arrived, drain.heard_at = arrived, now
         # The answer to an UNSUBSCRIBE comes behind all that the broker has sent before.
-        is_waiting = self._is_connected and drain.topics & self._subscriptions.keys() - wanted
+        topics = {route.topic for route in drain.routes}
+        is_waiting = self._is_connected and topics & self._subscriptions.keys() - wanted
         if not is_waiting or now - drain.heard_at > _SILENCE:
             self._drains.remove(drain)
             # It waits for room in dxlclient's queue.

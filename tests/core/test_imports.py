@@ -35,8 +35,6 @@ testing: client testing
     )
     for name in names.split()
 }
-    name: {"exceptions", "_probe", "_certificates", "configuration"} for name in ("_probe", "_certificates")
-}
 
 
 def imported_names(file: Path) -> set[str]:

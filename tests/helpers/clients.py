@@ -61,5 +61,5 @@ def queue_length(dxl_client: DxlClient) -> int:
 
 
 def is_subscribed(topic: str) -> bool:
-    """Return whether a local fabric of this process has a subscription to a topic. Nothing public shows it."""
+    """Return whether a local fabric of this process has a subscription. Nothing public shows it."""
     return any(topic in found.subscriptions for found in gc.get_objects() if type(found) is Broker)
