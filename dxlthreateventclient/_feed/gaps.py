@@ -42,7 +42,10 @@ class Reporter:
             if self._is_running:
                 return
             self._is_running = True
-        start_thread("DxlThreatEventReports", self._make_calls)
+        try:
+            start_thread("DxlThreatEventReports", self._make_calls)
+        except RuntimeError:  # no thread can be started; the next report tries again
+            self._is_running = False
 
     def after_all(self, call: Callable[[], object]) -> None:
         """Make a call when nothing is left to report: at once if nothing is."""

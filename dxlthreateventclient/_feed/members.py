@@ -7,19 +7,64 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from dxlclient.exceptions import WaitTimeoutException
+
 from dxlthreateventclient._feed.dispatching import Dispatcher, Route
 from dxlthreateventclient._feed.gaps import Listener, Reporter
 from dxlthreateventclient._feed.mqtt import mqtt_client_of
-from dxlthreateventclient._feed.subscriptions import Feed, Wait
+from dxlthreateventclient._feed.subscriptions import Feed
 from dxlthreateventclient.status import Gap
 
-# How long the report of a gap's end is waited for when a client is left, in seconds.
+# All in seconds. Give up waiting for the acknowledgement of a new subscription after this long, as dxlclient
+# does.
+_LONGEST_WAIT = 120.0
+# On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this.
+_LONGEST_STEP = 1.0
+# How long the report of a gap's end is waited for when a client is left.
 _LONGEST_REPORT = 1.0
-# A broker whose answer takes longer than so many seconds may be kept from answering.
+# A broker whose answer takes longer than this may be kept from answering.
 _PATIENCE = 0.1
 # The attribute of an MQTT client that holds its feed. Every wrapper around a DxlClient shares it.
 _FEED = "_dxlthreateventclient"
 _making = threading.Lock()
+
+
+class Wait:
+    """Lets a thread wait until the subscription to a topic is settled.
+
+    :param topic: the topic
+    :param listener: the listener of the client that waits
+    """
+
+    def __init__(self, topic: str, listener: Listener) -> None:
+        self.topic = topic
+        self.listener = listener
+        self.was_connected = False
+        self.started_at = time.monotonic()
+        self._error: BaseException | None = None
+        # Not a Condition or an Event, which an exception from a signal handler can leave locked.
+        self._done = allocate_lock()
+        self._done.acquire()
+
+    def is_too_long(self) -> bool:
+        """Return whether the broker does not answer."""
+        return time.monotonic() - self.started_at > _LONGEST_WAIT
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Let the thread go on, or raise an error there."""
+        self._error = error
+        self._done.release()
+
+    def until_settled(self) -> None:
+        """Return when the topic is settled.
+
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
+        """
+        while not self._done.acquire(timeout=_LONGEST_STEP):
+            if self.is_too_long():
+                raise WaitTimeoutException(f"the broker did not acknowledge the subscription to {self.topic}")
+        if self._error is not None:
+            raise self._error
 
 
 class Double:
@@ -34,7 +79,7 @@ class Double:
         self.reporter = Reporter()
         self._dxl_client = dxl_client
 
-    def add(self, route: Route, _: "Member") -> None:
+    def add(self, route: Route, _: Wait) -> None:
         self._dxl_client.add_event_callback(route.topic, route)
         self.dispatcher.add(route)
 
@@ -84,7 +129,7 @@ class Member:
             return
         route.owners.append(self)
         try:
-            self.feed.add(route, self)
+            self.feed.add(route, Wait(route.topic, self.listener))
             # Another thread may have closed the client meanwhile.
             self._check_open()
         except BaseException:

@@ -299,7 +299,7 @@ class Hooks:
         try:
             result = loop_read(*arguments)
         except Exception as error:  # noqa: BLE001 - it would end the network thread
-            self._feed.on_error("The broker sent a malformed packet. Connecting again.", error)
+            self._feed.report("The broker sent a malformed packet. Connecting again.", error)
             self._mqtt.on_disconnect(self._mqtt, self._user_data, 1)
             result = 1
         if self._stashed:
@@ -317,7 +317,7 @@ class Hooks:
             try:
                 call()
             except Exception as error:  # noqa: BLE001 - it would end the network thread
-                self._feed.on_error("dxlclient cannot take what the broker sent", error)
+                self._feed.report("dxlclient cannot take what the broker sent", error)
 
     def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
         if user_data is None:  # the DxlClient was destroyed

@@ -7,32 +7,29 @@ subscriptions and brings these in step, whatever happened in which order.
 
 import logging
 import time
-from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum, auto
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, finalize, ref
 
-from dxlclient.exceptions import WaitTimeoutException
-
-from dxlthreateventclient._feed.dispatching import Dispatcher, Owner, Route
-from dxlthreateventclient._feed.gaps import Listener, Reporter, start_thread
+from dxlthreateventclient._feed.dispatching import Dispatcher, Route
+from dxlthreateventclient._feed.gaps import Reporter, start_thread
 from dxlthreateventclient._feed.mqtt import Hooks
+
+if TYPE_CHECKING:
+    from dxlthreateventclient._feed.members import Member, Wait
 
 logger = logging.getLogger(__name__)
 
 # All in seconds. Ask the broker again if it has not acknowledged a subscription for this long.
 _ASK_AGAIN = 2.0
-# Give up waiting for the acknowledgement of a new subscription after this long, as dxlclient does.
-_LONGEST_WAIT = 120.0
 # How often the thread of the feed looks around while something is open.
 _LOOK_EVERY = 0.1
-# On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this.
-_LONGEST_STEP = 1.0
 # A broker that sends nothing for this long is not waited for when a stream is drained.
 _SILENCE = 2.0
 # A gap starts this long before the last moment at which all had been read: what was on its way then may be
@@ -53,10 +50,10 @@ class _State(Enum):
     """An UNSUBSCRIBE is not answered yet. A new SUBSCRIBE waits for that: some brokers would do it first."""
 
 
+@dataclass
 class _Subscription:
-    def __init__(self) -> None:
-        self.state = _State.NEW
-        self.changed_at = 0.0
+    state: _State = _State.NEW
+    changed_at: float = 0.0
 
     def change(self, state: _State) -> None:
         self.state, self.changed_at = state, time.monotonic()
@@ -65,58 +62,14 @@ class _Subscription:
         return time.monotonic() - self.changed_at > _ASK_AGAIN
 
 
-class Wait:
-    """Lets a thread wait until the subscription to a topic is settled.
-
-    :param topic: the topic
-    :param listener: the listener of the client that waits
-    """
-
-    def __init__(self, topic: str, listener: Listener) -> None:
-        self.topic = topic
-        self.listener = listener
-        self.was_connected = False
-        self.started_at = time.monotonic()
-        self._error: BaseException | None = None
-        # Not a Condition or an Event, which an exception from a signal handler can leave locked.
-        self._done = allocate_lock()
-        self._done.acquire()
-
-    def is_too_long(self) -> bool:
-        """Return whether the broker does not answer."""
-        return time.monotonic() - self.started_at > _LONGEST_WAIT
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Let the thread go on, or raise an error there."""
-        self._error = error
-        self._done.release()
-
-    def until_settled(self) -> None:
-        """Return when the topic is settled.
-
-        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
-        """
-        while not self._done.acquire(timeout=_LONGEST_STEP):
-            if self.is_too_long():
-                raise WaitTimeoutException(f"the broker did not acknowledge the subscription to {self.topic}")
-        if self._error is not None:
-            raise self._error
-
-
+@dataclass
 class _Drain:
     """Routes that get what has arrived, and then no more."""
 
-    def __init__(self, routes: list[Route], done: Callable[[], None]) -> None:
-        self.routes = routes
-        self.done = done
-        self.arrived = -1
-        self.heard_at = 0.0
-
-
-class Member(Owner, Protocol):
-    """A client of the feed."""
-
-    listener: Listener
+    routes: list[Route]
+    done: Callable[[], None]
+    arrived: int = -1
+    heard_at: float = 0.0
 
 
 class Feed:
@@ -163,16 +116,12 @@ class Feed:
         """Let the thread of the feed make a call, and bring the subscriptions in step with the routes."""
         self._inbox.put(call)
 
-    def add(self, route: Route, member: "Member") -> None:
-        """Add a route. Return when its topic is settled; on threads that must not wait, at once.
-
-        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
-        """
+    def add(self, route: Route, wait: "Wait") -> None:
+        """Add a route, and wait until its topic is settled, except on threads that must not wait."""
         self.dispatcher.add(route)
         if self.hooks.is_worker():
             self.settle()
             return
-        wait = Wait(route.topic, member.listener)
         self.settle(partial(self._begin_wait, wait))
         wait.until_settled()
 
@@ -215,11 +164,8 @@ class Feed:
     def on_request(self) -> None:
         self.settle()
 
-    def on_error(self, message: str, error: Exception) -> None:
-        """See Observer."""
-        self._report(message, error)
-
-    def _report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
+    def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
+        """Log a message, on a thread for which nobody waits."""
         self.reporter.report(partial(logger.log, level, message, exc_info=error))
 
     # What the thread of the feed calls.
@@ -231,7 +177,7 @@ class Feed:
             self._bring_in_step()
         except BaseException as error:
             # Whoever waits has to hear of it.
-            self._report("The feed of threat events has failed", error)
+            self.report("The feed of threat events has failed", error)
             for wait in self.waits:
                 self._end_wait(wait, error)
             return _LOOK_EVERY
@@ -278,7 +224,7 @@ class Feed:
         elif subscription.state is _State.ASKED:
             subscription.change(_State.REFUSED if is_refused else _State.ACKNOWLEDGED)
             if is_refused:
-                self._report(f"The broker refuses the subscription to {topic}: no events arrive on it")
+                self.report(f"The broker refuses the subscription to {topic}: no events arrive on it")
 
     def _bring_in_step(self) -> None:
         if self._has_gap() and self.hooks.why_dead():
@@ -325,7 +271,7 @@ class Feed:
             self.hooks.subscribe(topic)
         except Exception as error:
             subscription.change(_State.REFUSED)
-            self._report(f"Cannot subscribe to {topic}", error)
+            self.report(f"Cannot subscribe to {topic}", error)
             for wait in self.waits:
                 if wait.topic == topic:
                     self._end_wait(wait, error)
@@ -339,13 +285,13 @@ class Feed:
 
     def _warn_of_silence(self, topic: str) -> None:
         message = f"The broker has not acknowledged the subscription to {topic}. Asking it again."
-        self._report(message, level=logging.WARNING)
+        self.report(message, level=logging.WARNING)
 
-    def _begin_wait(self, wait: Wait) -> None:
+    def _begin_wait(self, wait: "Wait") -> None:
         wait.was_connected = self._is_connected
         self.waits = (*self.waits, wait)
 
-    def _look_at_wait(self, wait: Wait, wanted: frozenset[str]) -> None:
+    def _look_at_wait(self, wait: "Wait", wanted: frozenset[str]) -> None:
         if not self._is_connected:
             if wait.was_connected:
                 # Whoever added the callback takes it for subscribed, so from now on events may be missing.
@@ -356,7 +302,7 @@ class Feed:
         elif wait.is_too_long():
             self.waits = tuple(other for other in self.waits if other is not wait)
 
-    def _end_wait(self, wait: Wait, error: BaseException | None = None) -> None:
+    def _end_wait(self, wait: "Wait", error: BaseException | None = None) -> None:
         self.waits = tuple(other for other in self.waits if other is not wait)
         wait.end(error)
 
