@@ -79,7 +79,7 @@ def main() -> None:
         [dispatcher] = dxl_client._event_callbacks.callbacks_by_channel[""]  # noqa: SLF001
         wrapped = difference(dispatcher.on_event, bare.on_event, event)
     dxl_client.destroy()
-    print(f"Each event: hooks {hooks:.2f} µs, way to the callback {wrapped:.2f} µs; together at most {BOUND:g} µs")
+    print(f"Each event: hooks {hooks:.2f} µs, way on {wrapped:.2f} µs; together at most {BOUND:g} µs")
     sys.exit(hooks + wrapped > BOUND)
 
 
