@@ -7,7 +7,9 @@ import signal
 import time
 
 import pytest
+from dxlclient.client import DxlClient
 from helpers.program import running, until_printed
+from helpers.receiving import Publisher
 
 from dxlthreateventclient.testing import LocalFabric
 
@@ -74,7 +76,6 @@ import faulthandler, sys
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
 faulthandler.dump_traceback_later(45, exit=True)
 config, topic = sys.argv[1:]
@@ -83,11 +84,9 @@ try:
         dxl_client.connect()
         client = CommonThreatEventClient(dxl_client)
         with client, client.threat_events(topic, max_buffered=2) as events:
-            for number in range(5):
-                publish_threat_event(dxl_client, sample_threat_event(id=number), topic)
             print("ready", flush=True)
-            for threat_event, _ in events:
-                publish_threat_event(dxl_client, threat_event, topic)
+            for _ in events:
+                sum(range(20_000))
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -110,13 +109,16 @@ class TestCtrlC:
     @pytest.mark.parametrize(
         "programs", [4, pytest.param(int(os.environ.get("PROGRAMS", "40")), marks=pytest.mark.slow)]
     )
-    def test_ends_a_program_at_any_moment(self, fabric: LocalFabric, topic: str, programs: int) -> None:
+    def test_ends_a_program_at_any_moment(
+        self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, programs: int
+    ) -> None:
         """Up to Python 3.12 it may leave the lock of a logging handler held, for which nobody may wait."""
         chance = random.Random(programs)
-        for number in range(programs):
-            with running(LOOP, fabric.config_file, f"{topic}/{number}") as process:
-                until_printed(process, "ready")
-                time.sleep(chance.uniform(0, 0.2))  # not a wait: any moment will do
-                process.send_signal(signal.SIGINT)
-                output, errors = process.communicate(timeout=50)
-            assert (process.returncode, "interrupted" in output) == (0, True), errors
+        with Publisher(dxl_client, topic):
+            for _ in range(programs):
+                with running(LOOP, fabric.config_file, topic) as process:
+                    until_printed(process, "ready")
+                    time.sleep(chance.uniform(0, 0.2))  # not a wait: any moment will do
+                    process.send_signal(signal.SIGINT)
+                    output, errors = process.communicate(timeout=50)
+                assert (process.returncode, "interrupted" in output) == (0, True), errors
