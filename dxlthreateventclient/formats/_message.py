@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from dxlthreateventclient.formats._names import RegistryPath, account, registry_path, split_path
+from dxlthreateventclient.formats._reading import Reading, read
 from dxlthreateventclient.formats._values import (
-    action_word,
     digest,
     harmless,
     integer,
     ip_address,
+    name_of,
     plain_object,
     text,
     timestamp,
@@ -21,12 +22,8 @@ from dxlthreateventclient.formats._vocabulary import (
     PROCESS_DIGESTS,
     SEVERITIES,
     UNKNOWN_SEVERITY,
-    Action,
-    Kind,
     Severity,
-    action_of,
     aggregate_of,
-    kind_of,
 )
 
 T = TypeVar("T")
@@ -98,17 +95,9 @@ class Message:
         """Return the severity on the scales of others."""
         return SEVERITIES.get(integer(self.event.get("threatSeverity")), UNKNOWN_SEVERITY)
 
-    def kind(self) -> Kind:
-        """Return what kind of event it is."""
-        category, threat_type, number, injected = (
-            text(self.event.get(key)) or "" for key in ("category", "threatType", "id", "eventId")
-        )
-        return kind_of(category, threat_type, number or injected)
-
-    def action(self) -> Action | None:
-        """Return what was done, if the event says so."""
-        word = action_word(self.event.get("threatActionTaken"))
-        return action_of(word) if word else None
+    def reading(self) -> Reading:
+        """Return what the event says."""
+        return read(self.event)
 
     def take_device_id(self) -> str | None:
         """Take the id of the managed entity, unless that is a user."""
@@ -117,7 +106,7 @@ class Message:
 
     def registry(self) -> RegistryPath | None:
         """Return the registry key that ePO calls the target's file."""
-        path = text(self.target.get("fileName"))
+        path = name_of(self.target.get("fileName"))
         if path is None:
             return None
         is_registry = (text(self.event.get("category")) or "").lower() == "hip.registry"
@@ -128,10 +117,10 @@ class Message:
 
         Without a path the first of ``files`` is the target's; with one, the first that has no other name.
         """
-        path = text(self.target.get("fileName"))
+        path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}
         for file in self._files():
-            name = text(file.get("name"))
+            name = name_of(file.get("name"))
             found = {algorithm: value for _, algorithm, value in _digests(file)}
             if path is None:
                 if name or found:

@@ -68,8 +68,9 @@ def account(written: str | None) -> tuple[str | None, str | None]:
 
 def registry_path(written: str) -> RegistryPath | None:
     """Take the path of a registry key or value apart. Which of the two it is ePO does not say."""
+    lower = written.lower()
     for start, hive in HIVES.items():
-        if written[: len(start)].lower() == start and written[len(start) : len(start) + 1] in ("\\", ""):
+        if lower.startswith(start) and written[len(start) : len(start) + 1] in ("\\", ""):
             below = written[len(start) :].strip("\\")
             key, _, value = below.rpartition("\\")
             is_key = written.endswith("\\") or not key

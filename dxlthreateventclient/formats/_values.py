@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
-from dxlthreateventclient.formats._vocabulary import NOTHING
+from dxlthreateventclient.formats._vocabulary import NAMELESS, NOTHING
 
 T = TypeVar("T")
 
@@ -127,6 +127,12 @@ def text(value: Any) -> str | None:
     """Return a text or a number as text, unless it is one of the words that ePO has for no value."""
     found = literal(value)
     return None if found is None or found.lower() in NOTHING else found
+
+
+def name_of(value: Any) -> str | None:
+    """Return the name of a file or a program, unless it says that there is none."""
+    found = text(value)
+    return None if found is None or found.lower().rpartition("|")[2] in NAMELESS else found
 
 
 def action_word(value: Any) -> str | None:

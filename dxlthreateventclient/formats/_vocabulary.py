@@ -1,6 +1,6 @@
-"""What ePO says: its words, codes and numbers, and what they mean to a SIEM.
+"""ePO's words for values, and what they mean to a SIEM. They are read in lower case.
 
-All that is known of ePO's vocabulary is in the tables here. They are read in lower case.
+Those of events, categories and actions are in ``_events.py`` and ``_words.py``.
 """
 
 from typing import NamedTuple
@@ -8,165 +8,44 @@ from typing import NamedTuple
 NOTHING = frozenset({"", "none", "(none)", "null", "(null)", "_", "n/a", "-"})
 """The words that mean: no value."""
 
+NAMELESS = frozenset(
+    f"unknown{what}"
+    for what in (
+        "",
+        " file",
+        " filename",
+        " file name",
+        " process",
+        " process name",
+        " program",
+        " application",
+    )
+)
+"""The words for a file or program without a name. A host may stand before them: ``WS-1|Unknown filename``."""
+
 
 class Severity(NamedTuple):
-    """A severity on the scales of others."""
+    """A severity in a word, and on the scales of others."""
 
+    name: str | None
     cef: int
     elastic: int | None
     ocsf: int
 
 
-UNKNOWN_SEVERITY = Severity(5, None, 0)
+UNKNOWN_SEVERITY = Severity(None, 5, None, 0)
 """What stands for no number from 1 to 7. CEF has none for it: neither an alarm nor silence."""
 
 SEVERITIES: dict[int | None, Severity] = {
-    1: Severity(10, 99, 5),
-    2: Severity(9, 99, 5),
-    3: Severity(7, 73, 4),
-    4: Severity(5, 47, 3),
-    5: Severity(3, 21, 2),
-    6: Severity(1, 21, 1),
-    7: Severity(0, 21, 1),
+    1: Severity("Alert", 10, 99, 5),
+    2: Severity("Critical", 9, 99, 5),
+    3: Severity("Warning", 7, 73, 4),
+    4: Severity("Warning", 5, 47, 3),
+    5: Severity("Notice", 3, 21, 2),
+    6: Severity("Info", 1, 21, 1),
+    7: Severity("Debug", 0, 21, 1),
 }
-"""By ePO's number. Its own word for 2 is "Critical"; the rest is a choice, since nobody publishes another."""
-
-
-class Action(NamedTuple):
-    """What a product did, in the words of ECS (``event.type``) and the numbers of OCSF."""
-
-    decision: str
-    file: str
-    action_id: int
-    disposition_id: int
-
-
-_BLOCKED = Action("denied", "info", 2, 2)
-_DELETED = Action("denied", "deletion", 2, 5)
-_MOVED = Action("denied", "change", 2, 3)
-_CONTAINED = Action("denied", "info", 2, 4)
-_CLEANED = Action("info", "change", 4, 11)
-_DELAYED = Action("info", "info", 4, 14)
-_ALLOWED = Action("allowed", "info", 1, 1)
-_WOULD = Action("allowed", "info", 3, 15)
-_OBSERVED = Action("info", "info", 3, 15)
-_NOTHING_DONE = Action("info", "info", 3, 16)
-UNKNOWN_ACTION = Action("info", "info", 99, 99)
-
-_ACTION_CODES = {
-    "none": _NOTHING_DONE,
-    "ids_alert_act_tak_blo": _BLOCKED,
-    "ids_alert_act_tak_cle": _CLEANED,
-    # Read as "continue scanning" by some, as a block by others.
-    "ids_alert_act_tak_cont": UNKNOWN_ACTION,
-    "ids_alert_act_tak_del": _DELETED,
-    "ids_alert_act_tak_den": _BLOCKED,
-    "ids_alert_act_tak_mov": _MOVED,
-    "ids_alert_act_tak_wbd": _DELAYED,
-    "ids_threat_actn_obsrvd": _OBSERVED,
-}
-# The first that is part of the action counts.
-_ACTION_WORDS = (
-    ("would", _WOULD),
-    ("fail", UNKNOWN_ACTION),
-    ("not block", _ALLOWED),
-    ("unblock", _ALLOWED),
-    ("not allow", _BLOCKED),
-    ("disallow", _BLOCKED),
-    ("not permit", _BLOCKED),
-    ("not ", UNKNOWN_ACTION),
-    ("block", _BLOCKED),
-    ("denied", _BLOCKED),
-    ("deny", _BLOCKED),
-    ("allow", _ALLOWED),
-    ("permit", _ALLOWED),
-    ("delet", _DELETED),
-    ("quarantin", _MOVED),
-    ("moved", _MOVED),
-    ("clean", _CLEANED),
-    ("repair", _CLEANED),
-    ("contain", _CONTAINED),
-    ("observ", _OBSERVED),
-)
-
-
-def action_of(word: str) -> Action:
-    """Return what an action means by its word or code."""
-    lower = word.lower()
-    known = _ACTION_CODES.get(lower)
-    return known or next((action for part, action in _ACTION_WORDS if part in lower), UNKNOWN_ACTION)
-
-
-_MALWARE = ("malware",)
-_INTRUSION = ("intrusion_detection",)
-_NETWORK = ("network",)
-_NETWORK_INTRUSION = _INTRUSION + _NETWORK
-
-# By parts of the category and the threat type, each with a space before and behind it.
-_CATEGORY_WORDS = (
-    (" av.", _MALWARE),
-    ("malware", _MALWARE),
-    ("virus", _MALWARE),
-    ("trojan", _MALWARE),
-    ("ransom", _MALWARE),
-    ("spyware", _MALWARE),
-    ("unwanted program", _MALWARE),
-    (" hip.", _INTRUSION),
-    (" hip.file", ("file",)),
-    (" hip.nips", _NETWORK),
-    (" hip.process", ("process",)),
-    (" hip.registry", ("registry",)),
-    (" fw.intrusion", _NETWORK_INTRUSION),
-    (" fw.", _NETWORK),
-    (" ops.fw.", _NETWORK),
-    ("firewall", _NETWORK),
-    ("network intrusion", _NETWORK),
-    ("intrusion", _INTRUSION),
-    ("exploit", _INTRUSION),
-    ("overflow", _INTRUSION),
-    (" ips ", _INTRUSION),
-    (" ids_threat_type_value_bop ", _INTRUSION),
-    (" ids_threat_type_value_nips ", _NETWORK_INTRUSION),
-    (" ids_threat_type_value_sp ", _INTRUSION),
-    (" ids_fw_threat_type_traffic ", _NETWORK),
-    (" ids_fw_threat_type_intrusion ", _NETWORK_INTRUSION),
-)
-# By the event's number, for servers whose words are of another language.
-_CATEGORY_NUMBERS = {
-    "1027": _MALWARE,
-    "1278": _MALWARE,
-    "1092": _INTRUSION,
-    "18052": _INTRUSION,
-    "18059": _NETWORK_INTRUSION,
-    "18060": _INTRUSION,
-    "35000": _NETWORK,
-    "35001": _NETWORK_INTRUSION,
-    "35002": _NETWORK,
-    "35102": _MALWARE,
-}
-_FIREWALL_WORDS = (" fw.", " ops.fw.", "firewall", " ids_fw_")
-_FIREWALL_NUMBERS = {"35000", "35001", "35002"}
-# What Elastic's integration for ePO takes for no alert.
-_OPERATIONAL_NUMBERS = {"18054", "35000", "35002"}
-
-
-class Kind(NamedTuple):
-    """What kind of event it is."""
-
-    categories: list[str]
-    is_firewall: bool
-    is_operational: bool
-
-
-def kind_of(category: str, threat_type: str, number: str) -> Kind:
-    """Return the kind of an event by its category, its threat type and its number."""
-    words = f" {category.lower()} {threat_type.lower()} "
-    found = [category for part, categories in _CATEGORY_WORDS if part in words for category in categories]
-    return Kind(
-        categories=list(dict.fromkeys((*found, *_CATEGORY_NUMBERS.get(number, ())))),
-        is_firewall=number in _FIREWALL_NUMBERS or any(part in words for part in _FIREWALL_WORDS),
-        is_operational=number in _OPERATIONAL_NUMBERS or words.startswith((" ops.", " ops ")),
-    )
+"""By ePO's number. The words are those of Datadog's integration; the other scales are a choice."""
 
 
 OPERATING_SYSTEMS = (

@@ -7,12 +7,14 @@ from typing import Any
 
 from dxlthreateventclient.formats._message import PRODUCT, VENDOR, Fields, Message, take_addresses
 from dxlthreateventclient.formats._names import account, split_path
+from dxlthreateventclient.formats._reading import Reading
 from dxlthreateventclient.formats._values import (
     ELLIPSIS,
     action_word,
     integer,
     mac_address,
     milliseconds,
+    name_of,
     outcome,
     port,
     text,
@@ -79,7 +81,8 @@ def to_cef(
     'CEF:0|Trellix|ePolicy Orchestrator|unknown|1027|File deleted|9|msg=File deleted'
     """
     message = Message(threat_event, event_id, arrived)
-    header, extension = _header(message), _extension(message)
+    reading = message.reading()
+    header, extension = _header(message, reading), _extension(message, reading)
     line = _line(header, extension, _LONGEST)
     if len(line.encode()) > max_bytes:
         lengths = range(1, _LONGEST)
@@ -111,13 +114,14 @@ def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> st
 
 
 def _cut(key: str, value: str, longest: int) -> str:
-    length = min(longest, _LENGTHS.get(key, len(value)))
-    if key not in _LENGTHS or len(value) <= length:
+    length = _LENGTHS.get(key)
+    if length is None or len(value) <= length <= longest:
         return value
-    return value[: length - 1] + ELLIPSIS
+    length = min(length, longest)
+    return value if len(value) <= length else value[: length - 1] + ELLIPSIS
 
 
-def _header(message: Message) -> dict[str, str]:
+def _header(message: Message, reading: Reading) -> dict[str, str]:
     event, analyzer = message.event, message.analyzer
     number = _id("class", text(event.get("id")) or text(event.get("eventId")))
     # Parsers refuse a header in which anything is empty.
@@ -126,12 +130,15 @@ def _header(message: Message) -> dict[str, str]:
         "product": text(analyzer.get("name")) or PRODUCT,
         "version": text(analyzer.get("version")) or "unknown",
         "class": number or "unknown",
-        "name": text(event.get("eventDesc")) or text(event.get("threatName")) or "Threat event",
+        "name": text(event.get("eventDesc"))
+        or reading.meaning
+        or text(event.get("threatName"))
+        or "Threat event",
         "severity": str(message.severity().cef),
     }
 
 
-def _extension(message: Message) -> dict[str, str]:
+def _extension(message: Message, reading: Reading) -> dict[str, str]:
     event, entity, source, target = message.event, message.entity, message.source, message.target
     analyzer, other = message.analyzer, message.other
     registry, (path, hashes) = message.registry(), message.file()
@@ -146,20 +153,20 @@ def _extension(message: Message) -> dict[str, str]:
         **_host(source, *_SOURCE),
         "spt": port(source.get("port")),
         "suser": _user(source),
-        "sproc": text(source.get("processName")),
+        "sproc": name_of(source.get("processName")),
         **_host(target, *_TARGET),
         "dpt": port(target.get("port")),
         "duser": _user(target),
-        "dproc": text(target.get("processName")),
+        "dproc": name_of(target.get("processName")),
         layer: protocol,
         "filePath": path,
         "fname": split_path(path)[1] if path else None,
         "fileHash": hashes.get("sha256") or hashes.get("sha1") or hashes.get("md5"),
         "request": text(source.get("url")) or text(event.get("uri")),
         "act": action_word(event.get("threatActionTaken")),
-        "outcome": outcome(event.get("threatHandled")),
+        "outcome": "failure" if reading.outcome == "failed" else outcome(event.get("threatHandled")),
         "cat": text(event.get("category")),
-        "msg": text(event.get("eventDesc")),
+        "msg": text(event.get("eventDesc")) or reading.meaning,
         "externalId": _id("externalId", message.id),
         "cnt": integer(other.get("count")),
         "cs1": text(event.get("threatName")),

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from dxlthreateventclient.formats._message import VENDOR, Fields, Message, take, take_addresses, user_name
 from dxlthreateventclient.formats._names import RegistryPath, account, extension, process, split_path
+from dxlthreateventclient.formats._reading import Reading
 from dxlthreateventclient.formats._values import (
     action_word,
     distinct,
@@ -14,24 +15,32 @@ from dxlthreateventclient.formats._values import (
     ip_address,
     iso_8601,
     mac_address,
+    name_of,
     outcome,
     port,
     text,
     timestamp,
     without_empty,
 )
-from dxlthreateventclient.formats._vocabulary import (
-    OPERATING_SYSTEMS,
-    TRANSPORTS,
-    UNKNOWN_ACTION,
-    Kind,
-)
+from dxlthreateventclient.formats._vocabulary import OPERATING_SYSTEMS, TRANSPORTS
+from dxlthreateventclient.formats._words import Outcome
 
 ECS_VERSION = "9.4.0"
 """The version of ECS whose fields :func:`to_ecs` fills."""
 
 NAMESPACE = "epo"
 """The field, not one of ECS, under which :func:`to_ecs` keeps what ECS has no field for."""
+
+# The types of a decision, and of what became of the file. Of other outcomes they say nothing.
+_TYPES: dict[Outcome, tuple[str, str]] = {
+    "blocked": ("denied", "info"),
+    "deleted": ("denied", "deletion"),
+    "cleaned": ("info", "change"),
+    "quarantined": ("denied", "change"),
+    "contained": ("denied", "info"),
+    "allowed": ("allowed", "info"),
+    "would_block": ("allowed", "info"),
+}
 
 
 def to_ecs(
@@ -66,13 +75,13 @@ def to_ecs(
     source, target = message.source, message.target
 
     # These read what is taken below.
-    registry, (path, hashes), kind = message.registry(), message.file(), message.kind()
+    registry, (path, hashes), reading = message.registry(), message.file(), message.reading()
     file = {} if registry else _file(path, hashes)
-    types = _types(message, kind, has_registry=registry is not None, has_file=bool(file))
+    types = _types(message, reading, has_registry=registry is not None, has_file=bool(file))
     related = _related(message)
     elastic = message.severity().elastic
 
-    take(target, "fileName", text)
+    take(target, "fileName", name_of)
     received = message.take_received()
     hostname = take(analyzer, "hostName", text)
     addresses = take_addresses(analyzer, room=2)
@@ -89,8 +98,8 @@ def to_ecs(
             "code": message.take_number(),
             "created": iso_8601(received or message.arrived),
             "id": message.id,
-            "kind": "event" if kind.is_operational else "alert",
-            "outcome": take(event, "threatHandled", outcome),
+            "kind": "event" if reading.is_operational else "alert",
+            "outcome": "failure" if reading.outcome == "failed" else take(event, "threatHandled", outcome),
             "provider": take(analyzer, "detectionMethod", text),
             "reason": threat_name,
             "severity": take(event, "threatSeverity", integer) if severity == "epo" else elastic,
@@ -108,7 +117,7 @@ def to_ecs(
             "target": {"hostname": target_hostname},
             "type": take(entity, "osPlatform", text),
         },
-        "message": take(event, "eventDesc", text),
+        "message": take(event, "eventDesc", text) or reading.meaning,
         "network": _network(take(target, "protocol", text)),
         "observer": {
             "hostname": hostname,
@@ -120,7 +129,7 @@ def to_ecs(
         },
         # ECS has a user.target, but no process.target: the target's process stays in the rest, which says
         # whose process this is.
-        "process": _process(take(source, "processName", text) or text(target.get("processName"))),
+        "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,
         "rule": {"name": take(entity, "ruleName", text) or threat_name},
@@ -134,11 +143,10 @@ def to_ecs(
     return without_empty(document | {NAMESPACE: message.rest})
 
 
-def _types(message: Message, kind: Kind, *, has_registry: bool, has_file: bool) -> dict[str, str]:
+def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: bool) -> dict[str, str]:
     """Return the event's categories, and for each the type that says most."""
-    action = message.action() or UNKNOWN_ACTION
-    types = {"intrusion_detection": action.decision, "network": action.decision, "file": action.file}
-    found = list(kind.categories)
+    decision, file = _TYPES.get(reading.outcome, ("info", "info"))
+    found = list(reading.categories)
     if has_registry:
         # "registry" has no type that says whether the access was denied: "intrusion_detection" has.
         found += ["intrusion_detection", "registry"]
@@ -147,8 +155,12 @@ def _types(message: Message, kind: Kind, *, has_registry: bool, has_file: bool) 
     is_connection = any(port(role.get("port")) for role in (message.source, message.target))
     if is_connection or text(message.target.get("protocol")):
         found.append("network")
-    types["registry"] = "access"
-    return {category: types.get(category, "info") for category in found or ["host"]}
+    found = found or ["host"]
+    if decision == "allowed" and not reading.is_operational and "network" not in found:
+        # It is an alert, and nothing else says that the threat was not stopped.
+        found.append("intrusion_detection")
+    types = {"intrusion_detection": decision, "network": decision, "file": file, "registry": "access"}
+    return {category: types.get(category, "info") for category in found}
 
 
 def _related(message: Message) -> dict[str, list[str]]:

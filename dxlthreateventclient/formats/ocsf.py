@@ -8,39 +8,41 @@ from typing import Any
 
 from dxlthreateventclient.formats._message import PRODUCT, VENDOR, Fields, Message, take, take_addresses
 from dxlthreateventclient.formats._names import account, process, split_path
+from dxlthreateventclient.formats._reading import Reading
 from dxlthreateventclient.formats._values import (
     action_word,
     integer,
     literal,
     mac_address,
     milliseconds,
+    name_of,
     port,
     text,
     timestamp,
     without_empty,
 )
-from dxlthreateventclient.formats._vocabulary import (
-    OPERATING_SYSTEMS,
-    TRANSPORTS,
-    Action,
-)
+from dxlthreateventclient.formats._vocabulary import OPERATING_SYSTEMS, TRANSPORTS
+from dxlthreateventclient.formats._words import Outcome
 
 OCSF_VERSION = "1.5.0"
 """The version of OCSF whose Detection Finding :func:`to_ocsf` makes."""
 
 # The captions that the schema gives to its numbers.
 _SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
-_ACTIONS = {1: "Allowed", 2: "Denied", 3: "Observed", 4: "Modified"}
-_DISPOSITIONS = {
-    1: "Allowed",
-    2: "Blocked",
-    3: "Quarantined",
-    4: "Isolated",
-    5: "Deleted",
-    11: "Corrected",
-    14: "Delayed",
-    15: "Detected",
-    16: "No Action",
+# What the schema has no number for stands in ePO's word.
+_OUTCOMES: dict[Outcome, tuple[int, str | None, int, str | None]] = {
+    "blocked": (2, "Denied", 2, "Blocked"),
+    "deleted": (2, "Denied", 5, "Deleted"),
+    "cleaned": (4, "Modified", 11, "Corrected"),
+    "quarantined": (2, "Denied", 3, "Quarantined"),
+    "contained": (2, "Denied", 4, "Isolated"),
+    "allowed": (1, "Allowed", 1, "Allowed"),
+    "would_block": (3, "Observed", 15, "Detected"),
+    "failed": (0, "Unknown", 13, "Uncorrected"),
+    "detected_only": (3, "Observed", 15, "Detected"),
+    "pending": (4, "Modified", 14, "Delayed"),
+    "none": (3, "Observed", 16, "No Action"),
+    "unknown": (99, None, 99, None),
 }
 _ALGORITHMS = {"md5": (1, "MD5"), "sha1": (2, "SHA-1"), "sha256": (3, "SHA-256")}
 _SYSTEMS = {0: "Unknown", 100: "Windows", 200: "Linux", 300: "macOS"}
@@ -65,7 +67,6 @@ _OBSERVED_EVIDENCE = (
     (46, "reg_value.path"),
 )
 _RELATED = {"hosts": 1, "ip": 2, "user": 4}
-_ALLOWED = 1
 
 
 def to_ocsf(
@@ -92,15 +93,16 @@ def to_ocsf(
     event, analyzer = message.event, message.analyzer
     uid = message.id or _fingerprint(message.rest)
     # These read what is taken below.
-    kind, action, severity = message.kind(), message.action(), message.severity().ocsf
+    reading, severity = message.reading(), message.severity().ocsf
+    is_firewall = reading.kind == "firewall"
 
     received, detected = message.take_received(), timestamp(analyzer.get("detectedUTC"))
     moment = detected or received or message.arrived or datetime.now(timezone.utc)
-    description = take(event, "eventDesc", text)
-    rule = _take_rule(message, is_firewall=kind.is_firewall)
+    description = take(event, "eventDesc", text) or reading.meaning
+    rule = _take_rule(message, is_firewall=is_firewall)
     device, evidence = _device(message), _evidence(message)
     finding: Fields = {
-        **_action(action, action_word(event.get("threatActionTaken"))),
+        **_action(reading, action_word(event.get("threatActionTaken"))),
         "activity_id": 1,
         "activity_name": "Create",
         "category_name": "Findings",
@@ -111,18 +113,15 @@ def to_ocsf(
         "device": device,
         "evidences": [evidence] if evidence else None,
         "finding_info": {
-            "analytic": {"name": rule, "type": "Rule", "type_id": 1}
-            if rule and not kind.is_firewall
-            else None,
+            "analytic": {"name": rule, "type": "Rule", "type_id": 1} if rule and not is_firewall else None,
             "title": description or text(event.get("threatName")) or rule,
             "types": [
                 word for key in ("category", "threatType") if (word := take(event, key, text)) is not None
             ],
             "uid": uid,
         },
-        "firewall_rule": {"name": rule if kind.is_firewall else None},
-        "is_alert": not kind.is_operational
-        and not (kind.is_firewall and action is not None and action.action_id == _ALLOWED),
+        "firewall_rule": {"name": rule if is_firewall else None},
+        "is_alert": not reading.is_operational and not (is_firewall and reading.outcome == "allowed"),
         "message": description,
         "metadata": {
             "event_code": message.take_number(),
@@ -157,15 +156,15 @@ def _fingerprint(rest: Fields) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _action(action: Action | None, word: str | None) -> Fields:
-    if action is None:
+def _action(reading: Reading, word: str | None) -> Fields:
+    if reading.outcome == "unknown" and word is None:
         return {}
+    action_id, action, disposition_id, disposition = _OUTCOMES[reading.outcome]
     return {
-        # What the schema has no number for stands in ePO's word.
-        "action": _ACTIONS.get(action.action_id, word),
-        "action_id": action.action_id,
-        "disposition": _DISPOSITIONS.get(action.disposition_id, word),
-        "disposition_id": action.disposition_id,
+        "action": action or word,
+        "action_id": action_id,
+        "disposition": disposition or word,
+        "disposition_id": disposition_id,
     }
 
 
@@ -224,7 +223,7 @@ def _endpoint(role: Fields) -> Fields:
 
 def _evidence(message: Message) -> Fields:
     source, target = message.source, message.target
-    program, protocol = text(source.get("processName")), (text(target.get("protocol")) or "").lower()
+    program, protocol = name_of(source.get("processName")), (text(target.get("protocol")) or "").lower()
     # A process without an id is invalid in OCSF, so that of the source is an application.
     app_name = process(program).name if program else None
     if protocol in TRANSPORTS:
@@ -271,7 +270,7 @@ def _take_user(role: Fields) -> Fields:
 
 
 def _resources(message: Message) -> list[Fields] | None:
-    program = text(message.target.get("processName"))
+    program = name_of(message.target.get("processName"))
     return [{"name": process(program).name, "type": "Process"}] if program else None
 
 

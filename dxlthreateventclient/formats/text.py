@@ -11,30 +11,42 @@ _MISSING = "-"
 
 
 def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
-    """Return what a line of text shows of a threat event: time, severity, host, threat and action.
+    """Return what a line of text shows of a threat event: time, severity, host, threat and outcome.
 
-    The texts are padded, never cut, and harmless on a terminal. Joined, they are the format ``text``.
+    The outcome is what became of the threat, after ``NOT STOPPED:`` if it was not stopped. If it is unknown,
+    it is ePO's own word. The texts are padded, never cut, and harmless on a terminal. Joined, they are the
+    format ``text``.
 
     :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
     :return: the five texts
     :raise TypeError: if the threat event is not a mapping
 
     >>> [column.strip() for column in text_columns({"event": {"threatName": "EICAR", "threatSeverity": 2}})]
-    ['-', '2', '-', 'EICAR', '-']
+    ['-', 'Critical', '-', 'EICAR', '-']
     """
     message = Message(threat_event)
     event, analyzer, target = message.event, message.analyzer, message.target
     moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
-    # The name that the server gives the severity. Without it there is only the number.
-    severity = text(message.other.get("threatSeverityString")) or text(event.get("threatSeverity"))
+    reading = message.reading()
+    # The name that the server gives the severity goes before ours.
+    severity = (
+        text(message.other.get("threatSeverityString"))
+        or message.severity().name
+        or text(event.get("threatSeverity"))
+    )
     host = text(analyzer.get("hostName")) or text(target.get("hostName")) or text(analyzer.get("ipv4"))
-    threat = text(event.get("threatName")) or text(event.get("eventDesc"))
+    threat = text(event.get("threatName")) or text(event.get("eventDesc")) or reading.meaning
+    outcome: str | None = reading.outcome.replace("_", " ")
+    if reading.outcome == "unknown":
+        outcome = action_word(event.get("threatActionTaken"))
+    elif reading.stopped is False:
+        outcome = f"NOT STOPPED: {outcome}"
     return [
         _padded(iso_8601(moment), 26),
         _padded(severity, 13),
         _padded(host, 18),
         _padded(threat, 30),
-        _padded(action_word(event.get("threatActionTaken")), 0).rstrip(),
+        _padded(outcome, 0).rstrip(),
     ]
 
 
@@ -66,6 +78,8 @@ def one_line(text: str) -> str:
 
 def _padded(value: str | None, width: int) -> str:
     shown = one_line(value or "") or _MISSING
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in shown)
-    marks = sum(unicodedata.combining(character) > 0 for character in shown)
-    return shown + " " * max(2, width - len(shown) - wide + marks)
+    columns = len(shown)
+    if not shown.isascii():
+        columns += sum(unicodedata.east_asian_width(character) in "WF" for character in shown)
+        columns -= sum(unicodedata.combining(character) > 0 for character in shown)
+    return shown + " " * max(2, width - columns)

@@ -11,7 +11,7 @@ from helpers.schemas import check_ecs, check_formats, check_ocsf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dxlthreateventclient.formats import FORMATS, to_cef, to_ecs, to_ocsf
+from dxlthreateventclient.formats import FORMATS, explain, to_cef, to_ecs, to_ocsf
 from dxlthreateventclient.other_data import convert_aggregate_fields
 from dxlthreateventclient.payload import decode_threat_event
 from dxlthreateventclient.testing import sample_threat_event
@@ -34,6 +34,7 @@ PLAUSIBLE = st.sampled_from(
             "Windows 10",
         ),
         *("blocked", "IDS_ALERT_ACT_TAK_DEL", "IDS_ACTION_WOULD_BLOCK", "quarantined", "no such action"),
+        *("1026", "35102", "35002", 1027, "Unknown filename", "WS|unknown process"),
         *("Malware detected", "hip.registry", "hip.file", "ops.fw.traffic", "fw.intrusion", "av.detect"),
         *("CORP\\alice", "CORP\\\\bob", "\\", "C:\\a\\b.c", "/a/b.c", "C:\\a b\\c.exe -x /y", "C:\\dir\\"),
         *("HKLM\\a\\b", "HKEY_USERS", "\\REGISTRY\\MACHINE\\x", "\\Device\\HarddiskVolume2\\x.exe", '"a" b'),
@@ -178,11 +179,13 @@ class TestAnyEvent:
 
     @pytest.mark.parametrize("value", [None, "text", 5, ["event"], object()])
     @pytest.mark.parametrize(
-        "convert", [to_ecs, to_cef, to_ocsf, *(FORMATS[name] for name in ("text", "ecs"))]
+        "convert", [to_ecs, to_cef, to_ocsf, explain, *(FORMATS[name] for name in ("text", "ecs"))]
     )
     def test_is_a_mapping(self, convert: Any, value: Any) -> None:
         known = (
-            {} if convert in (to_ecs, to_cef, to_ocsf) else {"topic": "", "event_id": None, "arrived": None}
+            {}
+            if convert in (to_ecs, to_cef, to_ocsf, explain)
+            else {"topic": "", "event_id": None, "arrived": None}
         )
         with pytest.raises(TypeError, match=rf"must be a mapping, got {type(value).__name__}"):
             convert(value, **known)

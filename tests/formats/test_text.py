@@ -17,12 +17,15 @@ KNOWN: dict[str, Any] = {
 }
 
 
+MEANING = "Adaptive Threat Protection in observe mode: would block"
+
+
 def line(threat_event: dict[str, Any]) -> str:
     return FORMATS["text"](threat_event, **KNOWN)
 
 
 class TestText:
-    def test_has_time_severity_host_threat_and_action(self) -> None:
+    def test_has_time_severity_host_threat_and_outcome(self) -> None:
         sample = sample_threat_event(analyzer={"detectedUTC": "2016-12-13T22:18:34.120Z"})
         assert line(sample) == (
             "2016-12-13T22:18:34.120Z  Critical     WS-0117           ExP:Heap                      blocked"
@@ -32,8 +35,18 @@ class TestText:
         ("event", "columns"),
         [
             ({}, ["-", "-", "-", "-", "-"]),
-            ({"threatSeverity": 4, "eventDesc": "D"}, ["-", "4", "-", "D", "-"]),
-            ({"target": {"hostName": "B"}, "threatActionTaken": "none"}, ["-", "-", "B", "-", "none"]),
+            ({"threatSeverity": 4, "eventDesc": "D"}, ["-", "Warning", "-", "D", "-"]),
+            (
+                {"target": {"hostName": "B"}, "threatActionTaken": "none"},
+                ["-", "-", "B", "-", "NOT STOPPED: none"],
+            ),
+            ({"threatSeverity": 8, "id": 35102}, ["-", "8", "-", MEANING, "NOT STOPPED: would block"]),
+            (
+                {"threatSeverity": 1, "threatActionTaken": "IDS_ALERT_ACT_TAK_DEL"},
+                ["-", "Alert", "-", "-", "deleted"],
+            ),
+            ({"category": "ops.task.end", "threatActionTaken": "none"}, ["-", "-", "-", "-", "none"]),
+            ({"threatActionTaken": "Nicht blockiert"}, ["-", "-", "-", "-", "Nicht blockiert"]),
             ({"analyzer": {"ipv4": "10.0.0.1", "hostName": "_"}}, ["-", "-", "10.0.0.1", "-", "-"]),
         ],
     )

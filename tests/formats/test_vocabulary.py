@@ -60,56 +60,6 @@ class TestSeverity:
 
 class TestAction:
     @pytest.mark.parametrize(
-        ("word", "network", "file", "ocsf"),
-        [
-            ("blocked", "denied", "info", (2, 2)),
-            ("Deny", "denied", "info", (2, 2)),
-            ("IDS_ALERT_ACT_TAK_DEN", "denied", "info", (2, 2)),
-            ("IDS_ALERT_ACT_TAK_BLO", "denied", "info", (2, 2)),
-            ("IDS_THREAT_ACTION_BLOCK", "denied", "info", (2, 2)),
-            ("not allowed", "denied", "info", (2, 2)),
-            ("disallowed", "denied", "info", (2, 2)),
-            ("IDS_ALERT_ACT_TAK_DEL", "denied", "deletion", (2, 5)),
-            ("deleted", "denied", "deletion", (2, 5)),
-            ("IDS_ALERT_ACT_TAK_MOV", "denied", "change", (2, 3)),
-            ("Quarantined", "denied", "change", (2, 3)),
-            ("IDS_ACTION_CONTAINED", "denied", "info", (2, 4)),
-            ("IDS_ALERT_ACT_TAK_CLE", "info", "change", (4, 11)),
-            ("IDS_ALERT_ACT_TAK_WBD", "info", "info", (4, 14)),
-            ("IDS_THREAT_ACTION_ALLOW", "allowed", "info", (1, 1)),
-            ("permitted", "allowed", "info", (1, 1)),
-            ("not permitted", "denied", "info", (2, 2)),
-            ("moved", "denied", "change", (2, 3)),
-            ("repaired", "info", "change", (4, 11)),
-            ("contained", "denied", "info", (2, 4)),
-            ("observed", "info", "info", (3, 15)),
-            ("not blocked", "allowed", "info", (1, 1)),
-            ("unblocked", "allowed", "info", (1, 1)),
-            ("IDS_ACTION_WOULD_BLOCK", "allowed", "info", (3, 15)),
-            ("IDS_ACTION_WOULD_CLEAN", "allowed", "info", (3, 15)),
-            ("IDS_ACTION_WOULD_DELETE", "allowed", "info", (3, 15)),
-            ("client.would.blocked", "allowed", "info", (3, 15)),
-            ("jticlient.would.clean", "allowed", "info", (3, 15)),
-            ("execute.woulddeny", "allowed", "info", (3, 15)),
-            ("IDS_THREAT_ACTN_OBSRVD", "info", "info", (3, 15)),
-            ("none", "info", "info", (3, 16)),
-            ("None", "info", "info", (3, 16)),
-            ("IDS_ALERT_ACT_TAK_CONT", "info", "info", (99, 99)),
-            ("delete failed", "info", "info", (99, 99)),
-            ("not cleaned", "info", "info", (99, 99)),
-            ("reported", "info", "info", (99, 99)),
-        ],
-    )
-    def test_is_understood(self, word: str, network: str, file: str, ocsf: Any) -> None:
-        ecs, cef, finding = converted(threatActionTaken=word, category="fw.x")
-        assert (ecs["event"]["type"], ecs["event"]["action"]) == ([network], word)
-        assert f"act={word}" in cef
-        assert (finding["action_id"], finding["disposition_id"]) == ocsf
-        if ocsf == (99, 99):
-            assert (finding["action"], finding["disposition"]) == (word, word)
-        assert converted(threatActionTaken=word, category="hip.file")[0]["event"]["type"][-1] == file
-
-    @pytest.mark.parametrize(
         "word", ["_", "(none)", "NULL", "", None, "{threatActionTaken}", ["blocked"], True]
     )
     def test_may_be_missing(self, word: Any) -> None:
@@ -139,34 +89,21 @@ class TestKind:
         ("event", "categories", "kind"),
         [
             ({}, ["host"], "alert"),
-            ({"category": "Malware detected"}, ["malware"], "alert"),
-            ({"category": "av.detect.heuristics"}, ["malware"], "alert"),
-            ({"threatType": "trojan"}, ["malware"], "alert"),
-            ({"threatType": "Virus"}, ["malware"], "alert"),
-            ({"threatType": "Ransomware"}, ["malware"], "alert"),
-            ({"threatType": "spyware"}, ["malware"], "alert"),
-            ({"threatType": "Potentially Unwanted Program"}, ["malware"], "alert"),
-            ({"category": "Network intrusion detected"}, ["network", "intrusion_detection"], "alert"),
-            ({"threatType": "Buffer Overflow"}, ["intrusion_detection"], "alert"),
-            ({"threatType": "Host IPS"}, ["intrusion_detection"], "alert"),
-            ({"id": 1027, "category": "Maliciel"}, ["malware"], "alert"),
-            ({"category": "Host intrusion buffer overflow"}, ["intrusion_detection"], "alert"),
-            ({"category": "hip.bo"}, ["intrusion_detection"], "alert"),
-            ({"threatType": "IDS_THREAT_TYPE_VALUE_BOP"}, ["intrusion_detection"], "alert"),
-            ({"category": "hip.file"}, ["intrusion_detection", "file"], "alert"),
+            (
+                {"threatType": "IDS_THREAT_TYPE_VALUE_SP", "category": "hip.file"},
+                ["intrusion_detection", "file"],
+                "alert",
+            ),
             ({"category": "hip.process"}, ["intrusion_detection", "process"], "alert"),
             ({"category": "hip.registry"}, ["intrusion_detection", "registry"], "alert"),
-            ({"category": "hip.nips"}, ["intrusion_detection", "network"], "alert"),
-            ({"category": "fw.intrusion"}, ["intrusion_detection", "network"], "alert"),
-            ({"id": "35001"}, ["intrusion_detection", "network"], "alert"),
+            ({"category": "fw.intrusion"}, ["network", "intrusion_detection"], "alert"),
             ({"category": "ops.fw.traffic"}, ["network"], "event"),
-            ({"threatType": "IDS_FW_THREAT_TYPE_TRAFFIC"}, ["network"], "alert"),
+            ({"category": "Maliciel", "id": 1027}, ["malware"], "alert"),
+            ({"category": "av.detect", "id": 35002}, ["malware"], "event"),
             ({"eventId": 35000}, ["network"], "event"),
-            ({"id": 35002, "target": {"port": 445}}, ["network"], "event"),
-            ({"id": 18054}, ["host"], "event"),
-            ({"category": "ops.update.end"}, ["host"], "event"),
-            ({"category": "ops"}, ["host"], "event"),
-            ({"category": "Java.class", "threatType": "chips"}, ["host"], "alert"),
+            ({"id": 1127}, ["host"], "alert"),
+            ({"category": "ops.new"}, ["host"], "event"),
+            ({"category": "operations", "threatType": "av.new"}, ["host"], "alert"),
             ({"target": {"fileName": "x"}}, ["file"], "alert"),
             ({"files": {"name": "x"}}, ["file"], "alert"),
             ({"target": {"protocol": "HTTP"}}, ["network"], "alert"),
@@ -179,18 +116,17 @@ class TestKind:
         assert (fields["category"], fields["kind"]) == (categories, kind)
 
     @pytest.mark.parametrize(
-        ("event", "is_alert"),
+        ("category", "action", "is_alert"),
         [
-            ({"category": "hip.bo"}, True),
-            ({"category": "ops.scan.end"}, False),
-            ({"category": "ops.fw.traffic", "threatActionTaken": "IDS_THREAT_ACTION_BLOCK"}, False),
-            ({"category": "Firewall", "threatActionTaken": "allowed"}, False),
-            ({"category": "Firewall", "threatActionTaken": "blocked"}, True),
-            ({"category": "hip.bo", "threatActionTaken": "IDS_ACTION_WOULD_BLOCK"}, True),
+            ("hip.bo", "IDS_ACTION_WOULD_BLOCK", True),
+            ("ops.scan.end", "", False),
+            ("ops.fw.traffic", "IDS_THREAT_ACTION_BLOCK", False),
+            ("Firewall", "allowed", False),
+            ("Firewall", "blocked", True),
         ],
     )
-    def test_is_an_alert_in_ocsf_or_not(self, event: Any, is_alert: bool) -> None:
-        assert converted(**event)[2]["is_alert"] is is_alert
+    def test_is_an_alert_in_ocsf_or_not(self, category: str, action: str, is_alert: bool) -> None:
+        assert converted(category=category, threatActionTaken=action)[2]["is_alert"] is is_alert
 
 
 class TestNoValue:
@@ -210,6 +146,21 @@ class TestNoValue:
         assert cef == to_cef({})
         assert not {"device", "evidences", "observables", "resources"} & ocsf.keys()
         assert ocsf["finding_info"].keys() == {"uid"}
+
+    @pytest.mark.parametrize(
+        "word", ["WS-1|Unknown filename", "unknown process", "UNKNOWN", "A|B|Unknown file"]
+    )
+    def test_is_an_unknown_file_or_program(self, word: str) -> None:
+        event = {"source": {"processName": word}, "target": {"fileName": word, "processName": word}}
+        ecs, cef, ocsf = converted(**event, files=[{"name": word}])
+        assert not {"file", "process", "threat"} & ecs.keys()
+        assert cef == to_cef({})
+        assert not {"evidences", "resources", "observables"} & ocsf.keys()
+        assert ecs["epo"] == ocsf["unmapped"] == {"event": event | {"files": [{"name": word}]}}
+
+    @pytest.mark.parametrize("name", ["C:\\Unknown filename", "unknown.exe", "unknown process.exe"])
+    def test_is_not_a_name_like_it(self, name: str) -> None:
+        assert converted(target={"fileName": name})[0]["file"]["path"] == name
 
     @pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0:0:0:0:FFFF:0000:0000", "/0.0.0.0"])
     def test_is_the_unspecified_address(self, address: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import jsonschema
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
-from dxlthreateventclient.formats import to_cef, to_ecs, to_ocsf
+from dxlthreateventclient.formats import explain, to_cef, to_ecs, to_ocsf
 
 FORMATS = Path(__file__).parents[1] / "formats"
 
@@ -189,6 +189,7 @@ def check_formats(threat_event: dict[str, Any]) -> tuple[dict[str, Any], str, di
         assert is_harmless(encoded), "nothing in it does harm"
     check_ecs(ecs)
     check_ocsf(ocsf)
+    assert (explain(threat_event).stopped is True) == (ocsf.get("disposition_id") in (2, 3, 4, 5, 11))
     assert cef.encode().decode() == cef, "it is UTF-8"
     assert len(cef.encode()) <= 7800, "it is short enough for syslog"
     assert is_harmless(cef), "it is one line, and nothing in it does harm"

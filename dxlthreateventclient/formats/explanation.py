@@ -1,0 +1,54 @@
+"""What an event means, and what became of the threat: for an ``if`` of your own."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
+
+from dxlthreateventclient.formats._reading import read
+from dxlthreateventclient.formats._values import plain_object
+from dxlthreateventclient.formats._words import Kind, Outcome
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+"""Everything that can have become of a threat."""
+
+
+class Explanation(NamedTuple):
+    """What a threat event means."""
+
+    meaning: str | None
+    """The meaning of the event's number, in English; ``None`` if the number is not in the table."""
+
+    kind: Kind
+    """The kind of the event, by its threat type, number and category; ``other`` if none of them is known."""
+
+    outcome: Outcome
+    """What became of the threat; ``unknown`` if ePO does not say, or says it in words that are not known."""
+
+    stopped: bool | None
+    """Whether the threat was stopped: blocked, deleted, cleaned, quarantined or contained. ``None`` if the
+    outcome is unknown, or if there was no threat, as in an update."""
+
+
+def explain(threat_event: Mapping[str, Any]) -> Explanation:
+    """Explain a threat event by its number, its category, its threat type and the action taken.
+
+    Words and codes count as a whole, in upper or lower case. The number of an event may make the outcome
+    worse, but never better.
+
+    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :return: what it means
+    :raise TypeError: if the threat event is not a mapping
+
+    >>> explanation = explain({"event": {"id": 1026, "threatActionTaken": "IDS_ALERT_ACT_TAK_DEL"}})
+    >>> explanation.meaning, explanation.kind
+    ('Infected file could not be cleaned', 'malware')
+    >>> explanation.outcome, explanation.stopped
+    ('failed', False)
+    """
+    if not isinstance(threat_event, Mapping):
+        raise TypeError(f"threat_event must be a mapping, got {type(threat_event).__name__}")
+    event = threat_event.get("event")
+    said = {key: event.get(key) for key in _READ} if isinstance(event, Mapping) else {}
+    return Explanation(*read(plain_object(said))[:4])
+
+
+_READ = ("id", "eventId", "category", "threatType", "threatActionTaken")
