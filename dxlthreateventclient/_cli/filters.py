@@ -14,7 +14,7 @@ from dxlthreateventclient.constants import (
     TargetProps,
     ThreatEventProps,
 )
-from dxlthreateventclient.formats import severity_of
+from dxlthreateventclient.formats import OUTCOMES, explain, severity_of
 
 # For each option: where in "event" its value stands.
 _PATHS: dict[str, Sequence[Sequence[str]]] = {
@@ -44,6 +44,8 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     ):
         text = f"only events {what}, and those that name none; repeatable; for example {example!r}"
         parser.add_argument(f"--{name}", metavar="PATTERN", action="append", help=text)
+    what = "only events with this outcome, and those whose outcome is unknown; repeatable: %(choices)s"
+    parser.add_argument("--outcome", metavar="OUTCOME", choices=OUTCOMES, action="append", help=what)
 
 
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
@@ -57,11 +59,13 @@ def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
         for name in _PATHS
         if (given := getattr(options, name))
     }
-    if not patterns and not options.severity:
+    if not patterns and not options.severity and not options.outcome:
         return None
 
     def is_wanted(threat_event: Any) -> bool:
         if options.severity and (severity_of(threat_event) or 0) > options.severity:
+            return False
+        if options.outcome and explain(threat_event).outcome not in (*options.outcome, "unknown"):
             return False
         for name, pattern in patterns.items():
             said = list(_said(threat_event, name))

@@ -14,12 +14,13 @@ from typing import IO, Any
 
 from dxlclient.message import Event
 
-from dxlthreateventclient.formats import FORMATS, one_line, severity_of, text_columns
+from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
 # How many lines of dxlclient are remembered, so that they cannot fill the memory, and for how many seconds.
 _REMEMBERED = 1000
 _FORGET_AFTER = 600.0
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # bold red, red, yellow
+_NOT_STOPPED = "1;37;41"  # bold white on red
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -88,7 +89,8 @@ def _has_colors() -> bool:
 def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_painted: bool = True) -> str:
     """Return the text of an event, which the DXL event carried, in a format: with colours on a terminal."""
     if name == "text" and is_painted:
-        styles = "2", _SEVERITY_STYLES.get(severity_of(threat_event) or 0, ""), "36", "1", ""
+        severity = _SEVERITY_STYLES.get(severity_of(threat_event) or 0, "")
+        styles = "2", severity, "36", "1", _NOT_STOPPED if explain(threat_event).stopped is False else ""
         return "".join(map(painted, text_columns(threat_event), styles))
     now = datetime.now(timezone.utc)
     topic, event_id = event.destination_topic, event.message_id

@@ -39,6 +39,11 @@ def hosts(analyzer: object, source: object, target: object) -> dict[str, Any]:
         ("--host srv-[12]", hosts("srv-2", "", ""), True),
         ("--host ws-1 --severity 3", {**hosts("ws-1", "", ""), "threatSeverity": 4}, False),
         ("--severity 3", {"threatSeverity": "3"}, True),
+        ("--outcome failed", {"id": 1026, "threatActionTaken": "deleted"}, True),
+        ("--outcome failed", {"threatActionTaken": "deleted"}, False),
+        ("--outcome failed --outcome deleted", {"threatActionTaken": "IDS_ALERT_ACT_TAK_DEL"}, True),
+        ("--outcome failed", {"threatActionTaken": "Nicht blockiert"}, True),
+        ("--outcome failed --severity 3", {"id": 1026, "threatSeverity": 4}, False),
     ],
 )
 def test_an_event_is_wanted_if_each_option_matches(
@@ -47,7 +52,9 @@ def test_an_event_is_wanted_if_each_option_matches(
     assert is_wanted(arguments, **event) is expected
 
 
-@pytest.mark.parametrize("arguments", ["--id 1", "--category a", "--action b", "--host c", "--severity 1"])
+@pytest.mark.parametrize(
+    "arguments", ["--id 1", "--category a", "--action b", "--host c", "--severity 1", "--outcome failed"]
+)
 @pytest.mark.parametrize("value", [None, "", " ", "{key}", [1]])
 def test_an_event_that_does_not_say_is_wanted(arguments: str, value: object) -> None:
     keys = ("id", "category", "threatActionTaken", "threatSeverity")

@@ -123,10 +123,41 @@ def test_events_reach_terminals_and_pipes_in_any_locale(
     assert buffer.getvalue() == written
 
 
-def test_progress_is_replaced_by_the_next_message() -> None:
-    shown, end = pty.openpty()
-    program = "from dxlthreateventclient._cli import terminal as t; t.show_progress('1 of 2'); t.tell('done')"
-    environment = os.environ | {"TERM": "xterm"}
-    subprocess.run([sys.executable, "-c", program], stderr=end, env=environment, timeout=TIMEOUT, check=True)
+def shown(program: str, **environment: str) -> str:
+    """What a program shows on a terminal."""
+    terminal_end, end = pty.openpty()
+    code = (
+        f"from dxlclient.message import Event; from dxlthreateventclient._cli import terminal as t; {program}"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=end,
+        stderr=end,
+        env=os.environ | {"TERM": "xterm"} | environment,
+        timeout=TIMEOUT,
+        check=True,
+    )
     os.close(end)
-    assert shown_on(shown) == "\r\x1b[K1 of 2\r\x1b[Kdone\r\n"
+    return shown_on(terminal_end)
+
+
+def test_progress_is_replaced_by_the_next_message() -> None:
+    assert shown("t.show_progress('1 of 2'); t.tell('done')") == "\r\x1b[K1 of 2\r\x1b[Kdone\r\n"
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome", "painted"),
+    [
+        (
+            "IDS_ACTION_WOULD_BLOCK",
+            "NOT STOPPED: would block",
+            "\x1b[1;37;41mNOT STOPPED: would block\x1b[0m",
+        ),
+        ("IDS_ALERT_ACT_TAK_DEL", "deleted", "deleted"),
+    ],
+)
+def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str, painted: str) -> None:
+    """Also without colours."""
+    program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
+    assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
+    assert shown(program, NO_COLOR="1").endswith(f"  {outcome}\r\n")
