@@ -4,13 +4,14 @@ import re
 import shutil
 import socket
 import subprocess
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import jc
 import pytest
+from helpers.corpus import COMPLETE
+from helpers.schemas import is_harmless
 from helpers.waiting import until
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,9 +20,6 @@ from dxlthreateventclient.formats import to_cef
 from dxlthreateventclient.testing import sample_threat_event
 
 HOSTILE = "|=\\\n\r\t\0\x1b\x85\u2028\u202e\ud800 \"'%:;,{}ab1😀é"
-
-
-BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def parse(line: str) -> tuple[list[str], dict[str, str]]:
@@ -51,19 +49,11 @@ def unescaped(value: str) -> str:
     return re.sub(r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), value)
 
 
-def is_harmful(character: str) -> bool:
-    return (
-        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-        or unicodedata.bidirectional(character) in BIDIRECTIONAL
-        or character in "\u061c\u200e\u200f"
-    )
-
-
 def arrived(value: str, *, new_line: str = "\n") -> str:
     """Return what a receiver gets of a value."""
     value = value.strip().replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return "".join(
-        new_line if c == "\n" else "\N{REPLACEMENT CHARACTER}" if is_harmful(c) else c for c in value
+        new_line if c == "\n" else c if is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in value
     )
 
 
@@ -71,101 +61,52 @@ def extension(**event: Any) -> dict[str, str]:
     return parse(to_cef({"event": event}))[1]
 
 
-COMPLETE: dict[str, Any] = sample_threat_event(
-    analyzer={"detectedUTC": "2016-12-13T22:18:34.120Z"},
-    files=[{"name": "iexplore.exe", "hash": {"MD5": "A" * 32, "SHA-1": "b" * 40}}],
-    source={
-        "hostName": "ATTACKER",
-        "ipv4": "10.0.9.77",
-        "mac": "aa:bb:cc:dd:ee:ff",
-        "port": "50814",
-        "processName": "evil.exe",
-        "url": "http://malware.example/?a=b",
-        "userName": "CORP\\mallory",
-    },
-    target={"mac": "00-11-22-33-44-66", "port": 443, "protocol": "TCP"},
+EVENT_ID = "{a0bd5ca5-5d42-413b-8ce4-eff57935e772}"
+WHOLE = (
+    "CEF:0|Trellix|McAfee Endpoint Security|10.5.0|18052|Buffer Overflow detected and blocked (GBOP)|9|"
+    "rt=1772444451000 dvchost=WS-0117 dvcmac=00:11:22:33:44:55 dvc=10.0.0.10 c6a1=2001:db8::1"
+    " c6a1Label=Device IPv6 Address deviceExternalId=11111111-2222-3333-4444-555555555555 shost=SOURCE"
+    " smac=00:11:22:33:44:66 src=10.0.0.2 c6a2=2001:db8::2 c6a2Label=Source IPv6 Address spt=50814"
+    r" suser=CORP\\bob sproc=C:\\source.exe -x dhost=TARGET dmac=00:11:22:33:44:77 dst=10.0.0.3"
+    r" c6a3=2001:db8::3 c6a3Label=Destination IPv6 Address dpt=445 duser=CORP\\alice dproc=IEXPLORE.EXE"
+    rf" proto=TCP filePath=C:\\tools\\tool.exe fname=tool.exe fileHash={'c' * 64}"
+    " request=https://malware.example:8443/a/b.exe?c#d act=blocked outcome=success cat=Malware detected"
+    f" msg=Buffer Overflow detected and blocked (GBOP) externalId={EVENT_ID} cnt=1"
+    " cs1=ExP:Heap cs1Label=Threat Name cs2=Exploit Prevention cs2Label=Threat Type"
+    " cs3=Exploit Prevention cs3Label=Detection Method cs4=Critical cs4Label=Threat Severity"
+    r" cs5=My Organization\\Workstations cs5Label=System Tree Path"
+    " cs6=Send DXL Threat Event cs6Label=Response Rule"
 )
-EXTENSION = {
-    "act": "blocked",
-    "cat": "Host intrusion buffer overflow",
-    "cnt": "1",
-    "cs1": "ExP:Heap",
-    "cs1Label": "Threat Name",
-    "cs2": "Exploit Prevention",
-    "cs2Label": "Threat Type",
-    "cs3": "Exploit Prevention",
-    "cs3Label": "Detection Method",
-    "cs4": "Critical",
-    "cs4Label": "Threat Severity",
-    "cs5": "My Organization\\Workstations",
-    "cs5Label": "System Tree Path",
-    "cs6": "Send DXL Threat Event",
-    "cs6Label": "Response Rule",
-    "deviceExternalId": "11111111-2222-3333-4444-555555555555",
-    "dhost": "WS-0117",
-    "dmac": "00:11:22:33:44:66",
-    "dproc": "IEXPLORE.EXE",
-    "dpt": "443",
-    "dst": "10.0.0.10",
-    "duser": "CORP\\alice",
-    "dvc": "10.0.0.10",
-    "dvchost": "WS-0117",
-    "dvcmac": "00:11:22:33:44:55",
-    "externalId": "{a0bd5ca5-5d42-413b-8ce4-eff57935e772}",
-    "fileHash": "b" * 40,
-    "filePath": "C:\\Program Files\\Internet Explorer\\IEXPLORE.EXE",
-    "fname": "IEXPLORE.EXE",
-    "msg": "Buffer Overflow detected and blocked (GBOP)",
-    "outcome": "success",
-    "proto": "TCP",
-    "request": "http://malware.example/?a=b",
-    "rt": "1481667514120",
-    "shost": "ATTACKER",
-    "smac": "AA:BB:CC:DD:EE:FF",
-    "spt": "50814",
-    "sproc": "evil.exe",
-    "src": "10.0.9.77",
-    "suser": "CORP\\mallory",
-}
 
 
 class TestHeader:
-    def test_names_the_product_and_the_event(self) -> None:
-        header, _ = parse(to_cef(sample_threat_event()))
-        product = ["CEF:0", "Trellix", "McAfee Endpoint Security", "10.5.0", "18052"]
-        assert header == [*product, "Buffer Overflow detected and blocked (GBOP)", "9"]
-
-    def test_is_complete_also_without_an_event(self) -> None:
-        assert to_cef({}) == "CEF:0|Trellix|ePolicy Orchestrator|unknown|unknown|Threat event|5|"
-
-    def test_has_the_threat_where_there_is_no_description(self) -> None:
-        assert parse(to_cef({"event": {"threatName": "EICAR", "eventDesc": ""}}))[0][5] == "EICAR"
-
-    def test_has_the_number_of_an_injected_event(self) -> None:
-        assert parse(to_cef({"event": {"eventId": 1027}}))[0][4] == "1027"
+    @pytest.mark.parametrize(
+        ("event", "header"),
+        [
+            ({}, "unknown|Threat event"),
+            ({"threatName": "EICAR", "eventDesc": ""}, "unknown|EICAR"),
+            ({"eventId": 7}, "7|Threat event"),
+        ],
+    )
+    def test_is_always_complete(self, event: Any, header: str) -> None:
+        assert to_cef({"event": event}).startswith(f"CEF:0|Trellix|ePolicy Orchestrator|unknown|{header}|5|")
 
 
 class TestExtension:
     def test_holds_what_the_dictionary_has_keys_for(self) -> None:
-        _, fields = parse(to_cef(COMPLETE, event_id=EXTENSION["externalId"]))
-        assert fields == EXTENSION
+        assert to_cef(COMPLETE, event_id=EVENT_ID) == WHOLE
 
-    def test_has_custom_keys_for_ipv6_addresses(self) -> None:
-        fields = extension(source={"ipv4": "10.0.0.1", "ipv6": "2001:DB8::1"}, target={"ipv6": "fe80::1%3"})
-        assert fields == {
-            "src": "10.0.0.1",
-            "c6a2": "2001:db8::1",
-            "c6a2Label": "Source IPv6 Address",
-            "c6a3": "fe80::1",
-            "c6a3Label": "Destination IPv6 Address",
-        }
-
-    def test_has_another_key_for_a_protocol_above_the_transport(self) -> None:
-        assert extension(target={"protocol": "HTTP"}) == {"app": "HTTP"}
-
-    def test_has_no_user_as_the_device(self) -> None:
-        assert extension(entity={"id": "42", "type": "user"}) == {}
-        assert extension(entity={"id": "42", "type": "device"}) == {"deviceExternalId": "42"}
+    @pytest.mark.parametrize(
+        ("event", "fields"),
+        [
+            ({"target": {"ipv6": "fe80::1%3"}}, {"c6a3": "fe80::1", "c6a3Label": "Destination IPv6 Address"}),
+            ({"target": {"protocol": "HTTP"}}, {"app": "HTTP"}),
+            ({"entity": {"id": "42", "type": "user"}}, {}),
+            ({"entity": {"id": "42", "type": "device"}}, {"deviceExternalId": "42"}),
+        ],
+    )
+    def test_has_another_key_where_the_value_is_of_another_kind(self, event: Any, fields: Any) -> None:
+        assert extension(**event) == fields
 
     def test_leaves_out_what_is_empty_or_impossible(self) -> None:
         source = {"port": 0, "mac": "00", "url": " ", "hostName": None, "userName": []}
@@ -229,11 +170,8 @@ class TestLength:
         assert extension(**longer)[key] == value[:-1] + "…"
 
     def test_of_the_header_is_limited_too(self) -> None:
-        event = {
-            "analyzer": {"name": "a" * 64, "version": "b" * 32},
-            "id": "c" * 1024,
-            "eventDesc": "d" * 513,
-        }
+        product = {"name": "a" * 64, "version": "b" * 32}
+        event = {"analyzer": product, "id": "c" * 1024, "eventDesc": "d" * 513}
         header, _ = parse(to_cef({"event": event}))
         shortened = ["a" * 62 + "…", "b" * 30 + "…", "unknown", "d" * 511 + "…", "5"]
         assert header == ["CEF:0", "Trellix", *shortened]
@@ -254,7 +192,7 @@ class TestLength:
         )
         whole = parse(to_cef(threat_event, max_bytes=100_000))[1]
         for max_bytes in 7800, 4000, 2000:
-            line = to_cef(threat_event, event_id=EXTENSION["externalId"], max_bytes=max_bytes)
+            line = to_cef(threat_event, event_id=EVENT_ID, max_bytes=max_bytes)
             assert max_bytes * 0.95 < len(line.encode()) <= max_bytes
             _, fields = parse(line)
             assert fields.keys() == whole.keys() | {"externalId"}
@@ -286,12 +224,12 @@ class TestLength:
 
     def test_may_be_too_small_for_what_is_never_cut(self) -> None:
         line = to_cef(COMPLETE, max_bytes=10)
-        assert parse(line)[1]["dst"] == "10.0.0.10"
+        assert parse(line)[1]["dst"] == "10.0.0.3"
         assert "msg=… " in line
 
 
 LINES = [
-    to_cef(COMPLETE, event_id=EXTENSION["externalId"]),
+    to_cef(COMPLETE, event_id=EVENT_ID),
     to_cef({}),
     to_cef(
         {"event": {"eventDesc": "a|b\\c=d", "category": "x=y\\z\nw cat=1", "threatName": "é😀 dst=1.2.3.4"}}

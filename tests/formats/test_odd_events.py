@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from helpers.corpus import COMPLETE
 from helpers.schemas import check_ecs, check_formats, check_ocsf
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,25 +15,10 @@ from hypothesis import strategies as st
 from dxlthreateventclient.formats import FORMATS, explain, to_cef, to_ecs, to_ocsf
 from dxlthreateventclient.other_data import convert_aggregate_fields
 from dxlthreateventclient.payload import decode_threat_event
-from dxlthreateventclient.testing import sample_threat_event
 
 PLAUSIBLE = st.sampled_from(
     [
-        *(
-            "",
-            " ",
-            "{category}",
-            "none",
-            "(none)",
-            "NULL",
-            "_",
-            "-",
-            "N/A",
-            "user",
-            "TCP",
-            "HTTP",
-            "Windows 10",
-        ),
+        *("", " ", "{category}", "none", "(none)", "NULL", "_", "-", "N/A", "user", "TCP", "HTTP", "Linux"),
         *("blocked", "IDS_ALERT_ACT_TAK_DEL", "IDS_ACTION_WOULD_BLOCK", "quarantined", "no such action"),
         *("1026", "35102", "35002", 1027, "Unknown filename", "WS|unknown process"),
         *("Malware detected", "hip.registry", "hip.file", "ops.fw.traffic", "fw.intrusion", "av.detect"),
@@ -62,30 +48,6 @@ ANYTHING = st.recursive(
     max_leaves=8,
 )
 
-COMPLETE: dict[str, Any] = sample_threat_event(
-    _receivedUTC="2016-12-13T22:18:35.000Z",
-    analyzer={"detectedUTC": "2016-12-13T22:18:34.000Z", "ipv6": "2001:db8::10"},
-    entity={"ruleName": "Rule", "groupName": "Group"},
-    files=[{"name": "a.exe", "hash": {"MD5": "a" * 32, "SHA-1": "b" * 40, "SHA-256": "c" * 64}}],
-    otherData={
-        "listOfSourceIPV4": "10.0.0.1, 10.0.0.2",
-        "setOfTargetUserName": "CORP\\alice, bob",
-        "setOfSourceHostName": "A, B",
-        "sc_evtFileSha1": "d" * 40,
-        "sc_evtProcessMd5": "e" * 32,
-    },
-    source={
-        "hostName": "A",
-        "ipv4": "10.0.0.11",
-        "mac": "001122334456",
-        "port": 1,
-        "processName": "C:\\b.exe",
-        "url": "http://a.example:1/b.c?d#e",
-        "userName": "CORP\\alice",
-    },
-    target={"fileName": "C:\\a.exe", "mac": "001122334457", "port": 2, "protocol": "TCP"},
-)
-
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if path:
@@ -113,17 +75,17 @@ ANY_EVENT = st.one_of(EVENTS, EVENTS, st.dictionaries(TEXT, ANYTHING, max_size=4
 # Each # becomes a text of its own, which has to be found again.
 SAYING = st.sampled_from(
     [
+        *("#", "CORP\\#", "#\\bob", "C:\\#\\#.exe -#", "HKLM\\#\\#", "hip.registry #", "http://#/#?#"),
         *(
-            "#",
-            "CORP\\#",
-            "#\\bob",
-            "C:\\#\\#.exe -#",
-            "HKLM\\#\\#",
-            "hip.registry #",
-            "http://#/#?#",
             "TCP#",
+            "10.0.0.1#",
+            "#, #",
+            "/#",
+            "would block #",
+            "2016-12-13T22:18:34Z#",
+            {"#": "#"},
+            ["#", {"a": "#"}],
         ),
-        *("10.0.0.1#", "#, #", "/#", "would block #", "2016-12-13T22:18:34Z#", {"#": "#"}, ["#", {"a": "#"}]),
     ]
 )
 

@@ -8,47 +8,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from helpers.corpus import COMPLETE
 from helpers.pages import DOCS, blocks, table
 from helpers.schemas import check_formats
 
-from dxlthreateventclient.formats import severity_of, to_cef, to_ecs, to_ocsf
-from dxlthreateventclient.testing import sample_threat_event
-
-COMPLETE = sample_threat_event(
-    _receivedUTC="2026-03-02T09:41:07.332Z",
-    analyzer={"detectedUTC": "2026-03-02T09:40:51.000Z", "ipv6": "2001:db8::1"},
-    category="Malware detected",
-    entity={"ruleName": "Rule", "groupName": "Group"},
-    files=[
-        {"name": "other.dll"},
-        {"name": "tool.exe", "hash": {"MD5": "a" * 32, "SHA-1": "b" * 40, "SHA-256": "c" * 64}},
-    ],
-    otherData={
-        "sc_evtFileSha256": "d" * 64,
-        "setOfSourceHostName": "A, B",
-        "setOfSourceIPV4": "10.1.0.1, 10.1.0.2",
-        "setOfTargetUserName": "eve, mallory",
-    },
-    source={
-        "hostName": "SOURCE",
-        "ipv4": "10.0.0.2",
-        "ipv6": "2001:db8::2",
-        "mac": "001122334466",
-        "port": 50814,
-        "processName": "C:\\source.exe -x",
-        "url": "https://malware.example:8443/a/b.exe?c#d",
-        "userName": "CORP\\bob",
-    },
-    target={
-        "fileName": "C:\\tools\\tool.exe",
-        "hostName": "TARGET",
-        "ipv4": "10.0.0.3",
-        "ipv6": "2001:db8::3",
-        "mac": "001122334477",
-        "port": 445,
-        "protocol": "TCP",
-    },
-)
+from dxlthreateventclient.formats import severity_of, text_columns, to_cef, to_ecs, to_ocsf
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -200,11 +164,13 @@ class TestThePages:
     def test_have_the_scales_of_the_severity(self) -> None:
         rows = table("formats.rst", "severity")
         assert [row[0] for row in rows] == ["1", "2", "3", "4", "5", "6", "7", "unknown"]
-        for epo, cef_severity, elastic, ocsf_severity in rows:
+        words = [row[1] for row in table("whateposays.rst", "epo-severities")] + ["unknown"]
+        for (epo, cef_severity, elastic, ocsf_severity), word in zip(rows, words, strict=True):
             threat_event = {"event": {"threatSeverity": epo}}
             assert str(severity_of(threat_event) or "unknown") == epo
             assert to_cef(threat_event).split("|")[6] == cef_severity
             assert str(to_ecs(threat_event, severity="elastic")["event"].get("severity", "")) == elastic
+            assert text_columns(threat_event)[1].strip() == word
             finding = to_ocsf(threat_event)
             assert f"{finding['severity_id']} {finding['severity']}" == ocsf_severity
 

@@ -1,4 +1,4 @@
-"""Payloads that are not a threat event, or an odd one: what a fabric may deliver sooner or later."""
+"""A complete threat event, and payloads that are none, or an odd one: what a fabric may deliver."""
 
 import gzip
 import json
@@ -138,3 +138,39 @@ ODD: dict[str, bytes] = {
     "almost a mebibyte": json.dumps({"event": {"threatName": "x" * (_LARGE - 100)}}).encode(),
     "pipes, equal signs and backslashes": b'{"event": {"threatName": "a|b=c\\\\d\\ne"}}',
 }
+
+COMPLETE: dict[str, Any] = sample_threat_event(
+    _receivedUTC="2026-03-02T09:41:07.332Z",
+    analyzer={"detectedUTC": "2026-03-02T09:40:51.000Z", "ipv6": "2001:db8::1"},
+    category="Malware detected",
+    entity={"ruleName": "Rule", "groupName": "Group"},
+    files=[
+        {"name": "other.dll"},
+        {"name": "tool.exe", "hash": {"MD5": "a" * 32, "SHA-1": "b" * 40, "SHA-256": "c" * 64}},
+    ],
+    otherData={
+        "sc_evtFileSha256": "d" * 64,
+        "setOfSourceHostName": "A, B",
+        "setOfSourceIPV4": "10.1.0.1, 10.1.0.2",
+        "setOfTargetUserName": "eve, mallory",
+    },
+    source={
+        "hostName": "SOURCE",
+        "ipv4": "10.0.0.2",
+        "ipv6": "2001:db8::2",
+        "mac": "001122334466",
+        "port": 50814,
+        "processName": "C:\\source.exe -x",
+        "url": "https://malware.example:8443/a/b.exe?c#d",
+        "userName": "CORP\\bob",
+    },
+    target={
+        "fileName": "C:\\tools\\tool.exe",
+        "hostName": "TARGET",
+        "ipv4": "10.0.0.3",
+        "ipv6": "2001:db8::3",
+        "mac": "001122334477",
+        "port": 445,
+        "protocol": "TCP",
+    },
+)

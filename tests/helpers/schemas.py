@@ -143,7 +143,8 @@ def _texts_of(value: Any) -> list[str]:
             for item in (value.values() if isinstance(value, dict) else value)
             for text in _texts_of(item)
         ]
-    return [str(value), *str(value).split(",")]
+    whole = [str(int(value))] if isinstance(value, float) and value.is_integer() else []
+    return [*whole, str(value), *str(value).split(",")]
 
 
 def _is_same(value: str, written: str) -> bool:
