@@ -179,7 +179,7 @@ class TestStopped:
     @pytest.mark.parametrize(
         ("category", "number", "action", "stopped"),
         [
-            ("ops.update.end", 0, "none", None),
+            ("ops.informational.event", 18600, "none", None),
             ("Update", 1119, "none", None),
             ("Solidcore", 20700, "none", None),
             ("fw.detect", 0, "allowed", None),

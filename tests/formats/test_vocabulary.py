@@ -76,7 +76,6 @@ class TestKind:
     @pytest.mark.parametrize(
         ("event", "categories", "kind"),
         [
-            ({}, ["host"], "alert"),
             (
                 {"threatType": "IDS_THREAT_TYPE_VALUE_SP", "category": "hip.file"},
                 ["intrusion_detection", "file"],
@@ -88,10 +87,11 @@ class TestKind:
             ({"category": "ops.fw.traffic"}, ["network"], "event"),
             ({"category": "Maliciel", "id": 1027}, ["malware"], "alert"),
             ({"category": "av.detect", "id": 35002}, ["malware"], "event"),
-            ({"eventId": 35000}, ["network"], "event"),
+            ({"category": "Firewall", "threatActionTaken": "allowed"}, ["network"], "alert"),
+            ({"threatActionTaken": "allowed"}, ["host", "intrusion_detection"], "alert"),
             ({"id": 1127}, ["host"], "alert"),
-            ({"category": "ops.new"}, ["host"], "event"),
-            ({"category": "operations", "threatType": "av.new"}, ["host"], "alert"),
+            ({"category": "ops.new", "threatActionTaken": "allowed"}, ["host"], "event"),
+            ({"category": "opsec", "threatType": "av.new"}, ["host"], "alert"),
             ({"target": {"fileName": "x"}}, ["file"], "alert"),
             ({"files": {"name": "x"}}, ["file"], "alert"),
             ({"target": {"protocol": "HTTP"}}, ["network"], "alert"),
