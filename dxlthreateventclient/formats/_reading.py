@@ -35,6 +35,7 @@ _BY_KIND: dict[Kind, tuple[str, ...]] = {
     "unwanted_program": ("malware",),
     "web": ("network", "web"),
 }
+# What single words and numbers add.
 _MORE = {
     **dict.fromkeys(("hip.file", "'file' class or access"), ("file",)),
     **dict.fromkeys(("hip.process", "'process' class or access"), ("process",)),
@@ -50,8 +51,6 @@ _CATEGORIES = {
 
 # What Elastic's integration for ePO takes for no alert.
 _OPERATIONAL = frozenset({"18054", "35000", "35002"})
-
-
 _TRAFFIC = {"network"}
 _UNKNOWN: tuple[None, Kind, Outcome] = (None, "other", "unknown")
 

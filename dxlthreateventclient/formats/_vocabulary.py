@@ -10,16 +10,7 @@ NOTHING = frozenset({"", "none", "(none)", "null", "(null)", "_", "n/a", "-"})
 
 NAMELESS = frozenset(
     f"unknown{what}"
-    for what in (
-        "",
-        " file",
-        " filename",
-        " file name",
-        " process",
-        " process name",
-        " program",
-        " application",
-    )
+    for what in ("", " application", " file", " file name", " filename", " process", " program")
 )
 """The words for a file or program without a name. A host may stand before them: ``WS-1|Unknown filename``."""
 
