@@ -125,7 +125,7 @@ def literal(value: Any) -> str | None:
 
 def text(value: Any) -> str | None:
     """Return a text or a number as text, unless it is one of the words that ePO has for no value."""
-    found = literal(value)
+    found = value if type(value) is str else literal(value)  # this is called often
     return None if found is None or found.lower() in NOTHING else found
 
 
