@@ -1,6 +1,8 @@
+from abc import ABCMeta, abstractmethod
 from typing import Any, ClassVar
 
-class Message:
+class Message(metaclass=ABCMeta):
+    MESSAGE_VERSION: ClassVar[int]
     MESSAGE_TYPE_REQUEST: ClassVar[int]
     MESSAGE_TYPE_RESPONSE: ClassVar[int]
     MESSAGE_TYPE_EVENT: ClassVar[int]
@@ -23,16 +25,23 @@ class Message:
     @property
     def source_broker_id(self) -> str: ...
     @property
+    @abstractmethod
     def message_type(self) -> int: ...
 
-class Event(Message): ...
+class Event(Message):
+    @property
+    def message_type(self) -> int: ...
 
 class Request(Message):
     reply_to_topic: str
     service_id: str
+    @property
+    def message_type(self) -> int: ...
 
 class Response(Message):
     def __init__(self, request: Request) -> None: ...
+    @property
+    def message_type(self) -> int: ...
     @property
     def request(self) -> Request: ...
     @property
@@ -41,7 +50,7 @@ class Response(Message):
     def service_id(self) -> str: ...
 
 class ErrorResponse(Response):
-    def __init__(self, request: Request, error_code: int = 0, error_message: str = "") -> None: ...
+    def __init__(self, request: Request, error_code: int = 0, error_message: str | bytes = "") -> None: ...
     @property
     def error_code(self) -> int: ...
     @property
