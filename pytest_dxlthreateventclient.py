@@ -3,7 +3,11 @@
 pytest imports this module in each of its runs, so it imports nothing of the package before a fixture is used.
 The fixtures build on private ones: a fixture of the same name in a user's ``conftest.py`` would replace ours
 inside our own fixtures, too.
+
+It works from pytest 6.2.5 on, which lacks names that the annotations use.
 """
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -36,19 +40,21 @@ if sys.version_info < (3, 11):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore warnings about code that is not the user's: ``filterwarnings = error`` makes errors of them."""
-    for line in _FILTERS:
-        config.addinivalue_line("filterwarnings", line)
+    if config.pluginmanager.has_plugin("warnings"):  # else pytest knows no such setting
+        for line in _FILTERS:
+            config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Ignore them, too, if it is ``pytest -W error``, which goes before the filters of the configuration."""
-    if "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ()):
+    uses_fabric = "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ())
+    if uses_fabric and item.config.pluginmanager.has_plugin("warnings"):
         for line in _FILTERS:
             item.add_marker(pytest.mark.filterwarnings(line))
 
 
 @pytest.fixture(scope="session")
-def _dxlthreateventclient_fabric() -> "Iterator[LocalFabric]":
+def _dxlthreateventclient_fabric() -> Iterator[LocalFabric]:
     try:
         from dxlthreateventclient.testing import LocalFabric  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -58,7 +64,7 @@ def _dxlthreateventclient_fabric() -> "Iterator[LocalFabric]":
 
 
 @pytest.fixture(scope="session")
-def _dxlthreateventclient_clients(_dxlthreateventclient_fabric: "LocalFabric") -> "Iterator[FixtureClients]":
+def _dxlthreateventclient_clients(_dxlthreateventclient_fabric: LocalFabric) -> Iterator[FixtureClients]:
     from dxlthreateventclient.testing._clients import FixtureClients  # noqa: PLC0415
 
     clients = FixtureClients(_dxlthreateventclient_fabric)
@@ -67,28 +73,28 @@ def _dxlthreateventclient_clients(_dxlthreateventclient_fabric: "LocalFabric") -
 
 
 @pytest.fixture
-def _dxlthreateventclient_client(_dxlthreateventclient_clients: "FixtureClients") -> "Iterator[DxlClient]":
+def _dxlthreateventclient_client(_dxlthreateventclient_clients: FixtureClients) -> Iterator[DxlClient]:
     client = _dxlthreateventclient_clients.connect()
     yield client
     _dxlthreateventclient_clients.destroy(client)
 
 
 @pytest.fixture(scope="session")
-def dxl_fabric(_dxlthreateventclient_fabric: "LocalFabric") -> "LocalFabric":
+def dxl_fabric(_dxlthreateventclient_fabric: LocalFabric) -> LocalFabric:
     """Return a running ``LocalFabric``, one for the whole session."""
     return _dxlthreateventclient_fabric
 
 
 @pytest.fixture
-def dxl_client(_dxlthreateventclient_client: "DxlClient") -> "DxlClient":
+def dxl_client(_dxlthreateventclient_client: DxlClient) -> DxlClient:
     """Return a ``DxlClient`` that is connected to ``dxl_fabric``, a new one for each test."""
     return _dxlthreateventclient_client
 
 
 @pytest.fixture
 def publish_and_wait(
-    _dxlthreateventclient_client: "DxlClient", _dxlthreateventclient_clients: "FixtureClients"
-) -> "Callable[..., Event]":
+    _dxlthreateventclient_client: DxlClient, _dxlthreateventclient_clients: FixtureClients
+) -> Callable[..., Event]:
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
     ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes a sample
@@ -100,9 +106,9 @@ def publish_and_wait(
         threat_event: Mapping[str, Any] | None = None,
         *,
         topic: str = _TOPIC,
-        dxl_client: "DxlClient | None" = None,
+        dxl_client: DxlClient | None = None,
         timeout: float = 10.0,
-    ) -> "Event":
+    ) -> Event:
         receiver = dxl_client or _dxlthreateventclient_client
         return _dxlthreateventclient_clients.publish(receiver, threat_event, topic, timeout)
 

@@ -1,48 +1,79 @@
-"""The wheel and the sdist, each installed in an empty environment, outside of this checkout."""
+"""The wheel and the sdist: what they hold, and how they work where only they are installed."""
 
+import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import tarfile
 import venv
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import building
-from helpers.sample_process import printed_threat_event, running_sample
+from helpers.sample_process import ROOT, printed_threat_event, running_sample
 
 import dxlthreateventclient
 
-# pip downloads the dependencies.
-pytestmark = pytest.mark.slow
+# What else uses dxlclient, and what that needs: the sources that are on PyPI for good.
+FAMILY = ("dxltieclient==0.3.0", "dxlepoclient==0.2.2", "dxleposervice==0.2.0", "dxlbootstrap==0.2.2")
+CHECKED = ("dxltieclient", "dxlepoclient", "dxleposervice", "program.py")
+WRONG = """
+from dxlclient import DxlClient
+from dxlthreateventclient import CommonThreatEventClient
+
+def receive(dxl_client: DxlClient) -> None:
+    dxl_client.listen()
+    CommonThreatEventClient(dxl_client).threat_event()
+"""
 
 
-@pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
-def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an environment, in which the distribution is installed, and the unpacked sdist."""
-    directory, built = tmp_path_factory.mktemp("installed"), building.distributions(tmp_path_factory)
-    [distribution] = built.glob(request.param)
-    [sdist] = built.glob("*.tar.gz")
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return building.distributions(tmp_path_factory)
+
+
+@pytest.fixture(scope="module", params=["wheel", "sdist", "editable"])
+def installed(
+    request: pytest.FixtureRequest, distributions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A directory with an environment, in which the package is installed, and the unpacked sdist."""
+    directory = tmp_path_factory.mktemp("installed")
+    [wheel], [sdist] = map(str, distributions.glob("*.whl")), map(str, distributions.glob("*.tar.gz"))
     with tarfile.open(sdist) as archive:
         archive.extractall(directory, filter="data")
     next(directory.glob("*/PKG-INFO")).parent.rename(directory / "sdist")
     venv.create(directory / "env", with_pip=True)
-    subprocess.run(
-        [directory / "env/bin/python", "-m", "pip", "install", "--quiet", f"{distribution}[testing]"],
-        cwd=directory,
-        check=True,
-    )
+    what = {"wheel": wheel, "sdist": sdist, "editable": "--editable=sdist"}[request.param]
+    install = ["-m", "pip", "install", "--quiet", f"{what}[testing]"]
+    subprocess.run([directory / "env/bin/python", *install], cwd=directory, check=True)
     return directory
 
 
-def run(installed: Path, *command: str | Path) -> "subprocess.CompletedProcess[str]":
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a program and the family's sources, and an environment without hints."""
+    directory = tmp_path_factory.mktemp("family")
+    (directory / "program.py").write_text(WRONG)
+    venv.create(directory / "bare")
+    [site_packages] = directory.glob("bare/lib/*/site-packages")
+    for target, packages in ((directory, FAMILY), (site_packages, ["dxlclient"])):
+        download = ["pip", "install", "--quiet", "--no-deps", "--target", target, *packages]
+        subprocess.run([sys.executable, "-m", *download], check=True)
+    return directory
+
+
+def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run a program of the environment, without the variables of this Python."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PY")}
     program, *arguments = command
     return subprocess.run(
         [installed / "env/bin" / program, *arguments],
         cwd=installed,
-        env=environment,
+        env=environment | variables,
         capture_output=True,
         text=True,
         timeout=120,
@@ -50,15 +81,69 @@ def run(installed: Path, *command: str | Path) -> "subprocess.CompletedProcess[s
     )
 
 
-class TestInstalledPackage:
-    def test_it_is_imported_from_the_environment(self, installed: Path) -> None:
-        code = "import dxlthreateventclient; print(dxlthreateventclient.__file__)"
-        assert run(installed, "python", "-c", code).stdout.startswith(str(installed / "env"))
+def mypy(python: Path, directory: Path) -> set[str]:
+    """Return the errors of mypy in strict mode, but not that something has no hints."""
+    options = ["--strict", "--config-file=", "--ignore-missing-imports", "--allow-subclassing-any"]
+    command = [sys.executable, "-m", "mypy", *options, "--python-executable", python, *CHECKED]
+    completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert completed.stderr == ""
+    return set(re.findall(r"^.+:\d+: error: .*$", completed.stdout, re.MULTILINE))
 
-    @pytest.mark.parametrize("command", ["python -m dxlthreateventclient", "dxlthreateventclient"])
-    def test_it_prints_its_version(self, installed: Path, command: str) -> None:
-        completed = run(installed, *command.split(), "--version")
-        assert completed.stdout == f"dxlthreateventclient {dxlthreateventclient.__version__}\n"
+
+def pyright(python: Path, directory: Path) -> set[str]:
+    """Return the errors of pyright in its standard mode, but not that something is missing."""
+    settings = {"typeCheckingMode": "standard", "include": CHECKED, "reportMissingImports": False}
+    (directory / "pyrightconfig.json").write_text(json.dumps(settings))
+    options = ["--project", directory, "--pythonpath", python, "--level", "error", "--outputjson"]
+    command = [sys.executable, "-m", "basedpyright", *options]
+    completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    return {
+        f"{Path(error['file']).name}:{error['range']['start']['line'] + 1}: {error['message']}"
+        for error in json.loads(completed.stdout)["generalDiagnostics"]
+    }
+
+
+@pytest.mark.slow
+class TestDistributions:
+    def test_the_wheel_holds_the_package_and_the_stubs(self, distributions: Path) -> None:
+        [wheel] = distributions.glob("*.whl")
+        names = set(zipfile.ZipFile(wheel).namelist())
+        modules = {str(file.relative_to(ROOT)) for file in (ROOT / "dxlthreateventclient").rglob("*.py")}
+        stubs = {str(file.relative_to(ROOT)) for file in (ROOT / "dxlclient-stubs").iterdir()}
+        assert modules | stubs | {"dxlthreateventclient/py.typed", "pytest_dxlthreateventclient.py"} == {
+            name for name in names if ".dist-info/" not in name
+        }
+        assert any(name.endswith("licenses/LICENSE") for name in names)
+
+    def test_the_sdist_holds_everything_that_git_tracks(self, distributions: Path) -> None:
+        [sdist] = distributions.glob("*.tar.gz")
+        with tarfile.open(sdist) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+        completed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+        tracked = {name for name in completed.stdout.splitlines() if not name.startswith(".")}
+        assert tracked
+        assert tracked <= names
+
+
+def test_the_version_is_written_once() -> None:
+    """Only in ``_version.py``, so that no two places can differ."""
+    pattern = re.compile(rf"\b{re.escape(dxlthreateventclient.__version__)}\b")
+    files = [
+        file.relative_to(ROOT)
+        for file in [*ROOT.glob("*.toml"), *ROOT.glob("*.py"), *(ROOT / "dxlthreateventclient").rglob("*.py")]
+        if pattern.search(file.read_text(encoding="utf-8"))
+    ]
+    assert files == [Path("dxlthreateventclient/_version.py")]
+
+
+@pytest.mark.slow  # pip downloads the dependencies
+class TestInstalledPackage:
+    def test_it_runs_from_where_it_was_installed(self, installed: Path) -> None:
+        code = "import dxlthreateventclient; print(dxlthreateventclient.__file__)"
+        assert run(installed, "python", "-c", code).stdout.startswith(f"{installed}/")
+        for command in (["python", "-m", "dxlthreateventclient"], ["dxlthreateventclient"]):
+            version = run(installed, *command, "--version").stdout
+            assert version == f"dxlthreateventclient {dxlthreateventclient.__version__}\n"
 
     def test_the_demo_shows_events(self, installed: Path) -> None:
         completed = run(installed, "dxlthreateventclient", "demo", "--count", "2")
@@ -87,3 +172,43 @@ class TestInstalledPackage:
         finally:
             fabric.kill()
             fabric.communicate()
+
+    @pytest.mark.parametrize("installed", ["wheel", "editable"], indirect=True)
+    @pytest.mark.parametrize("checker", [mypy, pyright])
+    def test_the_hints_are_found_and_right_for_others(
+        self, installed: Path, family: Path, checker: Callable[[Path, Path], set[str]]
+    ) -> None:
+        """They find two methods that there are not, and no error in the packages that use dxlclient."""
+        before, after = (
+            checker(environment / "bin/python", family)
+            for environment in (family / "bare", installed / "env")
+        )
+        found = {error for error in after if error.startswith("program.py:")}
+        assert {error.split(":")[1] for error in found} == {"6", "7"}
+        assert after - before - found == set()
+
+    @pytest.mark.parametrize("installed", ["wheel"], indirect=True)
+    @pytest.mark.parametrize("version", ["==6.2.5", ">=9"])
+    def test_the_fixtures_work_with_the_pytest_of_others(
+        self, installed: Path, tmp_path: Path, version: str
+    ) -> None:
+        """Also with every part of pytest switched off without which it works."""
+        download = ["pip", "install", "--quiet", "--target", tmp_path, f"pytest{version}"]
+        subprocess.run([installed / "env/bin/python", "-m", *download], check=True)
+        (tmp_path / "test_it.py").write_text("def test_it(publish_and_wait): publish_and_wait()\n")
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+        code = "from _pytest.config import default_plugins, essential_plugins as needed\n"
+        code += "print(*({*default_plugins} - {*needed, 'python', 'terminal'}))"
+        parts = run(installed, "python", "-c", code, PYTHONPATH=str(tmp_path)).stdout.split()
+        assert "warnings" in parts
+        for options in (["-W", "error"], [word for part in parts for word in ("-p", f"no:{part}")]):
+            command = ("-m", "pytest", "--strict-markers", *options, tmp_path / "test_it.py")
+            completed = run(installed, "python", *command, PYTHONPATH=str(tmp_path))
+            assert "1 passed" in completed.stdout, completed.stdout + completed.stderr
+
+
+@pytest.mark.slow
+def test_the_stubs_promise_nothing_that_dxlclient_lacks() -> None:
+    command = [sys.executable, "-m", "mypy.stubtest", "--concise", "--ignore-missing-stub", "dxlclient"]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stdout) == (0, ""), completed.stderr
