@@ -84,7 +84,7 @@ def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.
 def mypy(python: Path, directory: Path) -> set[str]:
     """Return the errors of mypy in strict mode, but not that something has no hints."""
     options = ["--strict", "--config-file=", "--ignore-missing-imports", "--allow-subclassing-any"]
-    command = [sys.executable, "-m", "mypy", *options, "--python-executable", python, *CHECKED]
+    command = [sys.executable, "-m", "mypy", *options, f"--python-executable={python}", *CHECKED]
     completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     assert completed.stderr == ""
     return set(re.findall(r"^.+:\d+: error: .*$", completed.stdout, re.MULTILINE))
@@ -94,7 +94,7 @@ def pyright(python: Path, directory: Path) -> set[str]:
     """Return the errors of pyright in its standard mode, but not that something is missing."""
     settings = {"typeCheckingMode": "standard", "include": CHECKED, "reportMissingImports": False}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
-    options = ["--project", directory, "--pythonpath", python, "--level", "error", "--outputjson"]
+    options = [f"--project={directory}", f"--pythonpath={python}", "--level=error", "--outputjson"]
     command = [sys.executable, "-m", "basedpyright", *options]
     completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     return {
@@ -193,7 +193,7 @@ class TestInstalledPackage:
         self, installed: Path, tmp_path: Path, version: str
     ) -> None:
         """Also with every part of pytest switched off without which it works."""
-        download = ["pip", "install", "--quiet", "--target", tmp_path, f"pytest{version}"]
+        download = ["pip", "install", "--quiet", f"--target={tmp_path}", f"pytest{version}"]
         subprocess.run([installed / "env/bin/python", "-m", *download], check=True)
         (tmp_path / "test_it.py").write_text("def test_it(publish_and_wait): publish_and_wait()\n")
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
@@ -202,8 +202,8 @@ class TestInstalledPackage:
         parts = run(installed, "python", "-c", code, PYTHONPATH=str(tmp_path)).stdout.split()
         assert "warnings" in parts
         for options in (["-W", "error"], [word for part in parts for word in ("-p", f"no:{part}")]):
-            command = ("-m", "pytest", "--strict-markers", *options, tmp_path / "test_it.py")
-            completed = run(installed, "python", *command, PYTHONPATH=str(tmp_path))
+            command = ["python", "-m", "pytest", "--strict-markers", *options, f"{tmp_path}/test_it.py"]
+            completed = run(installed, *command, PYTHONPATH=str(tmp_path))
             assert "1 passed" in completed.stdout, completed.stdout + completed.stderr
 
 
