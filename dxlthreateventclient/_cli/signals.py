@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM, which ends a service, do."""
+"""What the signals do that end a program: Ctrl-C, SIGTERM of a service, SIGHUP of a closed terminal."""
 
 import math
 import os
@@ -29,8 +29,12 @@ _came: set[int] = set()
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Let Ctrl-C and SIGTERM call a function, on the main thread."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let Ctrl-C, SIGTERM and SIGHUP call a function, on the main thread."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # nohup ignores it, and so does a file that may be rotated. Windows has none.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, handler)
 
 

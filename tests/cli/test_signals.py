@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.command_line import PROGRAM, TIMEOUT, Command
+from dxlclient.client import DxlClient
+from helpers.command_line import PROGRAM, TIMEOUT, Command, Listen
+from helpers.receiving import publish_until_all_have_them
+
+from dxlthreateventclient.testing import LocalFabric
 
 SCRIPT = [str(Path(sys.executable).with_name("dxlthreateventclient"))]
 # Python notices a signal that comes just before a sleep only after it, so no sleep is long.
@@ -100,3 +104,22 @@ def test_a_signal_is_not_lost_in_a_destructor() -> None:
         [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, text=True, timeout=TIMEOUT, check=True
     )
     assert (completed.stdout, completed.stderr) == ("interrupted\n", "")
+
+
+@pytest.mark.parametrize("is_ignored", [False, True], ids=["by default", "under nohup"])
+def test_sighup_ends_listen_as_sigterm_does(
+    fabric: LocalFabric, dxl_client: DxlClient, topic: str, is_ignored: bool
+) -> None:
+    """It comes from a terminal that is closed, and nohup lets programs ignore it."""
+    program = ["nohup", *PROGRAM] if is_ignored else PROGRAM
+    with Listen(fabric.config_file, topic, "--format", "jsonl", program=program) as listen:
+        publish_until_all_have_them(dxl_client, topic, 3)
+        listen.output.wait_for("\n", times=3)
+        listen.process.send_signal(signal.SIGHUP)
+        if is_ignored:
+            publish_until_all_have_them(dxl_client, topic, 3)
+            listen.output.wait_for("\n", times=6)
+            listen.process.send_signal(signal.SIGTERM)
+        assert listen.process.wait(TIMEOUT) == 0
+        count = 6 if is_ignored else 3
+        listen.said(count, count, 0, 0, 0)
