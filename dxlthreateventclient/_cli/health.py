@@ -30,6 +30,8 @@ def notify(state: str) -> None:
 class Health:
     """Reports the status when the connection, a subscription or a gap has changed, and every 10 s.
 
+    systemd's watchdog gets a ping every 10 s, or more often if it asks for that, while the loop goes on.
+
     :param file: the file to which it is written as JSON, if any
     :param status: returns the status
     :param counts: returns what stands beside it in the file
@@ -54,17 +56,20 @@ class Health:
     def _report(self) -> None:
         reported: object = None
         progress: object = None
-        due = 0.0
+        report_at = ping_at = 0.0
+        ping_every = _ping_interval()
         while True:
-            status = self._status()
-            state = (status.connected, status.subscribed, status.open_gap)
-            if state != reported or time.monotonic() >= due:
-                reported, due = state, time.monotonic() + _REPORT_EVERY
+            status, now = self._status(), time.monotonic()
+            if now >= ping_at:
                 before, progress = progress, self._progress()
                 if progress != before or not status.buffered:
+                    ping_at = now + ping_every
                     notify("WATCHDOG=1")
+            state = (status.connected, status.subscribed, status.open_gap)
+            if state != reported or now >= report_at:
+                reported, report_at = state, now + _REPORT_EVERY
                 self.write(status)
-            time.sleep(_LOOK_EVERY)
+            time.sleep(min(_LOOK_EVERY, ping_every))
 
     def write(self, status: FeedStatus) -> None:
         """Replace the file, so that a reader sees the whole of the old one or of the new one."""
@@ -81,6 +86,15 @@ class Health:
             self._has_failed = True
         else:
             self._has_failed = False
+
+
+def _ping_interval() -> float:
+    """Return how often systemd's watchdog is told that the loop goes on, in seconds."""
+    limit = os.environ.get("WATCHDOG_USEC", "")
+    # A quarter: at the half that systemd advises, one late ping would end the process. WATCHDOG_PID is not
+    # compared: it may be that of a shell that started this process.
+    quarter = float(limit) / 4e6 if limit.isdecimal() else 0.0
+    return min(quarter or _REPORT_EVERY, _REPORT_EVERY)
 
 
 def _iso(value: Any) -> str:

@@ -187,15 +187,26 @@ class TestTheHealthFile:
             assert health["gap"]["topics"] == [topic]
 
 
-def test_systemd_is_notified(fabric: LocalFabric, topic: str, tmp_path: Path) -> None:
-    address = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(address))
-        systemd.settimeout(TIMEOUT)
-        with Listen(fabric.config_file, topic, NOTIFY_SOCKET=str(address)):
-            states = ""
-            while not ("READY=1" in states and "WATCHDOG=1" in states):
-                states += systemd.recv(4096).decode() + "\n"
+def test_systemd_is_notified_while_the_loop_goes_on(
+    fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
+) -> None:
+    """The loop hangs when nobody reads the pipe to which it writes."""
+    reader, writer = os.pipe()
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}
+    with (
+        os.fdopen(reader),
+        os.fdopen(writer, "w"),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+    ):
+        systemd.bind(environment["NOTIFY_SOCKET"])
+        systemd.settimeout(4)
+        with Listen(fabric.config_file, topic, "--format", "jsonl", stdout=writer, **environment):
+            states = [systemd.recv(4096).decode() for _ in range(6)]
+            assert "READY=1\nSTATUS=Waiting for threat events" in states
+            assert states.count("WATCHDOG=1") >= 3
+            publish_until_all_have_them(dxl_client, topic, 300)
+            with pytest.raises(TimeoutError):
+                states += [systemd.recv(4096).decode() for _ in range(20)]
 
 
 @pytest.fixture
