@@ -71,9 +71,9 @@ class Sender:
         """Report what has been acknowledged, or refused for good."""
         self._producer.poll(0)
 
-    def finish(self) -> None:
-        """Wait a moment for the acknowledgements that are missing, then name each event without one."""
-        if self._producer.flush(FLUSH_SECONDS):
+    def finish(self, seconds: float) -> None:
+        """Wait so long for the acknowledgements that are missing, then name each event without one."""
+        if self._producer.flush(seconds):
             self._producer.purge()
             self._producer.flush()
 
@@ -112,6 +112,7 @@ def main() -> None:
         with client, client.threat_events(on_error=sender.reject) as events:
             on_stop(events.close)
             print("Waiting for threat events...", flush=True)
+            seconds = 0.0  # if it is broken off: there has been time enough
             try:
                 while True:
                     sender.poll()
@@ -121,10 +122,13 @@ def main() -> None:
                         continue
                     with handling(original_event):
                         sender.send(TOPIC, original_event, host_of(threat_event))
-            except EOFError:
-                pass  # the stream was closed, and is empty
+            except EOFError:  # the stream was closed, and is empty
+                seconds = FLUSH_SECONDS
             finally:
-                sender.finish()
+                sender.finish(seconds)
+                events.close()
+                for _, original_event in events:
+                    logger.error("Message %r was not sent", original_event.message_id)
 
 
 if __name__ == "__main__":

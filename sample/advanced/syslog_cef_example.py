@@ -85,16 +85,18 @@ class Collector:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         if self._tls:
-            return self._tls.wrap_socket(connection, server_hostname=self._address[0])
+            connection = self._tls.wrap_socket(connection, server_hostname=self._address[0])
+            # By TLS 1.3 a collector refuses a client certificate, or its lack, only after the handshake.
+            self._raise_if_closed(connection, within=1)
         return connection
 
-    def _raise_if_closed(self, connection: socket.socket) -> None:
-        """Raise an error if the collector has ended the connection: TCP would take one more message."""
-        connection.settimeout(0)
+    def _raise_if_closed(self, connection: socket.socket, within: float = 0) -> None:
+        """Raise an error if the collector ends the connection in time: TCP would take one more message."""
+        connection.settimeout(within)
         try:
             if connection.recv(1) == b"":
                 raise ConnectionResetError("the collector closed the connection")
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
             pass  # the connection is open: collectors send nothing
         connection.settimeout(None)
 

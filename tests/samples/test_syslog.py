@@ -310,17 +310,29 @@ class TestConnection:
             cef(event) for event in published
         ]
 
-    def test_a_foreign_certificate_gets_nothing(
-        self, tmp_path: Path, fabric: LocalFabric, dxl_client: DxlClient, tls: ssl.SSLContext
+    @pytest.mark.parametrize(
+        ("is_known", "reason"), [(False, "certificate verify failed"), (True, "certificate required")]
+    )
+    def test_a_refusal_is_seen_before_a_message_counts_as_sent(
+        self,
+        *,
+        tmp_path: Path,
+        fabric: LocalFabric,
+        dxl_client: DxlClient,
+        tls: ssl.SSLContext,
+        is_known: bool,
+        reason: str,
     ) -> None:
-        trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
+        """By the sample, of the collector's certificate; or by the collector, since the sample has none."""
+        if not is_known:
+            trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
         with Collector(tls) as collector:
             with Sample(tmp_path, fabric, command_for(collector.port, TLS)) as sample:
                 sample.until_printed(WAITING)
                 publish(dxl_client, 1)
                 with suppress(OSError):
                     collector.accept()
-                until(lambda: "certificate verify failed" in sample.errors, "it says why")
+                until(lambda: reason in sample.errors, "it says why")
             assert not sample.lines("Sent ")
 
     def test_a_collector_that_ends_is_noticed_before_the_next_send(
