@@ -330,9 +330,10 @@ class TestConnection:
             with Sample(tmp_path, fabric, command_for(collector.port, TLS)) as sample:
                 sample.until_printed(WAITING)
                 publish(dxl_client, 1)
-                with suppress(OSError):
-                    collector.accept()
-                until(lambda: reason in sample.errors, "it says why")
+                for number in range(1, 6):  # which of the two is faster differs
+                    with suppress(OSError):
+                        collector.accept()
+                    until(lambda: sample.errors.count(reason) >= number, "it says why")  # noqa: B023
             assert not sample.lines("Sent ")
 
     def test_a_collector_that_ends_is_noticed_before_the_next_send(
