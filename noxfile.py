@@ -43,3 +43,18 @@ def lowest(session: nox.Session) -> None:
     constraints.write_text("\n".join(requirements).replace(">=", "=="))
     session.env["PIP_CONSTRAINT"] = str(constraints.resolve())
     _make(session, "test")
+
+
+@nox.session(python=PYTHONS[-1])
+def neighbours(session: nox.Session) -> None:
+    """Run the demo and the tests of the fixtures beside what changes Python, asyncio or pytest."""
+    others = ["gevent", "uvloop", "pytest-asyncio", "pytest-randomly", "pytest-socket", "pytest-xdist"]
+    session.install("--upgrade", *others)
+    session.install("--editable", ".[testing,cli]", "anyio", "hypothesis", "pytest-timeout")
+    session.run("python", "-m", "pip", "check")
+    limit = "import faulthandler, sys; faulthandler.dump_traceback_later(60, exit=True)"
+    demo = "from dxlthreateventclient._cli import main; sys.exit(main(['demo', '--count', '2']))"
+    for change in ("from gevent import monkey; monkey.patch_all()", "import uvloop; uvloop.install()"):
+        session.run("python", "-c", f"{change}; {limit}; {demo}", silent=True)
+    options = ["-m", "", "-n", "2", "--allow-hosts=127.0.0.1", "--allow-unix-socket"]
+    session.run("python", "-m", "pytest", *options, "tests/testing/test_pytest_plugin.py")
