@@ -50,7 +50,7 @@ def neighbours(session: nox.Session) -> None:
     """Run the demo and the tests of the fixtures beside what changes Python, asyncio or pytest."""
     others = ["gevent", "uvloop", "pytest-asyncio", "pytest-randomly", "pytest-socket", "pytest-xdist"]
     session.install("--upgrade", *others)
-    session.install("--editable", ".[testing,cli]", "anyio", "hypothesis", "pytest-timeout")
+    session.install("--editable", ".[testing]", "anyio", "hypothesis", "pytest-timeout")
     session.run("python", "-m", "pip", "check")
     limit = "import faulthandler, sys; faulthandler.dump_traceback_later(60, exit=True)"
     demo = "from dxlthreateventclient._cli import main; sys.exit(main(['demo', '--count', '2']))"
