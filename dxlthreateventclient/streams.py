@@ -38,6 +38,16 @@ _LONGEST_TURN = 0.01
 _Taken: TypeAlias = tuple[dict[str, Any], Event]
 
 
+class _StreamedEvent(Event):
+    """An event whose finalizer runs no Python code.
+
+    That of dxlclient does. It runs on the thread of the loop, and Python ignores an exception from a signal
+    handler in a finalizer, so Ctrl-C would have no effect there.
+    """
+
+    __del__ = object.__hash__
+
+
 class Source(Protocol):
     """What a stream takes its events from."""
 
@@ -160,6 +170,8 @@ class Stream(EventCallback):
                 self._log("The stream's loop has caught up: %d events have waited for it", self._highest)
                 self._warned = 0
             self._highest = max(self._highest, waiting)
+            if type(event) is Event:
+                event.__class__ = _StreamedEvent
             self._events.put((threat_event, event))
             self._put += 1
             self._announce()

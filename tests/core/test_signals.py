@@ -92,7 +92,40 @@ except KeyboardInterrupt:
 """
 
 
+# Python ignores what a signal handler raises while a finalizer runs, and dxlclient's events have one.
+FINALIZED = """
+import signal, sys
+from dxlclient.client import DxlClient
+from dxlclient.client_config import DxlClientConfig
+from dxlclient.message import Event
+from dxlthreateventclient import CommonThreatEventClient
+
+interrupted = []
+config, topic = sys.argv[1:]
+with DxlClient(DxlClientConfig.create_dxl_config_from_file(config)) as dxl_client:
+    dxl_client.connect()
+    with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
+        sent = Event(topic)
+        sent.payload = b"{}"
+        dxl_client.send_event(sent)
+        _, event = events.get(timeout=30)
+signal.signal(signal.SIGALRM, lambda _, frame: interrupted.append(frame.f_code.co_filename))
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+while len(interrupted) < 300:
+    type(event).__new__(type(event))
+print(sum("dxlclient" in name for name in interrupted), "in a finalizer")
+"""
+
+
 class TestASignalHandlerThatRaises:
+    def test_is_not_ignored_while_an_event_of_a_stream_is_dropped(
+        self, fabric: LocalFabric, topic: str
+    ) -> None:
+        with running(FINALIZED, fabric.config_file, topic) as process:
+            output, errors = process.communicate(timeout=50)
+        assert (process.returncode, output) == (0, "0 in a finalizer\n"), errors
+
+
     @pytest.mark.parametrize("rounds", [100, pytest.param(1500, marks=pytest.mark.slow)])
     def test_while_a_with_is_entered_or_left_leaves_nothing_behind(
         self, fabric: LocalFabric, topic: str, rounds: int
