@@ -85,7 +85,7 @@ class Stream(EventCallback):
         # Each event, with its dictionary if `where` has seen that already; None is the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         self._is_opened = self._is_closed = self._is_ended = False
-        self._highest = self._entered = self._put = self._filtered = 0
+        self._ends = self._highest = self._entered = self._put = self._filtered = 0
         self._counting = threading.Lock()
         # One worker at a time fills the buffer, so that it never holds more than it may.
         self._filling = threading.Lock()
@@ -100,11 +100,12 @@ class Stream(EventCallback):
 
         May be called from any thread and from a signal handler.
         """
-        if not self._is_closed:
-            self._is_closed = True
-            self._events.put(None)
-            self._announce()
-            self._make_room()
+        self._is_closed = True
+        # Each time: a signal handler that raised may have interrupted an earlier call.
+        self._events.put(None)
+        self._ends += 1
+        self._announce()
+        self._make_room()
 
     def drain(self) -> None:
         """Let no new event in, and end the loop when it has taken all that had arrived.
@@ -118,7 +119,7 @@ class Stream(EventCallback):
     @property
     def buffered(self) -> int:
         """How many events wait in this stream."""
-        return max(0, self._events.qsize() - self._is_closed)
+        return max(0, self._events.qsize() - self._ends)
 
     @property
     def buffered_max(self) -> int:
@@ -412,7 +413,8 @@ class AsyncThreatEventStream(Stream):
                 waiter.set_result(None)
 
     def _announce(self) -> None:
-        if self._waiters and not self._is_waking:
+        # A signal handler that raised in close() may have kept an earlier call from waking.
+        if self._waiters and (not self._is_waking or self._is_closed):
             # Once for all that arrives until then: a call for each event would cost more than decoding it.
             self._is_waking = True
             self._call_soon(self._wake)
