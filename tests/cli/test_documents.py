@@ -4,35 +4,33 @@ import contextlib
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dxlthreateventclient._cli.publish import read_documents
 from dxlthreateventclient._cli.terminal import CommandError
 
+FORMS: dict[str, tuple[bytes, list[Any]]] = {
+    "an object": (b'{"a": 1}', [{"a": 1}]),
+    "objects over several lines": (b'\n{\n"a":\n1}\n{"a": 2}\n\n', [{"a": 1}, {"a": 2}]),
+    "an array without its brackets": (b'{"a": 1}, {"a": 2}', [{"a": 1}, {"a": 2}]),
+    "an array": (
+        b' [\n{"a": 1},\n {"a": [2, "]"]}, {"a": "[,"}\n]\n',
+        [{"a": 1}, {"a": [2, "]"]}, {"a": "[,"}],
+    ),
+    "JSON lines": (b'{"a": 1}\r\n\r\n{"a": 2}\r\n', [{"a": 1}, {"a": 2}]),
+    "trailing NULs, as publishers send them": (b'{"a": 1}\n\0\0', [{"a": 1}]),
+    "a byte order mark": (b'\xef\xbb\xbf{"a": 1}', [{"a": 1}]),
+    "separators": ('{"a": "\u2028\x85"}\n{"a": 2}'.encode(), [{"a": "\u2028\x85"}, {"a": 2}]),
+    "a lone surrogate": (rb'{"a": "\ud800"}', [{"a": "\ud800"}]),
+    "a large event": (b'{"a": "' + b"x" * 1_000_000 + b'"}', [{"a": "x" * 1_000_000}]),
+}
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        pytest.param(b'{"a": 1}', [{"a": 1}], id="an object"),
-        pytest.param(b'\n{\n"a":\n1}\n\n', [{"a": 1}], id="an object over several lines"),
-        pytest.param(b'{"a": 1}, {"a": 2}', [{"a": 1}, {"a": 2}], id="an array without its brackets"),
-        pytest.param(b'[{"a": 1}, {"a": [2, "]"]}]', [{"a": 1}, {"a": [2, "]"]}], id="an array"),
-        pytest.param(b' [\n{"a": 1},\n {"a": "[,"}\n]\n', [{"a": 1}, {"a": "[,"}], id="an array over lines"),
-        pytest.param(b'{"a": 1}\r\n\r\n{"a": 2}\r\n', [{"a": 1}, {"a": 2}], id="JSON lines"),
-        pytest.param(b'{"a": 1}\n', [{"a": 1}], id="one JSON line"),
-        pytest.param(b'{"a": 1}\n\0\0', [{"a": 1}], id="trailing NULs, as publishers send them"),
-        pytest.param(b'\xef\xbb\xbf{"a": 1}', [{"a": 1}], id="a byte order mark"),
-        pytest.param(
-            '{"a": "\u2028\x85"}\n{"a": 2}'.encode(), [{"a": "\u2028\x85"}, {"a": 2}], id="separators"
-        ),
-        pytest.param(rb'{"a": "\ud800"}', [{"a": "\ud800"}], id="a lone surrogate"),
-        pytest.param(b'{"a":\n1}\n{"a": 2}', [{"a": 1}, {"a": 2}], id="objects over several lines"),
-        pytest.param(b'{"a": "' + b"x" * 1_000_000 + b'"}', [{"a": "x" * 1_000_000}], id="a large event"),
-    ],
-)
+
+@pytest.mark.parametrize(("content", "expected"), FORMS.values(), ids=FORMS)
 def test_each_form_is_read_from_files_and_stdin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[dict[str, object]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[Any]
 ) -> None:
     file = tmp_path / "events.json"
     file.write_bytes(content)
@@ -41,30 +39,22 @@ def test_each_form_is_read_from_files_and_stdin(
     assert read_documents("-") == expected
 
 
-DEEP = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+TOO_LARGE = "this event takes 1050009 bytes, and a DXL message holds at most 1047552"
+BAD = {
+    "broken": (b'{"a": 1,\n"b" 2}', 1, "Expecting ':' delimiter: line 2 column 5"),
+    "cut off": (b'{"a": 1}\n{"b":\n{"c": 3}\n', 2, "Expecting ',' delimiter: line 3"),
+    "an array behind an object": (b'{"a": 1}\n\n[1]\n', 3, "a JSON array"),
+    "not UTF-8": (b'{"a": 1}\n\xff', 2, "not UTF-8"),
+    "an item that is not an object": (b'[{"a": 1},\n 3]', 2, "a JSON number"),
+    "NaN": (b'{"a": 1}\n{"b": NaN}', 2, "NaN"),
+    "infinity": (b'{"a": 1e999}', 1, "Infinity"),
+    "too many digits": (b'{"a": ' + b"9" * 5000 + b"}", 1, "digits"),
+    "too deep": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 1, "nested too deeply"),
+    "too large": (b'{"a": 1}\n{"b": "' + b"x" * 1_050_000 + b'"}', 2, TOO_LARGE),
+}
 
 
-@pytest.mark.parametrize(
-    ("content", "line", "reason"),
-    [
-        pytest.param(b'{"a": 1,\n"b" 2}', 1, "Expecting ':' delimiter: line 2 column 5", id="broken"),
-        pytest.param(b'{"a": 1}\n{"b":\n{"c": 3}\n', 2, "Expecting ',' delimiter: line 3", id="cut off"),
-        pytest.param(b'{"a": 1}\n\n[1]\n', 3, "a JSON array", id="an array behind an object"),
-        pytest.param(b'{"a": 1}\n\xff', 2, "not UTF-8", id="not UTF-8"),
-        pytest.param(b'[{"a": 1},\n 3]', 2, "a JSON number", id="an item that is not an object"),
-        pytest.param(b"3", 1, "a JSON number", id="not an object"),
-        pytest.param(b'{"a": 1}\n{"b": NaN}', 2, "NaN", id="NaN"),
-        pytest.param(b'{"a": 1e999}', 1, "Infinity", id="infinity"),
-        pytest.param(b'{"a": ' + b"9" * 5000 + b"}", 1, "digits", id="too many digits"),
-        pytest.param(DEEP, 1, "nested too deeply", id="too deep"),
-        pytest.param(
-            b'{"a": 1}\n{"b": "' + b"x" * 1_050_000 + b'"}',
-            2,
-            "this event takes 1050009 bytes, and a DXL message holds at most 1047552",
-            id="too large",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("content", "line", "reason"), BAD.values(), ids=BAD)
 def test_a_bad_document_is_named_with_its_line(
     tmp_path: Path, content: bytes, line: int, reason: str
 ) -> None:

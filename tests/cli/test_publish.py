@@ -3,10 +3,8 @@
 import json
 import os
 import pty
-import queue
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +12,7 @@ from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
-from helpers.command_line import (
-    PROGRAM,
-    TIMEOUT,
-    Command,
-    clean_environment,
-    copy_of_configuration,
-    run,
-    shown_on,
-)
+from helpers.command_line import TIMEOUT, Command, copy_of_configuration, run, shown_on
 from helpers.program import freeze
 
 from dxlthreateventclient import CommonThreatEventClient
@@ -35,16 +25,19 @@ Received = Callable[[int], list[Any]]
 @pytest.fixture
 def received(dxl_client: DxlClient, topic: str) -> Iterator[Received]:
     """What returns the next so many events that arrive on the topic, if there are not more."""
-    events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    with CommonThreatEventClient(dxl_client) as client:
-        client.add_threat_event_callback(lambda threat_event, _: events.put(threat_event), topic)
+    with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
 
         def take(number: int) -> list[dict[str, Any]]:
-            taken = [events.get(timeout=TIMEOUT) for _ in range(number)]
-            assert events.empty()
+            taken = [events.get(timeout=TIMEOUT)[0] for _ in range(number)]
+            assert not events.buffered
             return taken
 
         yield take
+
+
+@pytest.fixture
+def arguments(fabric: LocalFabric, topic: str) -> tuple[object, ...]:
+    return "publish", "-c", fabric.config_file, "--topic", topic
 
 
 def test_the_sample_event_goes_to_the_topic_of_epo(fabric: LocalFabric) -> None:
@@ -54,36 +47,25 @@ def test_the_sample_event_goes_to_the_topic_of_epo(fabric: LocalFabric) -> None:
     assert completed.stderr == f"Sending 1 event to {where}\n"
 
 
-def test_everything_that_is_sent_arrives_in_order(
-    fabric: LocalFabric, topic: str, received: Received, tmp_path: Path
+def test_files_and_stdin_are_sent_in_order_and_over_again(
+    arguments: tuple[object, ...], received: Received, tmp_path: Path
 ) -> None:
     documents = [{"number": number, "filling": "x" * 2000} for number in range(400)]
-    file = tmp_path / "events.jsonl"
-    file.write_text("\n".join(map(json.dumps, documents)))
-    completed = run("publish", "-c", fabric.config_file, "--topic", topic, file, "--count", 1000)
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    (tmp_path / "array.json").write_text('[{"number": 400},\n{"number": 401}]')
+    files = (tmp_path / "lines.jsonl", tmp_path / "array.json", "-")
+    completed = run(*arguments, *files, "--count", 1000, stdin='{"number": 402}\n{"number": "\\ud800"}\n')
     assert completed.returncode == 0
+    assert "Sending 1000 events" in completed.stderr
+    documents += [{"number": 400}, {"number": 401}, {"number": 402}, {"number": "\ud800"}]
     assert received(1000) == (documents * 3)[:1000]
 
 
-def test_files_and_stdin_are_sent_one_after_the_other(
-    fabric: LocalFabric, topic: str, received: Received, tmp_path: Path
-) -> None:
-    (tmp_path / "one.json").write_text('{"n": 1}')
-    (tmp_path / "array.json").write_text('[{"n": 2},\n{"n": 3}]')
-    files = (tmp_path / "one.json", tmp_path / "array.json", "-")
-    stdin = '{"n": 4}\n{"n": "\\ud800"}\n'
-    completed = run("publish", "-c", fabric.config_file, "--topic", topic, *files, stdin=stdin)
-    assert completed.returncode == 0
-    assert "Sending 5 events" in completed.stderr
-    assert [event["n"] for event in received(5)] == [1, 2, 3, 4, "\ud800"]
-
-
 def test_a_bad_document_keeps_every_event_from_being_sent(
-    fabric: LocalFabric, topic: str, received: Received, tmp_path: Path
+    arguments: tuple[object, ...], received: Received, tmp_path: Path
 ) -> None:
     (tmp_path / "good.json").write_text('{"n": 1}')
     (tmp_path / "bad.jsonl").write_text('{"n": 2}\n{"n": 3\n')
-    arguments = ("publish", "-c", fabric.config_file, "--topic", topic)
     completed = run(*arguments, tmp_path / "good.json", tmp_path / "bad.jsonl")
     assert completed.returncode == 2
     assert f"{tmp_path / 'bad.jsonl'}, line 2: what begins here is not JSON" in completed.stderr
@@ -99,9 +81,8 @@ def test_the_environment_is_not_enough_to_name_a_fabric(fabric: LocalFabric) -> 
     assert "required: -c/--config" in completed.stderr
 
 
-def test_ctrl_c_says_how_many_were_sent(fabric: LocalFabric, topic: str, received: Received) -> None:
-    options = ("--topic", topic, "--interval", 60, "--count", 3)
-    with Command("publish", "-c", fabric.config_file, *options) as publish:
+def test_ctrl_c_says_how_many_were_sent(arguments: tuple[object, ...], received: Received) -> None:
+    with Command(*arguments, "--interval", 60, "--count", 3) as publish:
         received(1)
         assert publish.end(signal.SIGINT) == 130
         # It may come between sending and counting.
@@ -145,17 +126,12 @@ def test_an_unreachable_broker_is_reported_at_once(fabric: LocalFabric, tmp_path
     assert "cannot reach 127.0.0.1:1: Connection refused" in completed.stderr
 
 
-def test_a_terminal_shows_progress(fabric: LocalFabric, topic: str) -> None:
+def test_a_terminal_shows_progress(arguments: tuple[object, ...]) -> None:
     terminal, end = pty.openpty()
-    options = ["--topic", topic, "--count", "3", "--interval", "0.1"]
-    with subprocess.Popen(
-        [*PROGRAM, "publish", "-c", fabric.config_file, *options],
-        env=clean_environment() | {"TERM": "xterm"},
-        stdin=subprocess.DEVNULL,
-        stdout=end,
-        stderr=end,
-    ) as process:
+    with Command(
+        *arguments, "--count", 3, "--interval", 0.1, stdout=end, stderr=end, TERM="xterm"
+    ) as publish:
         os.close(end)
         shown = shown_on(terminal)
-        assert process.wait(TIMEOUT) == 0
+        assert publish.process.wait(TIMEOUT) == 0
     assert "2 of 3 events sent" in shown

@@ -23,26 +23,19 @@ MODULES = sorted(Path(_cli.__file__).parent.glob("*.py"))
     ("arguments", "expected"),
     [
         ("listen --severity 0", "must be a severity from 1 (the most severe) to 7, got '0'"),
-        ("listen --severity 8", "must be a severity from 1"),
         ("listen --retries -2", "must be a number of retries, or -1 for no limit, got '-2'"),
-        ("listen --retries ²", "must be a number of retries"),
         ("listen --count all", "must be a whole number above 0, got 'all'"),
-        ("listen --count 0", "must be a whole number above 0"),
         (f"listen --count {'9' * 5000}", "must be a whole number above 0"),
         ("listen --topic /a/+/b", "'#' and '+', got '/a/+/b'"),
-        ("listen --topic /a#", "'#' and '+', got '/a#'"),
         ("listen --topic " + os.fsdecode(b"/\xff"), r"must be a topic in UTF-8"),
         ("listen --format xml", "invalid choice: 'xml'"),
         ("listen more", "unrecognized arguments: more"),
-        ("publish", "required: -c/--config"),
         ("publish -c file --interval -1", "must be seconds from 0 to 86400 (a day), got '-1'"),
         ("publish -c file --interval nan", "must be seconds from 0"),
-        ("publish -c file --interval soon", "must be seconds from 0"),
         ("publish -c file --topic /lab/#", "'#' and '+', got '/lab/#'"),
         ("publish -c file --topic=", "must be a topic"),
         ("check --warn-days 0", "must be a whole number above 0"),
         ("fabric --port 65536", "must be a port from 0 (any free one) to 65535, got '65536'"),
-        ("demo --count -1", "must be a whole number above 0"),
         ("nothing", "invalid choice: 'nothing'"),
         ("", "required: COMMAND"),
     ],
@@ -75,11 +68,8 @@ def test_each_subcommand_has_help_and_a_section_of_the_page(capsys: pytest.Captu
         assert {option for action in parser._actions for option in action.option_strings} <= named, name
 
 
-def test_the_version_and_a_missing_subcommand() -> None:
+def test_it_says_its_version() -> None:
     assert run("--version").stdout == f"dxlthreateventclient {dxlthreateventclient.__version__}\n"
-    completed = run()
-    assert completed.returncode == 2
-    assert "required: COMMAND" in completed.stderr
 
 
 def test_the_console_script_calls_itself_by_its_own_name() -> None:

@@ -7,7 +7,7 @@ import pytest
 from dxlclient.client import DxlClient
 from helpers.mosquitto import Mosquitto
 from helpers.receiving import Receiver, numbered, publish_numbers
-from helpers.sample_process import printed_threat_event, running_sample
+from helpers.samples import printed_threat_event, running_sample
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import publish_threat_event, sample_threat_event

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from helpers import building
-from helpers.sample_process import ROOT, printed_threat_event, running_sample
+from helpers.building import ROOT
+from helpers.samples import printed_threat_event, running_sample
 
 import dxlthreateventclient
 

@@ -57,6 +57,7 @@ class Command:
         *arguments: object,
         program: Sequence[str] = PROGRAM,
         stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
         **environment: str,
     ) -> None:
         self.process = subprocess.Popen(
@@ -64,11 +65,11 @@ class Command:
             env=clean_environment() | environment,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             encoding="utf-8",
         )
-        assert self.process.stderr
-        self.errors = Lines(self.process.stderr)
+        if self.process.stderr:
+            self.errors = Lines(self.process.stderr)
         if self.process.stdout:
             self.output = Lines(self.process.stdout)
 

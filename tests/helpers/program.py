@@ -1,19 +1,20 @@
-"""A Python program as a process, as users run theirs."""
+"""A program as a process, as users run theirs."""
 
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
 @contextmanager
-def running(program: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
-    """Run the program. It is killed at the end, if it still runs."""
+def started(*command: object, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command. It is killed at the end, if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *map(str, arguments)],
+        [str(word) for word in command],
+        env=os.environ | environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -24,6 +25,11 @@ def running(program: str, *arguments: object) -> Iterator["subprocess.Popen[str]
     finally:
         process.kill()
         process.communicate()
+
+
+def running(program: str, *arguments: object) -> AbstractContextManager["subprocess.Popen[str]"]:
+    """Run a Python program."""
+    return started(sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *arguments)
 
 
 def freeze(process: "subprocess.Popen[Any]") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 from dxlclient.client import DxlClient
-from helpers.sample_process import SAMPLE, printed_threat_event, running_sample
+from helpers.samples import SAMPLE, printed_threat_event, running_sample
 
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from dxlclient.client import DxlClient
-from helpers.advanced_sample import WAITING, Sample, documented_command, until_passed_on
+from helpers.samples import WAITING, Sample, documented_command, until_passed_on
 from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dxlclient.client import DxlClient
-from helpers.advanced_sample import WAITING, Sample, documented_command
 from helpers.receiving import publish_payload
+from helpers.samples import WAITING, Sample, documented_command
 from helpers.waiting import until
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from dxlclient.client import DxlClient
-from helpers.advanced_sample import WAITING, Sample, documented_command, until_passed_on
 from helpers.receiving import publish_payload
+from helpers.samples import WAITING, Sample, documented_command, until_passed_on
 from helpers.waiting import until
 from samples.kafka_cluster import KafkaCluster
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
-from helpers.advanced_sample import WAITING, Sample, documented_command
 from helpers.receiving import publish_payload
+from helpers.samples import WAITING, Sample, documented_command
 from helpers.waiting import until
 from samples.servers import Server
 

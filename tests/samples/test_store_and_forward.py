@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
-from helpers.advanced_sample import WAITING, Sample, documented_command, until_passed_on
+from helpers.samples import WAITING, Sample, documented_command, until_passed_on
 from helpers.waiting import until
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from dxlclient.client import DxlClient
-from helpers.advanced_sample import WAITING, Sample, documented_command
 from helpers.receiving import publish_payload
+from helpers.samples import WAITING, Sample, documented_command
 
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 

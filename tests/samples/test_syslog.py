@@ -16,7 +16,7 @@ import pytest
 import trustme
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
-from helpers.advanced_sample import ROOT, WAITING, Sample, documented_command, until_passed_on
+from helpers.samples import ROOT, WAITING, Sample, documented_command, until_passed_on
 from helpers.waiting import until
 from samples.servers import Server
 

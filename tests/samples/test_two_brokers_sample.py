@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from helpers.advanced_sample import WAITING, Sample, documented_command
 from helpers.clients import clients
+from helpers.samples import WAITING, Sample, documented_command
 
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 

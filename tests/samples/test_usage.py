@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.advanced_sample import ROOT
+from helpers.samples import ROOT
 
 # One process for all, since there are many: what each command line ends with and writes.
 PROGRAM = """

@@ -1,23 +1,50 @@
-"""The advanced samples as processes, started with the command lines that their pages in docs/ name."""
+"""The samples as processes, as a user runs them: the advanced ones with the command lines of their pages."""
 
+import json
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from dxlclient.client import DxlClient
+from helpers.program import started
 from helpers.receiving import publish_until_all_have_them
 from helpers.waiting import until
 
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric
 
 ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "sample" / "basic" / "basic_threat_event_callback_example.py"
 WAITING = "Waiting for threat events..."
+
+
+def running_sample(
+    config_file: Path | None, python: str | Path = sys.executable, root: Path = ROOT
+) -> AbstractContextManager["subprocess.Popen[str]"]:
+    """Run the basic sample, without a file as if DXLCLIENT_CONFIG were not set."""
+    return started(python, root / SAMPLE.relative_to(ROOT), DXLCLIENT_CONFIG=str(config_file or ""))
+
+
+def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    """Wait for the next threat event that the sample prints, check its form, and return it."""
+    assert process.stdout
+    assert process.stdout.readline() == f"Threat event on topic: {EPO_THREAT_EVENT_RESPONSE_TOPIC}\n"
+    document = ""
+    while not document.endswith("\n}\n"):
+        line = process.stdout.readline()
+        assert line, f"the sample ended after it had printed {document!r}"
+        document += line
+    threat_event: dict[str, Any] = json.loads(document)
+    assert document == json.dumps(threat_event, sort_keys=True, indent=4) + "\n"
+    return threat_event
 
 
 def documented_command(page: str, arguments: str) -> list[str]:
