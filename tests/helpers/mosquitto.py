@@ -109,8 +109,8 @@ class Mosquitto:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
-    def kill(self) -> None:
-        """Kill mosquitto with SIGKILL: it has no chance to say goodbye."""
+    def stop(self) -> None:
+        """Kill mosquitto with SIGKILL, as LocalFabric.stop() does: it has no chance to say goodbye."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -118,7 +118,7 @@ class Mosquitto:
 
     def close(self) -> None:
         """Kill mosquitto and remove its files."""
-        self.kill()
+        self.stop()
         self._directory.cleanup()
 
     def __enter__(self) -> "Mosquitto":

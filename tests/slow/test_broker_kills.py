@@ -148,7 +148,7 @@ def kill_amid_a_burst(mosquitto: Mosquitto, publisher: Publisher, run: Run) -> N
     until(lambda: witness.last >= burst, "the burst has reached the witness")
     run.backlogs.append(stream.backlog)
     run.phases[-1].last = witness.last - MARGIN
-    mosquitto.kill()
+    mosquitto.stop()
     run.phases.append(Phase(after=publisher.count))
     publisher.interval = STEADY
     mosquitto.start()

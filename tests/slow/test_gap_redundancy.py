@@ -55,7 +55,7 @@ def test_a_redundant_stream_misses_and_repeats_nothing(
                 until_settled(publisher, taps, 60)
                 # A gap starts a second before the last packet: two within a second would overlap.
                 until_published(publisher, 150)
-                broker.kill()
+                broker.stop()
                 until_published(publisher, 20)
                 broker.start()
             until_settled(publisher, taps, 60)

@@ -138,7 +138,7 @@ Disturb = Callable[[Mosquitto, Proxy, random.Random], None]
 
 
 def kill(mosquitto: Mosquitto, between: Proxy, chance: random.Random) -> None:
-    mosquitto.kill()
+    mosquitto.stop()
     time.sleep(chance.uniform(0, 0.5))
     mosquitto.start()
 
