@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any
 
 from dxlclient.client import DxlClient
@@ -104,17 +105,22 @@ class Publisher:
 
     def __init__(self, dxl_client: DxlClient, topic: str, interval: float = 0.001) -> None:
         self.interval = interval
-        self.count = 0
+        self.sent: list[datetime] = []
+        """When each was sent."""
         self._dxl_client = dxl_client
         self._topic = topic
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._publish)
 
+    @property
+    def count(self) -> int:
+        return len(self.sent)
+
     def _publish(self) -> None:
         while not self._stopped.wait(self.interval):
             if self._dxl_client.connected:
                 # Counted first: no event that is on its way has a number above the count.
-                self.count += 1
+                self.sent.append(datetime.now(timezone.utc))
                 with suppress(DxlException):  # the connection was lost this very moment
                     publish_numbers(self._dxl_client, [self.count], self._topic)
 

@@ -1,7 +1,12 @@
-"""What shows which events a DxlClient received while its broker restarted, and when all is well again."""
+"""Which events a DxlClient and its callbacks got while its broker restarted, and when all is well again."""
 
 import json
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
@@ -9,21 +14,77 @@ from dxlclient.message import Event
 from helpers.receiving import Publisher, number_of
 from helpers.waiting import until
 
+from dxlthreateventclient import CommonThreatEventClient, Gap, ThreatEventStream
+
 
 class Tap(EventCallback):
-    """Notes, on dxlclient's worker and at once, which events reached a DxlClient."""
+    """Notes, on dxlclient's worker and at once, which events reached a DxlClient, and when first."""
 
     def __init__(self, dxl_client: DxlClient, topic: str) -> None:
         super().__init__()
         self.numbers: list[int] = []
+        self.times: dict[int, datetime] = {}
         dxl_client.add_event_callback(topic, self)
 
     def on_event(self, event: Event) -> None:
-        self.numbers.append(number_of(json.loads(event.payload)))
+        number = number_of(json.loads(event.payload))
+        self.numbers.append(number)
+        self.times.setdefault(number, datetime.now(timezone.utc))
 
     @property
     def last(self) -> int:
         return self.numbers[-1] if self.numbers else 0
+
+
+class Consumer:
+    """A callback or a loop, by its name, which handles the events of a topic and notes its gaps.
+
+    :param seconds: how long it takes for each event
+    """
+
+    def __init__(self, name: str, dxl_client: DxlClient, topic: str, seconds: float = 0.0) -> None:
+        self.name, self.topic, self.seconds = name, topic, seconds
+        self.handled: list[int] = []
+        self.gaps: list[tuple[datetime, datetime]] = []
+        self.client = CommonThreatEventClient(dxl_client, self._on_gap)
+
+    def _handle(self, threat_event: dict[str, Any], _: Event) -> None:
+        time.sleep(self.seconds)
+        self.handled.append(number_of(threat_event))
+
+    def _on_gap(self, gap: Gap) -> None:
+        if gap.end is not None:
+            self.gaps.append((gap.start, gap.end))
+
+    @property
+    def is_settled(self) -> bool:
+        status = self.client.status()
+        return status.gaps == len(self.gaps) and status.subscribed == (self.topic,)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        with self.client:
+            if "callback" in self.name:
+                self.client.add_threat_event_callback(self._handle, self.topic)
+                yield
+            else:
+                with self.client.threat_events(self.topic) as events, looping(events, self._handle):
+                    yield
+
+
+@contextmanager
+def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event], object]) -> Iterator[None]:
+    """Loop over a stream on another thread, which handles all that has arrived before this ends."""
+
+    def loop() -> None:
+        for threat_event, event in events:
+            handle(threat_event, event)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    yield
+    events.close()
+    thread.join()
 
 
 def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) -> None:

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import DxlException
 from dxlclient.message import Event
@@ -42,7 +41,8 @@ from dxlthreateventclient.testing import LocalFabric
 sys.path.append(str(Path(__file__).parents[1]))
 from helpers.clients import clients
 from helpers.mosquitto import Mosquitto
-from helpers.receiving import number_of, numbered, publish_numbers, publish_payload
+from helpers.receiving import number_of, numbered, publish_numbers
+from helpers.restarting import Tap
 from helpers.waiting import until
 
 PATIENCE = 30.0  # seconds that a call may take
@@ -259,18 +259,6 @@ class Stream(Listener):
                 time.sleep(self.pause)  # noqa: ASYNC251 - as slow handlers do
 
 
-class Watch(EventCallback):
-    """When each payload was first seen, on dxlclient's worker."""
-
-    def __init__(self, dxl_client: DxlClient, topic: str) -> None:
-        super().__init__()
-        self.seen: dict[bytes, float] = {}
-        dxl_client.add_event_callback(topic, self)
-
-    def on_event(self, event: Event) -> None:
-        self.seen.setdefault(event.payload, time.time())
-
-
 class World:
     """A broker, a client that publishes, and two that receive; one of these has a small queue."""
 
@@ -288,8 +276,8 @@ class World:
         )
         # dxlclient alone would wait for two minutes after some losses of the connection.
         self._watched = CommonThreatEventClient(self.publisher, lambda _: None)
-        self.handed_out = Watch(self.publisher, f"{ROOT}/#").seen
-        self.markers = [Watch(client, MARKERS).seen for client in (self.publisher, *self.receivers)]
+        self.handed_out = Tap(self.publisher, f"{ROOT}/#").times
+        self.markers = [Tap(client, MARKERS).times for client in (self.publisher, *self.receivers)]
 
     def disturb(self, chance: random.Random) -> None:
         with self._disturbing:
@@ -305,12 +293,12 @@ class World:
 
     def settle(self) -> tuple[float, float]:
         """Return when every DxlClient has handled all that was published before, and since when."""
-        began, marker = time.time(), b"marker %d" % next(self.numbers)
+        began, marker = time.time(), next(self.numbers)
 
         def is_seen_by_all() -> bool:
             # Sent again and again: a connection may have been lost meanwhile.
             with suppress(DxlException):
-                publish_payload(self.publisher, marker, MARKERS)
+                publish_numbers(self.publisher, [marker], MARKERS)
             time.sleep(0.02)
             return all(marker in seen for seen in self.markers)
 
@@ -376,9 +364,8 @@ class Run:
                 publish_numbers(self.world.publisher, [number], topic)
 
     def _check(self) -> None:
-        for published in self.published.values():
-            payload = json.dumps(numbered(published.number)).encode()
-            published.after = self.world.handed_out.get(payload, NEVER)
+        for number in self.published.keys() & self.world.handed_out.keys():
+            self.published[number].after = self.world.handed_out[number].timestamp()
         for listener in self.listeners:
             for number, times in Counter(listener.got).items():
                 published = self.published[number]
