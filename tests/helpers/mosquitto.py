@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import trustme
 from dxlclient.client_config import DxlClientConfig
 from helpers.program import freeze
-
-_STARTUP_TIMEOUT = 10.0
+from helpers.waiting import until
 
 # With a name of its own for each broker: those with the same name would drive each other out.
 _BRIDGE = """\
@@ -83,31 +82,27 @@ class Mosquitto:
         """Start mosquitto; return when it listens."""
         log_file = self.directory / "mosquitto.log"
         with log_file.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [self._executable, "-c", self.directory / "mosquitto.conf"], stdout=log, stderr=log
             )
-        deadline = time.monotonic() + _STARTUP_TIMEOUT
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"mosquitto does not listen; it says: {log_file.read_text()}"
-                    ) from error
-                time.sleep(0.01)
-            else:
-                return
+
+        def listens() -> bool:
+            assert process.poll() is None, f"mosquitto has ended; it says: {log_file.read_text()}"
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+                return True
+            return False
+
+        until(listens, "mosquitto listens")
 
     def freeze(self) -> None:
         """Stop the process where it is: its connections stay, and it answers nothing."""
-        if self._process is not None:
-            freeze(self._process)
+        assert self._process
+        freeze(self._process)
 
     def thaw(self) -> None:
         """Let the process go on."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Kill mosquitto with SIGKILL, as LocalFabric.stop() does: it has no chance to say goodbye."""

@@ -99,13 +99,13 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            for interval in (0.0005, 0.015):
-                # A burst, and what follows evenly.
-                self.publisher.interval = interval
-                time.sleep(self.chance.uniform(0.05, 0.25))
             # Some come while dxlclient is still busy with the one before.
             if self.chance.random() < 0.7:
                 self.until_settled()
+            # A burst, and what follows evenly.
+            for interval in (0.0005, 0.015):
+                self.publisher.interval = interval
+                time.sleep(self.chance.uniform(0, 0.4))
             begun = time.monotonic()
             disturb(self.mosquitto, self.proxy, self.chance)
             self.disturbed += time.monotonic() - begun
