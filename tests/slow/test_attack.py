@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ATTACK = [sys.executable, "-W", "ignore::DeprecationWarning", Path(__file__).with_name("attack.py")]
+ATTACK = [sys.executable, "-W", "ignore::DeprecationWarning", str(Path(__file__).with_name("attack.py"))]
 
 
 @pytest.mark.slow
