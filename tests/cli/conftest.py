@@ -1,28 +1,21 @@
 """What the tests of ``listen`` share."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
-from helpers.command_line import Listen
+from helpers.command_line import Listen, Start
+from helpers.receiving import Epo
 
-from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
+from dxlthreateventclient.testing import LocalFabric
 
 
 @pytest.fixture
-def listen(fabric: LocalFabric, topic: str) -> Callable[..., Listen]:
+def listen(fabric: LocalFabric, topic: str) -> Start:
     """A function that starts ``listen`` on the topic, with further arguments."""
     return partial(Listen, fabric.config_file, topic)
 
 
 @pytest.fixture
-def publish(dxl_client: DxlClient, topic: str) -> Callable[..., Event]:
-    """A function that publishes a sample event on the topic, with changes."""
-
-    def publish_sample(**changes: Any) -> Event:
-        return publish_threat_event(dxl_client, sample_threat_event(**changes), topic)
-
-    return publish_sample
+def epo(dxl_client: DxlClient, topic: str) -> Epo:
+    return Epo(dxl_client, topic)

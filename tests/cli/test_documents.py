@@ -29,9 +29,7 @@ FORMS: dict[str, tuple[bytes, list[Any]]] = {
 
 
 @pytest.mark.parametrize(("content", "expected"), FORMS.values(), ids=FORMS)
-def test_each_form_is_read_from_files_and_stdin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[Any]
-) -> None:
+def test_each_form_is_read(tmp_path: Path, monkeypatch: Any, content: bytes, expected: list[Any]) -> None:
     file = tmp_path / "events.json"
     file.write_bytes(content)
     assert read_documents(str(file)) == expected
@@ -55,9 +53,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "line", "reason"), BAD.values(), ids=BAD)
-def test_a_bad_document_is_named_with_its_line(
-    tmp_path: Path, content: bytes, line: int, reason: str
-) -> None:
+def test_a_bad_document_is_named(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
     file = tmp_path / "events.json"
     file.write_bytes(content)
     with pytest.raises(CommandError) as raised:

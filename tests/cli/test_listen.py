@@ -11,25 +11,22 @@ from pathlib import Path
 
 import pytest
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
 from helpers.command_line import (
     TIMEOUT,
     WAITING,
     Command,
     Listen,
+    Start,
     copy_of_configuration,
     run,
     shown_on,
     without,
 )
 from helpers.program import freeze
-from helpers.receiving import publish_payload, publish_until_all_have_them
+from helpers.receiving import Epo, publish_payload
 
 from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
-
-Listening = Callable[..., Listen]
-Publish = Callable[..., Event]
 
 SOON = TIMEOUT  # dxlclient would wait for two minutes, and the events for 80 seconds
 
@@ -43,11 +40,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", ["text", *OTHERS])
-def test_each_format_is_written(listen: Listening, publish: Publish, topic: str, name: str) -> None:
+def test_each_format_is_written(listen: Start, epo: Epo, topic: str, name: str) -> None:
     expected = ""
     with listen("--format", name) as listening:
         for changes in ({"threatName": "Ünïcode"}, HOSTILE, {}):
-            event = publish(**changes)
+            event = epo.send(**changes)
             threat_event, event_id = json.loads(event.payload), event.message_id
             text = FORMATS[name](threat_event, topic=topic, event_id=event_id, arrived=None)
             expected += text + "\n"
@@ -57,10 +54,10 @@ def test_each_format_is_written(listen: Listening, publish: Publish, topic: str,
         assert listening.output.all() == expected
 
 
-def test_severity_keeps_the_more_severe_and_the_unknown(listen: Listening, publish: Publish) -> None:
+def test_severity_keeps_the_more_severe_and_the_unknown(listen: Start, epo: Epo) -> None:
     with listen("--severity", 3, "--count", 6) as listening:
         for severity in (1, "2", 3, 4, "7", None, "high", 3.0):
-            publish(threatName=f"<{severity}>", threatSeverity=severity)
+            epo.send(threatName=f"<{severity}>", threatSeverity=severity)
         assert listening.process.wait(TIMEOUT) == 0
         assert listening.said(8, 6, 0, 2, 0) == []
         assert re.findall("<(.*)>", listening.output.all()) == ["1", "2", "3", "None", "high", "3.0"]
@@ -90,14 +87,12 @@ def test_a_topic_cannot_steer_a_terminal(fabric: LocalFabric, dxl_client: DxlCli
     assert f"Message {sent.message_id} on topic {topic}" in errors
 
 
-def test_rejected_payloads_are_kept_in_the_file(
-    listen: Listening, publish: Publish, dxl_client: DxlClient, topic: str, tmp_path: Path
-) -> None:
+def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_path: Path) -> None:
     rejects = tmp_path / "rejects.jsonl"
     rejects.write_text("kept\n")
     with listen("--reject-file", rejects) as listening:
-        sent = [publish_payload(dxl_client, bad, topic) for bad in (b"\xff\0junk", b"", [1, {"a": 2}], 7)]
-        publish()
+        sent = [epo.send_payload(bad) for bad in (b"\xff\0junk", b"", [1, {"a": 2}], 7)]
+        epo.send()
         listening.output.wait_for("\n")
         # Each is there at once, not at the end.
         kept, *lines = rejects.read_text().splitlines()
@@ -107,23 +102,21 @@ def test_rejected_payloads_are_kept_in_the_file(
     documents = [json.loads(line) for line in lines]
     assert kept == "kept"
     assert [document["message_id"] for document in documents] == [event.message_id for event in sent]
-    assert {document["topic"] for document in documents} == {topic}
+    assert {document["topic"] for document in documents} == {epo.topic}
     payloads = [base64.b64decode(document["base64"]) for document in documents]
     assert payloads == [b"\xff\0junk", b"", b"[1, {b'a': 2}]", b"7"]
     reasons = [document["reason"].partition(":")[0] for document in documents]
     assert reasons[:3] == ["payload is not UTF-8", "payload is empty", "payload is of type list, not bytes"]
 
 
-def test_an_event_too_deep_to_be_written_is_rejected(
-    listen: Listening, publish: Publish, dxl_client: DxlClient, topic: str, tmp_path: Path
-) -> None:
+def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """From Python 3.12 on the decoder takes more than the encoder, which gives up at about 1000."""
     rejects = tmp_path / "rejects.jsonl"
     depths = (300, 1500, 2500, 10_000)
     with listen("--format", "json", "--reject-file", rejects) as listening:
         for depth in depths:
-            publish_payload(dxl_client, b'{"a":' * depth + b'"deepest"' + b"}" * depth, topic)
-        publish(threatName="LAST")
+            epo.send_payload(b'{"a":' * depth + b'"deepest"' + b"}" * depth)
+        epo.send(threatName="LAST")
         written = listening.output.wait_for("LAST").count("deepest")
         assert listening.end() == 0
     reasons = [json.loads(line)["reason"] for line in rejects.read_text().splitlines()]
@@ -132,14 +125,12 @@ def test_an_event_too_deep_to_be_written_is_rejected(
 
 
 @pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
-def test_what_has_arrived_when_a_signal_comes_is_written(
-    listen: Listening, dxl_client: DxlClient, topic: str, unbuffered: str
-) -> None:
+def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo, unbuffered: str) -> None:
     """Nobody reads before the signal, and a pipe holds about 40 of the events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", stdout=writer, PYTHONUNBUFFERED=unbuffered) as listening:
         os.close(writer)
-        publish_until_all_have_them(dxl_client, topic, 300)
+        epo.send_many(300)
         listening.process.send_signal(signal.SIGTERM)
         with os.fdopen(reader, encoding="utf-8") as pipe:
             numbers = [json.loads(line)["event"]["id"] for line in pipe]
@@ -150,14 +141,12 @@ def test_what_has_arrived_when_a_signal_comes_is_written(
 
 
 @pytest.mark.parametrize("seconds", [0, 80], ids=["the time limit", "a second signal"])
-def test_it_ends_with_1_if_nobody_reads(
-    listen: Listening, dxl_client: DxlClient, topic: str, seconds: int
-) -> None:
+def test_it_ends_with_1_if_nobody_reads(listen: Start, epo: Epo, seconds: int) -> None:
     """What was not written is counted."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", "--drain-seconds", seconds, stdout=writer) as listening:
         os.close(writer)
-        publish_until_all_have_them(dxl_client, topic, 100)
+        epo.send_many(100)
         listening.process.send_signal(signal.SIGTERM)
         if seconds:
             listening.errors.wait_for("Another Ctrl-C or SIGTERM ends this at once")
@@ -186,7 +175,7 @@ def test_a_signal_while_it_connects_ends_it_with_0(fabric: LocalFabric, tmp_path
         assert "Traceback" not in listening.errors.all()
 
 
-def test_a_second_ctrl_c_ends_it_without_a_traceback(listen: Listening) -> None:
+def test_a_second_ctrl_c_ends_it_without_a_traceback(listen: Start) -> None:
     with listen() as listening:
         listening.process.send_signal(signal.SIGINT)
         assert listening.end(signal.SIGINT) in (0, 1)  # 1 if it was ended before it was done
@@ -207,37 +196,37 @@ def closed_pipe() -> int:
     ],
 )
 def test_an_output_that_takes_nothing_ends_it_with_1(
-    listen: Listening, publish: Publish, opened: Callable[[], int], reason: str
+    listen: Start, epo: Epo, opened: Callable[[], int], reason: str
 ) -> None:
     output = opened()
     with listen(stdout=output) as listening:
         os.close(output)
-        publish()
+        epo.send()
         assert listening.process.wait(TIMEOUT) == 1
         assert listening.said(1, 0, 0, 0, 1) == []
         assert f": {reason}: Received 1" in listening.errors.all()
 
 
-def test_a_closed_pipe_is_no_error_in_a_shell(fabric: LocalFabric, publish: Publish, topic: str) -> None:
+def test_a_closed_pipe_is_no_error_in_a_shell(fabric: LocalFabric, epo: Epo, topic: str) -> None:
     """As after ``listen | head -n 1``."""
     terminal, end = pty.openpty()
     arguments = ("-c", fabric.config_file, "--topic", topic)
     with Command("listen", *arguments, stdout=closed_pipe(), stderr=end) as listening:
         os.close(end)
         assert os.read(terminal, 4096).decode().rpartition("\x1b[K")[2].startswith(WAITING)
-        publish()
+        epo.send()
         assert listening.process.wait(TIMEOUT) == 0
     assert WAITING not in shown_on(terminal)
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "xterm"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_a_terminal_gets_colors_if_they_are_wanted(
-    listen: Listening, publish: Publish, environment: dict[str, str]
+    listen: Start, epo: Epo, environment: dict[str, str]
 ) -> None:
     terminal, end = pty.openpty()
     with listen("--count", 1, stdout=end, **{"TERM": "xterm"} | environment) as listening:
         os.close(end)
-        publish(threatName="[red]Trojan" + 100 * "x")
+        epo.send(threatName="[red]Trojan" + 100 * "x")
         shown = shown_on(terminal)
         assert listening.process.wait(TIMEOUT) == 0
     assert "[red]Trojan" + 100 * "x" in shown
@@ -286,9 +275,9 @@ def test_the_environment_names_the_configuration() -> None:
     assert " other.config: " in run("listen", DXLCLIENT_CONFIG="other.config").stderr
 
 
-def test_no_format_needs_an_extra(listen: Listening, publish: Publish) -> None:
+def test_no_format_needs_an_extra(listen: Start, epo: Epo) -> None:
     program = without("amqtt", "trustme")
     with listen("--format", "ecs", program=program) as listening:
-        publish()
+        epo.send()
         listening.output.wait_for("ExP:Heap")
         assert listening.end() == 0

@@ -5,21 +5,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
-from helpers.command_line import PROGRAM, TIMEOUT, Listen, run
-from helpers.receiving import Publisher, publish_payload, publish_until_all_have_them
+from helpers.command_line import PROGRAM, TIMEOUT, Listen, Start, run
+from helpers.receiving import Epo, Publisher
 from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
-
-Listening = Callable[..., Listen]
-Publish = Callable[..., Event]
 
 SIZE_LIMIT = 20_000
 # Without root, a limit for the size of each file is the nearest to a full disk.
@@ -33,14 +28,12 @@ def numbers_in(*files: Path) -> list[int]:
     return [json.loads(line)["event"]["id"] for line in lines if line.endswith("\n")]
 
 
-def test_lines_are_appended_and_a_torn_one_is_ended(
-    listen: Listening, publish: Publish, tmp_path: Path
-) -> None:
+def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """A power cut may have torn the last line: what is there stays, and the next event begins a new one."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:
-        publish(id=1)
+        epo.send(id=1)
         until(lambda: file.read_text().count("\n") == 3, "it is written at once")
         assert listening.end() == 0
         assert listening.said(1, 1, 0, 0, 0) == []
@@ -49,9 +42,9 @@ def test_lines_are_appended_and_a_torn_one_is_ended(
     assert (before, json.loads(line)["event"]["id"]) == (["whole", "to"], 1)
 
 
-def test_the_name_may_hold_the_date(listen: Listening, publish: Publish, tmp_path: Path) -> None:
+def test_the_name_may_hold_the_date(listen: Start, epo: Epo, tmp_path: Path) -> None:
     with listen("--output", tmp_path / "%Y" / "%m.txt", "--count", 1, TERM="xterm") as listening:
-        publish()
+        epo.send()
         assert listening.process.wait(TIMEOUT) == 0
     [file] = tmp_path.rglob("*.txt")
     now = datetime.now(timezone.utc)
@@ -66,35 +59,31 @@ def test_a_file_that_cannot_be_opened_is_reported_first(tmp_path: Path, kind: st
     assert f"cannot write the {kind} file {tmp_path}/missing/file: No such file" in completed.stderr
 
 
-def test_rotating_it_12_times_under_load_loses_nothing(
-    listen: Listening, publish: Publish, tmp_path: Path
-) -> None:
+def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """logrotate renames the file, may make a new one, and may send SIGHUP, which kills by default."""
     file, rotated = tmp_path / "events", [tmp_path / f"events.{number}" for number in range(12)]
     with listen("--format", "jsonl", "--output", file) as listening:
         for number in range(600):
-            publish(id=number)
+            epo.send(id=number)
             if number % 50 == 49:
                 until(lambda: file.exists() and file.stat().st_size > 0, "some are written")
                 file.rename(rotated[number // 50])
                 if number % 100 == 99:
                     file.touch()
                 listening.process.send_signal(signal.SIGHUP)
-        publish(id=600)
+        epo.send(id=600)
         until(lambda: file.exists() and 600 in numbers_in(file), "the last one is written")
         assert listening.end() == 0
         assert listening.said(601, 601, 0, 0, 0) == []
     assert numbers_in(*rotated, file) == list(range(601))
 
 
-def test_two_that_overlap_miss_nothing_between_them(
-    listen: Listening, dxl_client: DxlClient, topic: str, tmp_path: Path
-) -> None:
+def test_two_that_overlap_miss_nothing_between_them(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """As an upgrade does: the new one listens before the old one is stopped."""
     old, new = tmp_path / "old", tmp_path / "new"
     with (
         listen("--format", "jsonl", "--output", old) as first,
-        Publisher(dxl_client, topic, 0.005) as publisher,
+        Publisher(epo.dxl_client, epo.topic, 0.005) as publisher,
     ):
         until(lambda: len(numbers_in(old)) > 10, "the old one receives")
         with listen("--format", "jsonl", "--output", new) as second:
@@ -108,14 +97,12 @@ def test_two_that_overlap_miss_nothing_between_them(
 
 
 @pytest.mark.usefixtures("without_coverage")
-def test_a_file_without_room_is_tried_again_until_the_end(
-    listen: Listening, dxl_client: DxlClient, topic: str, tmp_path: Path
-) -> None:
+def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """Nothing is lost if there is room again in time. The rest is counted."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
-        publish_until_all_have_them(dxl_client, topic, 30)
+        epo.send_many(30)
         listening.errors.wait_for(f"Cannot write {file}: File too large. Events wait in memory")
         assert file.stat().st_size <= SIZE_LIMIT
         file.rename(full)
@@ -130,14 +117,12 @@ def test_a_file_without_room_is_tried_again_until_the_end(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_coverage")
-def test_a_burst_that_memory_cannot_hold_either_is_counted(
-    listen: Listening, dxl_client: DxlClient, topic: str, tmp_path: Path
-) -> None:
+def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """The newest 10,000 stay, and dxlclient goes on receiving."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
-        publish_until_all_have_them(dxl_client, topic, 10_500)
+        epo.send_many(10_500)
         listening.errors.wait_for("from now on the oldest events are dropped")
         file.rename(full)
         until(lambda: file.exists() and len(numbers_in(file)) > 0, "it can be written again")
@@ -150,14 +135,12 @@ def test_a_burst_that_memory_cannot_hold_either_is_counted(
     assert after[0] > len(before), "the oldest in memory are dropped"
 
 
-def test_a_full_reject_file_ends_nothing(
-    listen: Listening, publish: Publish, dxl_client: DxlClient, topic: str
-) -> None:
+def test_a_full_reject_file_ends_nothing(listen: Start, epo: Epo) -> None:
     """A sender could end it otherwise. The log has what the file lacks."""
     with listen("--reject-file", "/dev/full") as listening:
         for _ in range(40):
-            publish()
-            publish_payload(dxl_client, b"junk", topic)
+            epo.send()
+            epo.send_payload(b"junk")
         listening.errors.wait_for("was not handled: payload is not JSON", times=40)
         assert listening.end() == 1
         said = listening.said(80, 40, 40, 0, 0)

@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import trustme
 
@@ -107,6 +107,9 @@ class Listen(Command):
         expected = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
         assert expected in last, last
         return [line for line in said if not line.startswith("Writing what has arrived")]
+
+
+Start: TypeAlias = Callable[..., Listen]
 
 
 def clean_environment() -> dict[str, str]:

@@ -97,6 +97,23 @@ def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) 
         until(lambda: len(receiver.handled) == number, "all are back")
 
 
+class Epo:
+    """Publishes on a topic, as ePO does."""
+
+    def __init__(self, dxl_client: DxlClient, topic: str) -> None:
+        self.dxl_client, self.topic = dxl_client, topic
+
+    def send(self, **changes: Any) -> Event:
+        """Publish a sample event with changes."""
+        return publish_threat_event(self.dxl_client, sample_threat_event(**changes), self.topic)
+
+    def send_payload(self, payload: Any) -> Event:
+        return publish_payload(self.dxl_client, payload, self.topic)
+
+    def send_many(self, number: int) -> None:
+        publish_until_all_have_them(self.dxl_client, self.topic, number)
+
+
 class Publisher:
     """Publishes events numbered 1, 2, 3, ... on a thread of its own, whenever its client is connected.
 
