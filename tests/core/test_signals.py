@@ -126,7 +126,6 @@ class TestASignalHandlerThatRaises:
             output, errors = process.communicate(timeout=50)
         assert (process.returncode, output) == (0, "0 in a finalizer\n"), errors
 
-
     @pytest.mark.parametrize("rounds", [100, pytest.param(1500, marks=pytest.mark.slow)])
     def test_while_a_with_is_entered_or_left_leaves_nothing_behind(
         self, fabric: LocalFabric, topic: str, rounds: int
