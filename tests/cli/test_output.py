@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dxlclient.client import DxlClient
 from helpers.command_line import PROGRAM, TIMEOUT, Listen, Start, run
-from helpers.receiving import Epo, Publisher
+from helpers.receiving import Epo, Publisher, publish_until_all_have_them
 from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
