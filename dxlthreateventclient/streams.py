@@ -8,6 +8,7 @@ from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -85,7 +86,9 @@ class Stream(EventCallback):
         # Each event, with its dictionary if `where` has seen that already; None is the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         self._is_opened = self._is_closed = self._is_ended = False
-        self._ends = self._highest = self._entered = self._put = self._filtered = 0
+        self._ends = self._highest = self._entered = self._filtered = 0
+        # Counted by single calls into C: several threads may take from the stream.
+        self._taken = count()
         self._counting = threading.Lock()
         # One worker at a time fills the buffer, so that it never holds more than it may.
         self._filling = threading.Lock()
@@ -174,7 +177,6 @@ class Stream(EventCallback):
             if type(event) is Event:
                 event.__class__ = _StreamedEvent
             self._events.put((threat_event, event))
-            self._put += 1
             self._announce()
             if self._max_buffered <= 2 * waiting < 2 * self._max_buffered:
                 self._warn(1, "The stream's buffer is half full: %d events wait for the loop")
@@ -198,15 +200,15 @@ class Stream(EventCallback):
 
     def _report(self, route: Route, passed_over: int) -> int:
         """Log what was not handed over, and return how many events that were."""
-        unread = self.buffered
-        handed_over = self._put - unread
-        # Some came when it was closed, and a worker may still wait for room with one.
-        passed_over += self._entered - self._put - self._filtered
+        unread, taken = self.buffered, next(self._taken)
+        # Some came when it was closed, a worker may still wait for room with one, and an exception from a
+        # signal handler may have cost one.
+        passed_over += self._entered - self._filtered - taken - unread
         if unread or passed_over:
             logger.warning(
                 "Stream on %s closed: %d events handed over, %d unread, %d passed over",
                 route.topic,
-                handed_over,
+                taken,
                 unread,
                 passed_over,
             )
@@ -226,8 +228,10 @@ class Stream(EventCallback):
             try:
                 threat_event = decode_threat_event(event.payload)
             except ThreatEventDecodeError as error:
+                next(self._taken)
                 self._on_error(error, event)
                 return None
+        next(self._taken)
         return threat_event, event
 
     def _make_room(self) -> None:

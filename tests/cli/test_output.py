@@ -159,8 +159,8 @@ class TestTheHealthFile:
             until(lambda: json.loads(file.read_text())["subscribed"] == [topic], "it says so")
             health = json.loads(file.read_text())
             assert health["connected"]
-            assert health["gap"] is None
-            assert {"received", "written", "rejected", "filtered", "dropped"} <= health.keys()
+            assert health["open_gap"] is None
+            assert {"delivered", "written", "rejected", "filtered", "dropped"} <= health.keys()
             assert datetime.fromisoformat(health["written_at"]).tzinfo
             assert [path.name for path in tmp_path.iterdir()] == ["health.json"]
 
@@ -168,10 +168,10 @@ class TestTheHealthFile:
         file = tmp_path / "health.json"
         with LocalFabric() as fabric, Listen(fabric.config_file, topic, "--health-file", file):
             fabric.stop()
-            until(lambda: bool(json.loads(file.read_text())["gap"]), "there is a gap")
+            until(lambda: bool(json.loads(file.read_text())["open_gap"]), "there is a gap")
             health = json.loads(file.read_text())
             assert not health["connected"]
-            assert health["gap"]["topics"] == [topic]
+            assert health["open_gap"]["topics"] == [topic]
 
 
 def test_systemd_is_notified_while_the_loop_goes_on(
