@@ -351,17 +351,6 @@ class TestOpeningAndLeaving:
         with pytest.raises(WaitTimeoutException):
             run(main())
 
-    def test_let_waiting_workers_go_first(self, run: Run, worker: Worker) -> None:
-        """The broker's answer waits behind the workers."""
-
-        async def main() -> None:
-            async with worker.async_stream(max_buffered=1):
-                thread = worker.start(*range(5))
-                worker.dxl_client.remove_event_callback.side_effect = lambda *_: thread.join()
-                await until_async(lambda: bool(worker.delivered), "the buffer is full")
-
-        run(main())
-
     def test_report_what_was_not_taken(
         self, run: Run, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -1,6 +1,5 @@
 """Removing callbacks, one by one or with their client: the others get every event, and nothing is left."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -144,36 +143,6 @@ class TestInsideACallback:
         client.add_threat_event_callback(one_shot, topic)
         publish_numbers(dxl_client, [1], topic)
         until(lambda: not is_subscribed(topic), "the topic is unsubscribed")
-
-    @pytest.mark.parametrize(
-        "leave",
-        [
-            lambda client, _: client.__exit__(None, None, None),
-            lambda _, dxl_client: dxl_client.disconnect(),
-            lambda _, dxl_client: dxl_client.destroy(),
-        ],
-        ids=["leaving", "disconnect", "destroy"],
-    )
-    def test_what_it_removed_is_settled_by_whatever_comes_next(
-        self, connect: Connect, topic: str, leave: Callable[[CommonThreatEventClient, DxlClient], None]
-    ) -> None:
-        """DxlClient.disconnect() raises if its subscriptions change while it takes them back."""
-
-        def one_shot(threat_event_dict: dict[str, Any], original_event: Event) -> None:
-            for one in topics:
-                client.remove_threat_event_callback(one_shot, one)
-            done.set()
-
-        done = threading.Event()
-        topics = [topic, *(f"{topic}/{number}" for number in range(20))]
-        dxl_client = connect()
-        client = CommonThreatEventClient(dxl_client)
-        for one in topics:
-            client.add_threat_event_callback(one_shot, one)
-        publish_numbers(dxl_client, [1], topic)
-        assert done.wait(30)
-        leave(client, dxl_client)
-        until(lambda: not any(map(is_subscribed, topics)), "all is unsubscribed")
 
     def test_it_adds_its_successor_which_misses_nothing(self, dxl_client: DxlClient, topic: str) -> None:
         def hand_over(threat_event_dict: dict[str, Any], original_event: Event) -> None:

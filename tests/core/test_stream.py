@@ -4,13 +4,11 @@ import math
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import FrameType
 from typing import Any, TypeAlias
-from unittest.mock import Mock
 
 import pytest
 from dxlclient.client import DxlClient
@@ -18,7 +16,7 @@ from dxlclient.exceptions import WaitTimeoutException
 from dxlclient.message import Event
 from helpers.clients import clients, is_subscribed, queue_is_full
 from helpers.program import running, until_printed
-from helpers.receiving import Publisher, Receiver, event, number_of, numbered, publish_numbers
+from helpers.receiving import Publisher, Receiver, number_of, numbered, publish_numbers
 from helpers.waiting import until
 from helpers.worker import Worker
 
@@ -264,15 +262,6 @@ class TestTheBuffer:
                 thread.join()
         assert sorted(numbers) == [*range(30), *range(100, 130), *range(200, 230)]
 
-    def test_makes_neither_side_wait_longer_than_needed(self, worker: Worker) -> None:
-        """Each wakes the other, and does not have to look for itself every tenth of a second."""
-        started = time.monotonic()
-        with worker.stream(max_buffered=1) as events:
-            thread = worker.start(*range(400))
-            assert [number_of(events.get(timeout=30)[0]) for _ in range(400)] == list(range(400))
-            thread.join()
-        assert time.monotonic() - started < 20  # else it would take 40
-
     def test_warns_once_for_each_time_it_fills_up(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -320,31 +309,6 @@ class TestTheBuffer:
 
 
 class TestLeaving:
-    @pytest.mark.parametrize("leaves", ["the stream", "the client"])
-    def test_lets_waiting_workers_go_before_it_waits_for_the_broker(self, leaves: str) -> None:
-        """The broker's answer waits behind the workers."""
-        dxl_client = Mock(spec=DxlClient)
-        client = CommonThreatEventClient(dxl_client)
-        with ExitStack() as stack:
-            if leaves == "the client":
-                stack.enter_context(client)
-            events = client.threat_events("/a", max_buffered=1).__enter__()
-            if leaves == "the stream":
-                stack.push(events)
-            callback = dxl_client.add_event_callback.call_args.args[1]
-            delivered: list[int] = []
-
-            def deliver() -> None:
-                for number in range(5):
-                    callback.on_event(event(b"{}"))
-                    delivered.append(number)
-
-            thread = threading.Thread(target=deliver)
-            dxl_client.remove_event_callback.side_effect = lambda *_: thread.join()
-            thread.start()
-            until(lambda: bool(delivered), "the buffer is full")
-        assert not thread.is_alive()
-
     def test_says_how_many_events_had_arrived_and_were_not_taken(
         self,
         dxl_client: DxlClient,
