@@ -88,7 +88,7 @@ def read(event: Mapping[str, Any]) -> Reading:
     is_ops = category == "ops" or category.startswith("ops.")
     stopped: bool | None = outcome in _STOPPED
     if outcome == "unknown" or (
-        not stopped
+        not (stopped or supplied)
         and (is_ops or kind in _NO_THREATS or number_outcome == "none" or set(categories) == _TRAFFIC)
     ):
         stopped = None

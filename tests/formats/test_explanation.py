@@ -187,7 +187,7 @@ class TestStopped:
             ("ops.fw.traffic", 35002, "IDS_THREAT_ACTION_BLOCK", True),
             ("hip.bo", 18054, "IDS_ACTION_WOULD_BLOCK", False),
             ("Unbekannt", 0, "None", False),
-            ("Unbekannt", 0, "_", None),
+            ("ops.scan.end", 1026, "deleted", False),
         ],
     )
     def test_is_unknown_where_there_was_no_threat(
