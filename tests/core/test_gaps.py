@@ -1,6 +1,7 @@
 """A feed knows when it is deaf: every event that was published outside of the reported gaps has arrived."""
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dxlclient.client import DxlClient
 from helpers.clients import Connect, clients
-from helpers.receiving import Publisher, Receiver
+from helpers.program import freeze, running, until_printed
+from helpers.receiving import Publisher, Receiver, publish_numbers
 from helpers.restarting import reconnecting
 from helpers.stub_broker import GRANTED, REFUSED, WITHHELD, StubBroker, stub_broker
 from helpers.waiting import until
@@ -19,6 +22,21 @@ from dxlthreateventclient import CommonThreatEventClient, Gap
 from dxlthreateventclient.testing import LocalFabric
 
 EVENT = b'{"event": {"id": 1}}'
+
+
+STOPPED = """
+import sys
+from dxlclient.client import DxlClient
+from dxlthreateventclient import CommonThreatEventClient, connect, load_configuration
+
+with DxlClient(load_configuration(sys.argv[1])) as dxl_client:
+    connect(dxl_client)
+    report = lambda gap: print(gap.start.timestamp(), flush=True)
+    with CommonThreatEventClient(dxl_client, report) as client:
+        client.add_threat_event_callback(lambda *_: print("event", flush=True), sys.argv[2])
+        print("ready", flush=True)
+        sys.stdin.readline()
+"""
 
 
 class Gaps(list[Gap]):
@@ -261,6 +279,26 @@ class TestAGap:
                 with Publisher(dxl_client, topic):
                     until(lambda: bool(receiver.handled), "events arrive again")
         assert gaps[0].start < frozen
+
+    def test_covers_the_time_for_which_the_process_was_stopped(self, topic: str) -> None:
+        """As on a laptop that sleeps: what had arrived before is read only after that."""
+        with (
+            LocalFabric() as own,
+            DxlClient(own.client_config()) as epo,
+            running(STOPPED, own.config_file, topic) as process,
+        ):
+            until_printed(process, "ready")
+            epo.connect()
+            freeze(process)
+            stopped = time.time()
+            publish_numbers(epo, range(3), topic)
+            until(lambda: time.time() > stopped + 3, "some time has passed")
+            own.drop_connections()
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout
+            printed = iter(process.stdout.readline, "")
+            start = float(next(line for line in printed if line != "event\n"))
+        assert start < stopped + 1
 
     def test_of_a_silent_broker_is_one_loss(
         self, connect_to_stub: Connect, topic: str, caplog: pytest.LogCaptureFixture
