@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Any
 from uuid import uuid4
 
 from dxlclient.client import DxlClient
+from dxlclient.message import Event
 from helpers.program import started
 from helpers.receiving import publish_until_all_have_them
 from helpers.waiting import until
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
-from dxlthreateventclient.testing import LocalFabric
+from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "sample" / "basic" / "basic_threat_event_callback_example.py"
@@ -53,6 +55,17 @@ def documented_command(page: str, arguments: str) -> list[str]:
     line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
     assert line, f"{page} does not say how to run {arguments}"
     return shlex.split(line[1])
+
+
+def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> list[Event]:
+    """Publish events that are numbered in their names."""
+    named = [{"threatName": f"threat {number}"} | overrides for number in range(count)]
+    return [publish_threat_event(dxl_client, sample_threat_event(**each)) for each in named]
+
+
+def ids(events: list[Event]) -> list[str]:
+    """Return the message ids as the samples print them."""
+    return [repr(event.message_id) for event in events]
 
 
 def until_passed_on(dxl_client: DxlClient) -> None:
@@ -134,3 +147,7 @@ class Sample:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+Start = Callable[..., Sample]
+"""What the fixture ``start`` returns."""

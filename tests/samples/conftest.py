@@ -1,9 +1,12 @@
 """One fabric per test: all samples listen on the topic of ePO, so a shared fabric would connect the tests."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from dxlclient.client import DxlClient
+from helpers.samples import WAITING, Sample, Start
 
 from dxlthreateventclient.testing import LocalFabric
 
@@ -20,3 +23,17 @@ def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
     with DxlClient(fabric.client_config()) as connected_client:
         connected_client.connect()
         yield connected_client
+
+
+@pytest.fixture
+def start(tmp_path: Path, fabric: LocalFabric) -> Iterator[Start]:
+    """Starts a command and further options; returns the sample once it has printed a line that begins so."""
+    with ExitStack() as samples:
+
+        def started_sample(command: list[str], *options: str, until: str = WAITING) -> Sample:
+            sample = samples.enter_context(Sample(tmp_path, fabric, [*command, *options]))
+            if until:
+                sample.until_printed(until)
+            return sample
+
+        yield started_sample

@@ -11,31 +11,26 @@ from typing import Any
 from confluent_kafka import Consumer, Message, TopicPartition
 
 
-def librdkafka() -> ctypes.CDLL:
-    """Return the library that confluent_kafka has loaded: its file name differs from wheel to wheel."""
-    found = re.search(r"/\S*librdkafka\S*", Path("/proc/self/maps").read_text())
-    assert found, "this wheel of confluent-kafka has no librdkafka in a file of its own"
-    return ctypes.CDLL(found[0])
-
-
 class KafkaCluster:
     """A cluster of brokers on 127.0.0.1, in this process.
 
     :param directory: where the file for the samples is written
-    :param brokers: how many; their ids are 1, 2, ...
     """
 
     PARTITIONS = 4
+    _BROKERS = (1, 2, 3)
 
-    def __init__(self, directory: Path, brokers: int = 3) -> None:
-        self._library = librdkafka()
-        self._brokers = range(1, brokers + 1)
+    def __init__(self, directory: Path) -> None:
+        # The library that confluent_kafka has loaded: its file name differs from wheel to wheel.
+        found = re.search(r"/\S*librdkafka\S*", Path("/proc/self/maps").read_text())
+        assert found, "this wheel of confluent-kafka has no librdkafka in a file of its own"
+        self._library = ctypes.CDLL(found[0])
         for name in ("conf_new", "new", "mock_cluster_new"):
             getattr(self._library, f"rd_kafka_{name}").restype = ctypes.c_void_p
         self._library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
         producer = 0
         self._client = self._call("new", producer, ctypes.c_void_p(self._call("conf_new")), None, 0)
-        self._cluster = self._call("mock_cluster_new", ctypes.c_void_p(self._client), brokers)
+        self._cluster = self._call("mock_cluster_new", ctypes.c_void_p(self._client), len(self._BROKERS))
         self.servers: str = self._on_cluster("mock_cluster_bootstraps").decode()
         for topic in ("threat-events", "threat-events-rejected", "threat-events-failed"):
             self._on_cluster("mock_topic_create", topic.encode(), self.PARTITIONS, 1)
@@ -52,11 +47,11 @@ class KafkaCluster:
 
     def go_down(self) -> None:
         """Let no broker answer."""
-        for broker in self._brokers:
+        for broker in self._BROKERS:
             self._on_cluster("mock_broker_set_down", broker)
 
     def come_up(self) -> None:
-        for broker in self._brokers:
+        for broker in self._BROKERS:
             self._on_cluster("mock_broker_set_up", broker)
 
     def messages(self, topic: str, count: int) -> list[Message]:

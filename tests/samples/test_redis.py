@@ -3,23 +3,22 @@
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from dxlclient.client import DxlClient
 from helpers.receiving import publish_payload
-from helpers.samples import WAITING, Sample, documented_command
+from helpers.samples import Sample, Start, documented_command, ids, publish
 from helpers.waiting import until
 from samples.servers import Server
-
-from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
 pytestmark = pytest.mark.servers
 
 PAGE = "redisstreamexample.rst"
 PASSWORD = "of this test"
+
+Workers = Callable[..., list[Sample]]
 
 
 class RedisServer(Server):
@@ -31,55 +30,30 @@ class RedisServer(Server):
         import redis  # noqa: PLC0415 - takes long, and only these tests need it
 
         self.client = redis.Redis.from_url(self.url, password=PASSWORD)
-        self._is_down = redis.ConnectionError
-
-    def arguments(self) -> list[str]:
-        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        return ["--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, *durable]
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.client.ping())
-        except self._is_down:
-            return False
-
-    def assert_that_nothing_is_left(self) -> None:
-        """Check that the stream holds no event, and no worker has one."""
-        assert self.client.xlen("threat-events") == 0
-        groups: Any = self.client.xinfo_groups("threat-events")
-        assert [(group["name"], group["pending"]) for group in groups] == [(b"workers", 0)]
-
-    def __exit__(self, *_: object) -> None:
-        self.client.close()
-        self.end()
+        options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always"
+        self.command += [*options.split(), "--save", "", "--requirepass", PASSWORD]
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    with server:
-        server.start()
-        yield server
-
-
-@pytest.fixture
-def start(
-    tmp_path: Path, fabric: LocalFabric, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Sample]]:
-    """Starts a sample with the command on its page, and the address and password of the test's server."""
+def redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
     monkeypatch.setenv("REDIS_PASSWORD", PASSWORD)
-    with ExitStack() as samples:
-
-        def started_sample(script: str, *options: str) -> Sample:
-            command = [*documented_command(PAGE, script), "--redis", redis_server.url, *options]
-            return samples.enter_context(Sample(tmp_path, fabric, command))
-
-        yield started_sample
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.client.close()
+    server.end()
 
 
-def publish(dxl_client: DxlClient, count: int) -> list[str]:
-    """Publish events; return their ids as the samples print them."""
-    return [repr(publish_threat_event(dxl_client, sample_threat_event()).message_id) for _ in range(count)]
+@pytest.fixture
+def receiver(start: Start, redis_server: RedisServer) -> Sample:
+    return start(documented_command(PAGE, "redis_stream_example.py"), "--redis", redis_server.url)
+
+
+@pytest.fixture
+def work(start: Start, redis_server: RedisServer) -> Workers:
+    """Starts so many workers with options."""
+    command = [*documented_command(PAGE, "redis_worker_example.py"), "--redis", redis_server.url]
+    return lambda count, *options: [start(command, *options, until="") for _ in range(count)]
 
 
 def finished(workers: list[Sample]) -> Counter[str]:
@@ -88,29 +62,25 @@ def finished(workers: list[Sample]) -> Counter[str]:
 
 class TestRedisSamples:
     def test_three_workers_handle_each_event_once(
-        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+        self, dxl_client: DxlClient, redis_server: RedisServer, receiver: Sample, work: Workers
     ) -> None:
-        receiver = start("redis_stream_example.py")
-        workers = [start("redis_worker_example.py", "--work", "1") for _ in range(3)]
-        receiver.until_printed(WAITING)
-        published = publish(dxl_client, 9)
+        workers = work(3, "--work", "1")
+        published = ids(publish(dxl_client, 9))
         until(lambda: finished(workers).total() >= 9, "as many events as were published are handled")
         for sample in (receiver, *workers):
             sample.end(signal.SIGTERM)
         assert finished(workers) == Counter(published)
         assert all(worker.lines("Finished ") for worker in workers)
-        redis_server.assert_that_nothing_is_left()
+        assert redis_server.client.xlen("threat-events") == 0
+        [group] = cast("Any", redis_server.client.xinfo_groups("threat-events"))
+        assert (group["name"], group["pending"]) == (b"workers", 0)
 
     def test_the_event_of_a_killed_worker_is_taken_over(
-        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+        self, dxl_client: DxlClient, redis_server: RedisServer, receiver: Sample, work: Workers
     ) -> None:
-        receiver = start("redis_stream_example.py")
-        workers = [
-            start("redis_worker_example.py", "--work", "2", "--take-over-after", "5") for _ in range(3)
-        ]
+        workers = work(3, "--work", "2", "--take-over-after", "5")
         victim, *others = workers
-        receiver.until_printed(WAITING)
-        published = publish(dxl_client, 9)
+        published = ids(publish(dxl_client, 9))
         in_the_middle = victim.until_printed("Took ", 2)[1]
         victim.kill()
         until(lambda: finished(workers).keys() == set(published), "each event is handled")
@@ -118,33 +88,30 @@ class TestRedisSamples:
         assert finished(others)[in_the_middle] == 1
         for sample in (receiver, *others):
             sample.interrupt()
-        redis_server.assert_that_nothing_is_left()
 
+    @pytest.mark.usefixtures("receiver")
     def test_an_event_that_fails_goes_to_the_failed_stream(
-        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+        self, dxl_client: DxlClient, redis_server: RedisServer, work: Workers
     ) -> None:
-        receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
-        receiver.until_printed(WAITING)
+        [worker] = work(1)
         payload = b'{"event": 1} \0'
-        message_id = publish_payload(dxl_client, payload).message_id
-        published = publish(dxl_client, 1)
-        worker.until_printed(f"Finished {published[0]}")
-        failed: Any = redis_server.client.xrange("threat-events-failed")
-        assert [fields for _, fields in failed] == [{b"message_id": message_id.encode(), b"payload": payload}]
-        assert f"{message_id!r} failed" in worker.errors
+        failing = publish_payload(dxl_client, payload).message_id
+        worker.until_printed(f"Finished {failing!r}")
+        [(_, fields)] = cast("Any", redis_server.client.xrange("threat-events-failed"))
+        assert fields == {b"message_id": failing.encode(), b"payload": payload}
+        assert f"{failing!r} failed" in worker.errors
 
     def test_nothing_is_lost_while_redis_is_away(
-        self, dxl_client: DxlClient, redis_server: RedisServer, start: Callable[..., Sample]
+        self, dxl_client: DxlClient, redis_server: RedisServer, receiver: Sample, work: Workers
     ) -> None:
-        receiver, worker = start("redis_stream_example.py"), start("redis_worker_example.py")
-        receiver.until_printed(WAITING)
-        before = publish(dxl_client, 5)
-        until(lambda: finished([worker]).keys() == set(before), "the first events are handled")
+        workers = work(1)
+        published = ids(publish(dxl_client, 5))
+        until(lambda: finished(workers).keys() == set(published), "the first events are handled")
         redis_server.end()
-        meanwhile = publish(dxl_client, 5)
-        for sample in (receiver, worker):
+        published += ids(publish(dxl_client, 5))
+        for sample in (receiver, *workers):
             until(lambda: "Retrying" in sample.errors, "it says that it tries again")  # noqa: B023
         redis_server.start()
-        until(lambda: finished([worker]).keys() == {*before, *meanwhile}, "each event is handled")
-        for sample in (receiver, worker):
+        until(lambda: finished(workers).keys() == set(published), "each event is handled")
+        for sample in (receiver, *workers):
             sample.interrupt()

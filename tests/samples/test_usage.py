@@ -27,56 +27,44 @@ for line in sys.stdin.read().splitlines():
 # Command lines, and a part of what they say.
 WRONG = {
     "stream_example.py --severity 8": "invalid choice: 8",
-    "stream_example.py --count 0": "must be a whole number from 1 to",
-    f"stream_example.py --count {10**20}": f"got '{10**20}'",
     "error_handling_example.py --replay missing": "No such file",
     "store_and_forward_example.py": "required: url",
     "store_and_forward_example.py localhost:8080": "must start with http:// or https://, got 'local",
     "store_and_forward_example.py http://127.0.0.1:9": "cannot write to the directory threat-event-",
     "redis_stream_example.py --redis nonsense": "'nonsense': Redis URL must specify",
-    "redis_worker_example.py --redis nonsense": "'nonsense': Redis URL must specify",
     "redis_worker_example.py --take-over-after -1": "got '-1'",
     "kafka_example.py missing": "cannot read missing: [Errno 2]",
     "kafka_example.py no-json": "no-json, line 1: must be name=value",
     "kafka_worker_example.py no-kafka": 'No such configuration property: "a"',
     "syslog_cef_example.py 127.0.0.1 1 --tls --ca missing": "cannot use missing",
     "syslog_cef_example.py 127.0.0.1 1 --octet-counting": "--octet-counting needs --tcp",
-    "syslog_cef_example.py 127.0.0.1": "required: port",
     "syslog_cef_example.py 127.0.0.1 65536": "port must be at most 65535, got 65536",
 }
 
 NEEDED = {
-    "kafka_example.py": "confluent_kafka",
-    "kafka_worker_example.py": "confluent_kafka",
+    **dict.fromkeys(("kafka_example.py", "kafka_worker_example.py"), "confluent_kafka"),
+    **dict.fromkeys(("redis_stream_example.py", "redis_worker_example.py"), "redis"),
     "store_and_forward_example.py": "requests",
-    "redis_stream_example.py": "redis",
-    "redis_worker_example.py": "redis",
     "syslog_cef_example.py": "tenacity",
 }
 
 
-def results(directory: Path, lines: dict[str, str], *missing: str) -> list[tuple[object, str, str]]:
+def results(directory: Path, lines: dict[str, str], *missing: str) -> list[tuple[str, str, str]]:
+    """Return for each line itself, what is said of it, and what it writes to stderr before it ends with 2."""
+    command = [sys.executable, "-c", PROGRAM, str(ROOT / "sample" / "advanced"), *missing]
     completed = subprocess.run(
-        [sys.executable, "-c", PROGRAM, ROOT / "sample" / "advanced", *missing],
-        cwd=directory,
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+        command, cwd=directory, input="\n".join(lines), capture_output=True, text=True, timeout=30, check=True
     )
-    assert (completed.returncode, completed.stderr) == (0, "")
-    return [tuple(json.loads(line)) for line in completed.stdout.splitlines()]
+    found = [json.loads(line) for line in completed.stdout.splitlines()]
+    assert [result[:2] for result in found] == [[2, ""]] * len(lines)
+    return [(line, what, errors) for (line, what), (_, _, errors) in zip(lines.items(), found, strict=True)]
 
 
 def test_wrong_usage_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "no-json").write_text("no JSON\n")
     (tmp_path / "no-kafka").write_text("a=b\n")
     (tmp_path / "threat-event-queue").touch()
-    for (line, complaint), (status, output, errors) in zip(
-        WRONG.items(), results(tmp_path, WRONG), strict=True
-    ):
-        assert (status, output) == (2, ""), line
+    for line, complaint, errors in results(tmp_path, WRONG):
         usage, _, message = errors.partition(f"{line.split()[0]}: error: ")
         assert usage.startswith("usage: "), line
         assert message.count("\n") == 1, line
@@ -84,8 +72,6 @@ def test_wrong_usage_is_reported_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
-    said = results(tmp_path, NEEDED, *NEEDED.values())
-    for (sample, package), (status, _, errors) in zip(NEEDED.items(), said, strict=True):
-        assert status == 2, sample
+    for sample, package, errors in results(tmp_path, NEEDED, *NEEDED.values()):
         missing = f"import of {package} halted; None in sys.modules"
         assert errors == f"{missing}: pip install 'dxlthreateventclient[samples]'\n", sample

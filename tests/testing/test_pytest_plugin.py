@@ -1,12 +1,13 @@
 """The fixtures that come with the package, in test suites of users, whose warnings are all errors."""
 
+from collections.abc import Callable
+
 import pytest
 
 pytest_plugins = ["pytester"]
 
 CALLBACK = """
 import asyncio, threading, time
-from unittest.mock import Mock
 import pytest
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import sample_threat_event
@@ -21,41 +22,37 @@ def receive(dxl_client, handle=lambda threat_event: None, **arguments):
     CommonThreatEventClient(dxl_client).add_threat_event_callback(callback, **arguments)
     return handled
 """
+ONE_TEST = """
+def test_one(dxl_client, publish_and_wait):
+    handled = receive(dxl_client)
+    publish_and_wait()
+    assert len(handled) == 1
+"""
 
-
-class Suite:
-    """A user's test suite."""
-
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self._pytester = pytester
-        pytester.makeini("[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
-
-    def passes(self, number: int, tests: str, conftest: str = "") -> None:
-        """Run it in this process, which takes half as long as a new one."""
-        self._write(tests, conftest)
-        self._pytester.runpytest_inprocess().assert_outcomes(passed=number)
-
-    def run(self, tests: str, *options: str, conftest: str = "") -> pytest.RunResult:
-        """Run it in a process of its own, which has imported nothing so far."""
-        self._write(tests, conftest)
-        return self._pytester.runpytest_subprocess(*options)
-
-    def _write(self, tests: str, conftest: str) -> None:
-        self._pytester.makeconftest(conftest)
-        self._pytester.makepyfile(CALLBACK + tests)
+Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> Suite:
-    return Suite(pytester)
+def run(pytester: pytest.Pytester) -> Run:
+    """Runs a user's tests in this process, or with options in one of its own, which has imported nothing."""
+    pytester.makeini("[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
+
+    def run_tests(tests: str, *options: str, conftest: str = "") -> pytest.RunResult:
+        pytester.makeconftest(conftest)
+        pytester.makepyfile(CALLBACK + tests)
+        return pytester.runpytest_subprocess(*options) if options else pytester.runpytest_inprocess()
+
+    return run_tests
 
 
 class TestPublishAndWait:
-    def test_it_returns_when_each_callback_has_run(self, suite: Suite) -> None:
-        suite.passes(
-            4,
-            """
+    def test_it_returns_when_each_callback_has_run(self, run: Run) -> None:
+        """Also when the fabric misbehaves, and its clients have to connect again."""
+        tests = """
+CLIENTS = []
+
 def test_a_sample_event(dxl_client, publish_and_wait):
+    CLIENTS.append(dxl_client)
     handled = receive(dxl_client, lambda _: time.sleep(0.1))
     sent = publish_and_wait()
     [(threat_event, original_event)] = handled
@@ -63,15 +60,12 @@ def test_a_sample_event(dxl_client, publish_and_wait):
     assert threat_event["event"]["threatName"] == sample_threat_event()["event"]["threatName"]
 
 def test_an_event_on_a_topic(dxl_client, publish_and_wait):
+    assert dxl_client not in CLIENTS, "each test has a client of its own"
     first, second = receive(dxl_client, topic="/mine"), receive(dxl_client, topic="/mine")
     threat_events = [sample_threat_event(id=number) for number in range(100)]
     for threat_event in threat_events:
         publish_and_wait(threat_event, topic="/mine")
     assert [handled[0] for handled in first] == [handled[0] for handled in second] == threat_events
-
-def test_each_test_has_a_client_of_its_own(dxl_client, publish_and_wait):
-    assert len(dxl_client.subscriptions) == 2
-    publish_and_wait()
 
 def test_a_client_of_ones_own(dxl_fabric, publish_and_wait):
     from dxlclient.client import DxlClient
@@ -80,29 +74,21 @@ def test_a_client_of_ones_own(dxl_fabric, publish_and_wait):
         handled = receive(mine, lambda _: time.sleep(0.1))
         publish_and_wait(dxl_client=mine)
         assert len(handled) == 1
-""",
-        )
 
-    def test_it_waits_for_clients_that_reconnect(self, suite: Suite) -> None:
-        suite.passes(
-            1,
-            """
 def test_the_fabric_misbehaves(dxl_fabric, dxl_client, publish_and_wait):
     handled = receive(dxl_client)
     dxl_fabric.drop_connections()
     publish_and_wait()
-    assert len(handled) == 1
     dxl_fabric.stop()
     dxl_fabric.start()
     publish_and_wait()
     assert len(handled) == 2
-""",
-        )
+"""
+        run(tests).assert_outcomes(passed=4)
 
-    def test_it_says_why_it_did_not_return(self, suite: Suite) -> None:
-        suite.passes(
-            3,
-            """
+    def test_it_says_why_it_did_not_return(self, run: Run) -> None:
+        """The next test is unaffected."""
+        tests = """
 def test_a_fabric_that_is_left_frozen(dxl_fabric, dxl_client, publish_and_wait):
     dxl_fabric.freeze()
     with pytest.raises(TimeoutError, match="nothing reached the client within 0.2 seconds"):
@@ -114,57 +100,26 @@ def test_a_callback_that_takes_long(dxl_client, publish_and_wait):
     with pytest.raises(TimeoutError, match="not handled within 2 seconds: .* held up by a callback"):
         publish_and_wait(timeout=2)
     finish.set()
-
-def test_the_next_test_is_unaffected(dxl_client, publish_and_wait):
-    handled = receive(dxl_client)
-    publish_and_wait()
-    assert len(handled) == 1
-""",
-        )
-
-
-ONE_TEST = """
-def test_one(dxl_client, publish_and_wait):
-    handled = receive(dxl_client)
-    publish_and_wait()
-    assert len(handled) == 1
 """
+        run(tests + ONE_TEST).assert_outcomes(passed=3)
 
 
 class TestPlugin:
     @pytest.mark.slow
-    def test_unused_it_imports_nothing(self, suite: Suite) -> None:
+    def test_unused_it_imports_nothing(self, pytester: pytest.Pytester) -> None:
         """Every run of pytest imports it, in every project of the environment."""
-        result = suite.run(
-            """
-def test_unused():
-    assert True
-""",
-            conftest="""
+        pytester.makepyfile("""
 import sys
 
-def pytest_sessionstart():
+def test_unused():
     assert "pytest_dxlthreateventclient" in sys.modules
-    assert "dxlthreateventclient" not in sys.modules
-    assert "dxlclient" not in sys.modules
-""",
-        )
-        result.assert_outcomes(passed=1)
+    assert not sys.modules.keys() & {"dxlthreateventclient", "dxlclient"}
+""")
+        pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
-    def test_fixtures_of_the_same_names_do_not_clash(self, suite: Suite) -> None:
+    def test_fixtures_of_the_same_names_do_not_clash(self, run: Run) -> None:
         """A user's fixture replaces ours; those that the user did not replace go on working."""
-        suite.passes(
-            2,
-            """
-def test_theirs(dxl_client, dxl_fabric, fabric):
-    assert (dxl_client, dxl_fabric, fabric) == ("their client", "their fabric", "their fabric, too")
-
-def test_ours(publish_and_wait):
-    publish_and_wait()
-""",
-            conftest="""
-import pytest
-
+        tests = """
 @pytest.fixture(scope="module")
 def dxl_client():
     return "their client"
@@ -173,53 +128,42 @@ def dxl_client():
 def dxl_fabric():
     return "their fabric"
 
-@pytest.fixture(scope="session")
-def fabric():
-    return "their fabric, too"
-""",
-        )
+def test_both(dxl_client, dxl_fabric, publish_and_wait):
+    assert (dxl_client, dxl_fabric) == ("their client", "their fabric")
+    publish_and_wait()
+"""
+        run(tests).assert_outcomes(passed=1)
+
+    @pytest.mark.parametrize("options", ["", "-p no:warnings --strict-markers"])
+    def test_it_works_whatever_becomes_of_warnings(self, run: Run, options: str) -> None:
+        """What is said on the command line goes before the filters of the configuration."""
+        run(ONE_TEST, "-W", "error", *options.split()).assert_outcomes(passed=1)
 
     @pytest.mark.slow
-    def test_each_worker_of_xdist_has_a_fabric(self, suite: Suite) -> None:
+    def test_each_worker_of_xdist_has_a_fabric(self, run: Run) -> None:
         eight_tests = "\n".join(ONE_TEST.replace("one", str(number)) for number in range(8))
-        suite.run(eight_tests, "-n", "2").assert_outcomes(passed=8)
-
-    @pytest.mark.slow
-    def test_warnings_may_be_errors_on_the_command_line(self, suite: Suite) -> None:
-        """There they go before the filters of the configuration, which the other tests have."""
-        suite.run(ONE_TEST, "-W", "error").assert_outcomes(passed=1)
+        run(eight_tests, "-n", "2").assert_outcomes(passed=8)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("plugin", ["asyncio", "anyio"])
-    def test_it_works_in_async_tests(self, suite: Suite, plugin: str) -> None:
-        suite.passes(
-            1,
-            f"""
+    def test_it_works_in_async_tests(self, run: Run, plugin: str) -> None:
+        tests = f"""
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
 @pytest.mark.{plugin}
 async def test_async(dxl_client, publish_and_wait):
     handled = receive(dxl_client)
     publish_and_wait()
     await asyncio.to_thread(publish_and_wait)
     assert len(handled) == 2
-""",
-            conftest="""
-import pytest
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-""",
-        )
+"""
+        run(tests).assert_outcomes(passed=1)
 
     @pytest.mark.slow
-    def test_a_missing_extra_is_named_without_a_traceback(self, suite: Suite) -> None:
-        result = suite.run(ONE_TEST, conftest="import sys\nsys.modules['amqtt'] = None")
+    def test_a_missing_extra_is_named_without_a_traceback(self, run: Run) -> None:
+        result = run(ONE_TEST, "-v", conftest="import sys\nsys.modules['amqtt'] = None")
         result.assert_outcomes(errors=1)
-        result.stdout.fnmatch_lines(
-            [
-                "*ERROR at setup*",
-                "LocalFabric needs amqtt*: pip install 'dxlthreateventclient*'",
-                "*summary*",
-            ],
-            consecutive=True,
-        )
+        needed = "LocalFabric needs amqtt*: pip install 'dxlthreateventclient*'"
+        result.stdout.fnmatch_lines(["*ERROR at setup*", needed, "*summary*"], consecutive=True)
