@@ -111,11 +111,3 @@ def test_every_test_that_the_docs_name_exists() -> None:
     for page in PAGES:
         text = examples.sub("", page.read_text(encoding="utf-8"))
         assert set(re.findall(r"\btest_\w+", text)) <= TESTS, page
-
-
-def test_every_claim_about_reliability_names_a_test() -> None:
-    texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    [claims] = (text.partition(".. claims begin")[2] for text in texts if ".. claims begin" in text)
-    rows = re.findall(r'^ +"(.+?)", "(.+?)"$', claims.partition(".. claims end")[0], re.MULTILINE)
-    assert rows
-    assert all(re.search("``test_", tests) for _, tests in rows)
