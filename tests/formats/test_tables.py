@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.corpus import COMPLETE
-from helpers.pages import DOCS, blocks, table
+from helpers.pages import DOCS, table
 from helpers.schemas import check_formats
 
 from dxlthreateventclient.formats import severity_of, text_columns, to_cef, to_ecs, to_ocsf
@@ -135,12 +135,12 @@ class TestTheTableOfAFormat:
 
 def example() -> tuple[dict[str, Any], dict[str, Any]]:
     """The event that stands on the page in all formats, and what it is in each."""
-    shown = {
-        block.options["caption"]: block.content for block in blocks(DOCS / "formats.rst", "json", "text")
-    }
-    threat_event, ecs, ocsf = (json.loads(shown[caption]) for caption in ("Threat event", "ECS", "OCSF"))
+    threat_event, ecs, ocsf = (
+        json.loads((DOCS / "formats" / f"{name}.json").read_text()) for name in ("event", "ecs", "ocsf")
+    )
     check_formats(threat_event)
-    return threat_event, {"ecs": ecs, "cef": shown["CEF"].rstrip("\n"), "ocsf": ocsf}
+    cef = (DOCS / "formats" / "cef.txt").read_text().rstrip("\n")
+    return threat_event, {"ecs": ecs, "cef": cef, "ocsf": ocsf}
 
 
 class TestThePages:
