@@ -45,8 +45,11 @@ class Block:
 def table(page: str, name: str) -> list[list[str]]:
     """Return the rows of the table of that name: the text of each cell, without markup."""
     [found] = (block for block in blocks(DOCS / page) if block.options.get("name") == name)
-    rows = csv.reader(found.content.splitlines(), skipinitialspace=True)
-    return [[cell.replace("``", "") for cell in row] for row in rows]
+    file = found.options.get("file")
+    content = (DOCS / file).read_text(encoding="utf-8") if file else found.content
+    rows = list(csv.reader(content.splitlines(), skipinitialspace=True))
+    heads = int(found.options.get("header-rows", 0))
+    return [[cell.replace("``", "") for cell in row] for row in rows[heads:]]
 
 
 def blocks(page: Path, *arguments: str) -> list[Block]:
