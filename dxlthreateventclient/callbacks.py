@@ -1,4 +1,4 @@
-"""From a DXL event to the method, or the function, of a user, and what happens to an event that fails."""
+"""Threat event callbacks: decoding, delivery, and the handling of failed events."""
 
 import inspect
 import logging
@@ -22,10 +22,10 @@ ThreatEventFunction: TypeAlias = Callable[[Any, Event], object]
 """Called with a threat event as a dictionary, and the DXL event that carried it."""
 
 ErrorFunction: TypeAlias = Callable[[BaseException, Event], object]
-"""Called with what went wrong, and the DXL event."""
+"""Called with the error and the DXL event."""
 
 Predicate: TypeAlias = Callable[[Any], object]
-"""Called with a threat event as a dictionary; returns whether it is wanted."""
+"""Called with a threat event as a dictionary. Returns a true value if the event is wanted."""
 
 Outcome: TypeAlias = Literal["handled", "failed", "filtered"]
 
@@ -33,7 +33,7 @@ ASYNCHRONOUS = (
     "pass a function that hands the event to the event loop, with asyncio.run_coroutine_threadsafe(), or use"
     " client.async_threat_events()"
 )
-"""What to do instead of passing an asynchronous callback."""
+"""The advice for users who pass an asynchronous callback."""
 
 
 class CommonThreatEventCallback(EventCallback):
@@ -51,7 +51,7 @@ class CommonThreatEventCallback(EventCallback):
     def on_event(self, event: Event) -> None:
         """Decode the event and hand it to :meth:`on_threat_event`. Called by dxlclient; do not override it.
 
-        Every error is handed to :meth:`on_threat_event_error`. Nothing is raised.
+        Every error is passed to :meth:`on_threat_event_error`. Never raises.
 
         :param event: the DXL event
         """
@@ -61,22 +61,22 @@ class CommonThreatEventCallback(EventCallback):
         """Handle a threat event. Override this method.
 
         :param threat_event_dict: the decoded payload, a ``dict[str, Any]``; see the page *The threat event*
-            for its keys. It is typed ``Any``, so that an override may annotate it as
-            :class:`~dxlthreateventclient.threat_event.ThreatEvent`, too.
-        :param original_event: the DXL event that carried it, as a copy of your own
+            for its keys. It is typed ``Any`` so that an override can also annotate it as
+            :class:`~dxlthreateventclient.threat_event.ThreatEvent`.
+        :param original_event: a copy of the DXL event that carried it
         :raise NotImplementedError: unless overridden
         """
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle an event that could not be handled. Override it to keep or report such events.
+        """Handle an event that could not be handled. Override this method to keep or report such events.
 
-        The default logs an error with the topic, the message id and the reason. What this method raises is
-        logged; later events and other callbacks are unaffected.
+        The default logs an error with the topic, the message id and the reason. Exceptions from this method
+        are logged. Later events and other callbacks are unaffected.
 
         :param error: a :class:`~dxlthreateventclient.exceptions.ThreatEventDecodeError` if the payload could
-            not be decoded, else what :meth:`on_threat_event` raised (``SystemExit`` included)
-        :param original_event: the DXL event; its ``payload`` is what arrived
+            not be decoded, otherwise the exception from :meth:`on_threat_event` (including ``SystemExit``)
+        :param original_event: the DXL event with the original ``payload``
         """
         log_error(error, original_event)
 
@@ -84,12 +84,11 @@ class CommonThreatEventCallback(EventCallback):
 def deliverer(
     callback: Any, on_error: ErrorFunction | None = None, where: Predicate | None = None
 ) -> Callable[[Event], Outcome]:
-    """Return what hands events to a callback. It returns what happened to the event, and raises nothing.
+    """Return a function that passes an event to a callback and returns the outcome. It never raises.
 
-    :param callback: a callback object, a class of such, of which a new instance is made for each event, or a
-        function
-    :param on_error: what a function's errors are handed to; the default logs them
-    :param where: which events the callback wants; the default is all
+    :param callback: a callback object, a callback class (instantiated for each event), or a function
+    :param on_error: called with the errors of a function; the default logs them
+    :param where: selects the events for the callback; the default is all
     """
     if isinstance(callback, type):
         return partial(_deliver_to_new, callback, where)
@@ -101,8 +100,8 @@ def deliverer(
 
 
 def _deliverer_to(callback: Any, where: Predicate | None = None) -> Callable[[Event], Outcome]:
-    # Look the methods up for each event, inside the try blocks of _deliver and hand_over: that may raise,
-    # too.
+    # Look up the methods for each event, inside the try blocks of _deliver and hand_over, because the lookup
+    # may raise, too.
     return partial(
         _deliver,
         lambda threat_event, event: callback.on_threat_event(threat_event, event),  # noqa: PLW0108
@@ -138,7 +137,7 @@ def _deliver(
 
 def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: Event) -> Outcome:
     if where is not None:
-        with suppress(ThreatEventDecodeError):  # it is handed over, as an error
+        with suppress(ThreatEventDecodeError):  # it is delivered and reported below
             if not is_wanted(where, decode_threat_event(event.payload), event):
                 return "filtered"
     try:
@@ -152,7 +151,7 @@ def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: 
 
 
 def is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> bool:
-    """Return whether a predicate wants a threat event. In doubt it does."""
+    """Return True if a predicate wants a threat event, or raises an exception."""
     try:
         return bool(where(threat_event))
     except BaseException as error:
@@ -162,14 +161,14 @@ def is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> b
 
 def _refuse_coroutine(result: object) -> None:
     if inspect.iscoroutine(result):
-        result.close()  # else Python warns that it was never awaited
+        result.close()  # otherwise Python warns that it was never awaited
     elif not inspect.isgenerator(result) and not inspect.isasyncgen(result):
         return
     raise TypeError(f"the callback returned a {type(result).__name__}, which nothing runs: {ASYNCHRONOUS}")
 
 
 def log_error(error: BaseException, original_event: Event) -> None:
-    """Log an error with the message id and the topic of its event, and a traceback if there is one to see."""
+    """Log an error with the message id and topic of its event, and the traceback of a callback."""
     if isinstance(error, ThreatEventDecodeError):
         _log("Message %s on topic %s was not handled: %s", original_event, shown(error))
     elif isinstance(error, Exception):
@@ -185,7 +184,7 @@ def log_error(error: BaseException, original_event: Event) -> None:
 
 
 def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) -> None:
-    """Call a hook with an error and its event. If the hook raises, too, log both. Raises nothing."""
+    """Call a hook with an error and its event. If the hook raises, too, log both. Never raises."""
     try:
         result = hook(error, original_event)
         if result is not None:
@@ -213,7 +212,7 @@ def _log_on_worker(message: str, event: Event, error: BaseException) -> None:
 
 
 def shown(text: object) -> str:
-    """Return text in a form that can neither add a line to a log nor steer a terminal.
+    """Escape text so that it cannot inject log lines or terminal control codes.
 
     Message ids and topics come from the sender.
     """

@@ -44,17 +44,17 @@ class CommonThreatEventClient:
             with CommonThreatEventClient(dxl_client) as client:
                 client.add_epo_threat_event_response_callback(MyCallback())
 
-    Leaving the ``with`` block removes what was added through this client, and through no other client of the
-    same ``DxlClient``. All methods may be called from any thread, and inside a callback: there they take
-    effect for the next event, and do not wait for the broker. To replace the last callback on a topic without
-    a gap, add the new one before you remove the old one.
+    Leaving the ``with`` block removes all callbacks and streams of this client, except callbacks that another
+    client of the same ``DxlClient`` has added, too. All methods may be called from any thread, and from
+    within a callback: there they take effect for the next event and do not wait for the broker. To replace
+    the last callback on a topic without a gap, add the new callback before you remove the old one.
 
-    :param dxl_client: the DXL client to receive with. It stays the caller's, who connects and destroys it;
-        callbacks may be added before it connects.
+    :param dxl_client: the DXL client that receives the events. The caller connects and destroys it. Callbacks
+        may be added before it is connected.
     :param on_gap: called with a :class:`~dxlthreateventclient.status.Gap` when events may be missing, and
-        again with its end when it is over, on a thread of its own; what it raises is logged. The default logs
-        a warning each time.
-    :raise TypeError: if ``dxl_client`` is not a DXL client, or ``on_gap`` not a function
+        again when the gap ends. Runs on a separate thread; its exceptions are logged. The default logs a
+        warning each time.
+    :raise TypeError: if ``dxl_client`` is not a DXL client, or ``on_gap`` is not a function
     """
 
     def __init__(self, dxl_client: DxlClient, on_gap: Callable[[Gap], object] | None = None) -> None:
@@ -78,10 +78,10 @@ class CommonThreatEventClient:
         self.close()
 
     def close(self) -> None:
-        """Remove what was added through this client, as leaving the ``with`` block does.
+        """Remove the callbacks and streams of this client, as leaving the ``with`` block does.
 
-        It may be called again. Python can skip the end of a ``with`` block if a signal handler raises at its
-        very start: a program with such handlers calls this once more.
+        May be called more than once. If a signal handler raises an exception just as a ``with`` block begins,
+        Python may skip the end of the block. A program with such handlers should call this method at exit.
 
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
@@ -90,7 +90,7 @@ class CommonThreatEventClient:
         self._member.close()
 
     def status(self) -> FeedStatus:
-        """Return the present state of the feed. May be called from any thread at any time: it never waits."""
+        """Return the current state of the feed. May be called from any thread at any time. Never waits."""
         member, streams = self._member, self._streams()
         listener, counts = member.listener, member.counts
         gap, last = listener.gap, member.last_event_at
@@ -125,7 +125,7 @@ class CommonThreatEventClient:
     def remove_epo_threat_event_response_callback(self, threat_event_callback: ThreatEventCallback) -> None:
         """Remove a callback that :meth:`add_epo_threat_event_response_callback` added.
 
-        :param threat_event_callback: the callback that was added; one that is not there is no error
+        :param threat_event_callback: the callback to remove; unknown callbacks are ignored
         :raise TypeError: if it is not a callback
         """
         self.remove_threat_event_callback(threat_event_callback)
@@ -138,23 +138,24 @@ class CommonThreatEventClient:
         on_error: ErrorFunction | None = None,
         where: Predicate | None = None,
     ) -> None:
-        """Add a callback for the threat events on a topic. Adding it twice is adding it once.
+        """Add a callback for the threat events on a topic. Adding it again has no effect.
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
-            such a class, of which a new instance is made for each event, or a function that is called with
-            the threat event as a dictionary and the DXL event
+                such a class (instantiated for each event), or a function that takes the threat event as a
+                dictionary and the DXL event
         :param topic: the topic, or a filter that ends in ``/#``
         :param on_error: for a function only: called with the error and the DXL event if the payload could not
             be decoded or the function raised; the default logs an error
-        :param where: called with each threat event as a dictionary; if it returns a false value, the callback
-            does not get the event. If it raises, that is logged, and the callback gets the event.
-        :raise TypeError: if it is not a callback, or if it is asynchronous
-        :raise ValueError: if no event could arrive under this topic
-        :raise RuntimeError: if the client is closed, or its ``DxlClient`` can deliver no event any more: it
-            was destroyed, or connected before this process was forked
-        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes;
-            the callback is not added, then
+        :param where: called with each threat event as a dictionary. If it returns a false value, the callback
+            does not receive the event. If it raises an exception, the exception is logged, and the callback
+            receives the event.
+        :raise TypeError: if an argument has the wrong type, or a function is asynchronous
+        :raise ValueError: if no event could match this topic
+        :raise RuntimeError: if the client is closed, or its ``DxlClient`` can no longer deliver events
+            because it was destroyed, or was connected before this process was forked
+        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes.
+            The callback is then not added.
         """
         _check_callback(threat_event_callback)
         if on_error is not None and _is_callback_object(threat_event_callback):
@@ -174,11 +175,11 @@ class CommonThreatEventClient:
     def remove_threat_event_callback(
         self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
-        """Remove a callback that :meth:`add_threat_event_callback` added. Others on the topic stay.
+        """Remove a callback that :meth:`add_threat_event_callback` added. Other callbacks on the topic stay.
 
         :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
             ignored
-        :param topic: the topic it was added for
+        :param topic: the topic for which it was added
         :raise TypeError: if it is not a callback
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
@@ -202,17 +203,17 @@ class CommonThreatEventClient:
                     print(threat_event["event"]["threatName"])
                     break
 
-        The stream listens from the start of its ``with`` block to the end.
+        The stream is subscribed from the start to the end of its ``with`` block.
 
         :param topic: the topic, or a filter that ends in ``/#``
-        :param max_buffered: how many events wait in memory until the loop takes them. When the buffer is
-            full, dxlclient stops reading, and in the end the broker stops sending. There may be more only
-            while this library waits for an answer of the broker.
-        :param on_error: called, on the thread of the loop, with the error and the DXL event if a payload
-            could not be decoded; what it raises comes out of the loop; the default logs an error
-        :param where: see :meth:`add_threat_event_callback`; it is called on dxlclient's worker thread
+        :param max_buffered: the number of events that may wait in memory until the loop takes them. When the
+            buffer is full, dxlclient stops reading, and eventually the broker stops sending. The buffer may
+            exceed the limit only while this library waits for an answer from the broker.
+        :param on_error: called on the thread of the loop with the error and the DXL event if a payload could
+            not be decoded. Its exceptions propagate out of the loop. The default logs an error.
+        :param where: see :meth:`add_threat_event_callback`; called on dxlclient's worker thread
         :raise TypeError: if ``on_error`` or ``where`` is not a function, or is asynchronous
-        :raise ValueError: if no event could arrive under this topic, or nothing could be buffered
+        :raise ValueError: if no event could match this topic, or ``max_buffered`` is not a positive integer
         """
         _check_stream(topic, on_error, where)
         return ThreatEventStream(
@@ -241,8 +242,8 @@ class CommonThreatEventClient:
 
             asyncio.run(main())
 
-        :param topic: see :meth:`threat_events`, also for the other parameters and for what is raised
-        :param max_buffered: how many events wait in memory until the loop takes them
+        :param topic: see :meth:`threat_events`, also for the other parameters and the exceptions
+        :param max_buffered: the number of events that may wait in memory until the loop takes them
         :param on_error: called on the event loop; not asynchronous
         :param where: called on dxlclient's worker thread; not asynchronous
         """

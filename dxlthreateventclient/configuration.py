@@ -1,4 +1,4 @@
-"""A client configuration that is complete, or an error that says what to fix."""
+"""Loads a client configuration, or raises an error that says what to fix."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _KEEP_ALIVE = 60  # seconds
 
 _FILES = ("BrokerCertChain", "CertFile", "PrivateKey")
-# What dxlclient reads: each section, with its settings if they have fixed names.
+# The sections that dxlclient reads, with the settings that have fixed names.
 _SETTINGS = {
     "General": ("ClientId", "UseWebSockets"),
     "Certs": _FILES,
@@ -36,45 +36,45 @@ _BOOLEANS = ("", "true", "yes", "on", "1", "false", "no", "off", "0")
 
 _SYNTAX = {DuplicateError: "is there twice", NestingError: "has brackets that do not match"}
 
-# A part of a value that is still to be filled in, such as <path-to-key>.
+# A placeholder in a value, such as <path-to-key>.
 _PLACEHOLDER = re.compile(r"<[^<>]+>")
-# A host name, or an IP address, with or without brackets.
+# A host name or IP address, with or without brackets.
 _HOST = re.compile(r"(?!\d+$)[\w.-]+|\[?[\dA-Fa-f:.%]*:[\w:.%]*\]?")
 
 
 class Step(NamedTuple):
-    """One of the checks that :func:`load_configuration` makes."""
+    """The result of one check by :func:`load_configuration`."""
 
     name: str
     """``configuration``, ``CA certificates``, ``client certificate`` or ``private key``."""
 
     detail: str = ""
-    """What was found, if nothing is wrong."""
+    """The finding, if there is no error."""
 
     ends: datetime | None = None
-    """Until when the certificates are valid, or the first of them."""
+    """The earliest expiry date of the certificates."""
 
     is_warning: bool = False
-    """Whether the detail says what to improve."""
+    """True if the detail is a warning."""
 
     error: ConfigurationError | None = None
-    """What is wrong."""
+    """The error, if the check failed."""
 
     config: DxlClientConfig | None = None
-    """The configuration, unless reading it failed."""
+    """The configuration, or ``None`` if it could not be read."""
 
 
 def load_configuration(
     config_file: str | PathLike[str] | None = None, *, broker: str | None = None
 ) -> DxlClientConfig:
-    """Load a ``dxlclient.config`` file, and check that a client can be made from it.
+    """Load a ``dxlclient.config`` file, and check that it works for a client.
 
-    The keep-alive interval is set to 60 seconds, so that a dead connection is noticed within two minutes.
+    The keep-alive interval is set to 60 seconds to detect a dead connection within two minutes.
 
-    :param config_file: the path of the file; ``python -m dxlclient provisionconfig`` writes one.
-        The default is the file that the environment variable ``DXLCLIENT_CONFIG`` names, else
-        ``dxlclient.config`` in the current directory
-    :param broker: the id of a broker in the file, to use only this one
+    :param config_file: the path of the file; ``python -m dxlclient provisionconfig`` writes one. The default
+        is the value of the environment variable ``DXLCLIENT_CONFIG``, or else ``dxlclient.config`` in the
+        current directory
+    :param broker: the id of a broker in the file, to use only this broker
     :return: the configuration, for ``DxlClient``
     :raise ConfigurationError: if the file, a certificate or the key is missing or unusable, or a setting is
         missing, malformed or still a placeholder
@@ -86,14 +86,14 @@ def load_configuration(
         if step.is_warning and step.name == "configuration":
             logger.warning("%s", step.detail)
         config = step.config
-    assert config  # noqa: S101 - the first step has it
+    assert config  # noqa: S101 - the first step sets it
     return config
 
 
 def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None = None) -> Iterator[Step]:
-    """Make the checks of :func:`load_configuration` one by one, also after one that fails.
+    """Yield the checks of :func:`load_configuration` one by one, even after a failure.
 
-    If the configuration itself cannot be read, there are no others. The parameters are those of
+    If the configuration itself cannot be read, there are no further steps. The parameters are those of
     :func:`load_configuration`.
     """
     path = Path(config_file or os.environ.get("DXLCLIENT_CONFIG") or "dxlclient.config")
@@ -106,7 +106,7 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
         _check_brokers(settings)
         config = DxlClientConfig.create_dxl_config_from_file(str(path))
         _check_use(settings, config, broker)
-    except Exception as error:  # noqa: BLE001 - dxlclient raises what it likes, down to bare Exception
+    except Exception as error:  # noqa: BLE001 - dxlclient raises various exceptions, even bare Exception
         foreign = "" if isinstance(error, ValueError) else "dxlclient cannot read it: "
         reason = "; ".join([foreign + in_words(error), *unread])
         yield Step("configuration", error=ConfigurationError(f"{path}: {reason}"))
@@ -143,13 +143,13 @@ def _parse(path: Path) -> ConfigObj:
         raise ValueError(f"line {line} {problem}") from error
     except ConfigObjError as error:
         problem = _SYNTAX.get(type(error), "must be a section or 'setting = value', with quotes in pairs")
-        # Not the value, which may be a password.
+        # Do not show the value, which may be a password.
         setting = error.line.partition("=")[0].strip()
         raise ValueError(f"line {error.line_number}: {setting!r} {problem}") from error
 
 
 def _check_names(settings: ConfigObj, text: str) -> list[str]:
-    """Check that what dxlclient reads is where it looks for it; return what it does not read."""
+    """Check the names of sections and settings. Return a warning for each unknown name."""
     unread = []
     sections = {name.lower(): name for name in _SETTINGS}
     for name in settings.sections:
@@ -168,7 +168,7 @@ def _check_names(settings: ConfigObj, text: str) -> list[str]:
             place = places.get(key, ("", ""))
             if key in places and place != (name, setting):
                 raise ValueError(f"{setting} {where} is not read: write {place[1]} in [{place[0]}]")
-            # Brokers have names of any kind, and %(name)s reads a setting, too.
+            # Brokers may have any name, and %(name)s also reads a setting.
             if key not in places and not name.startswith("Brokers") and f"%({setting})s" not in text:
                 alike = get_close_matches(key, places, 1)
                 hint = "; is {1} in [{0}] meant?".format(*places[alike[0]]) if alike else ""
@@ -177,7 +177,7 @@ def _check_names(settings: ConfigObj, text: str) -> list[str]:
 
 
 def _check_values(settings: ConfigObj) -> None:
-    """Check that each value is read as it was meant."""
+    """Check that dxlclient reads each value as intended."""
     for name, known in _SETTINGS.items():
         section = settings.get(name, {})
         for setting in section:
@@ -188,7 +188,7 @@ def _check_values(settings: ConfigObj) -> None:
                 remedy = "rename the file or directory" if name == "Certs" else "choose another value"
                 raise ValueError(f"{setting} {problem}: {remedy}") from error
             if known and isinstance(value, list):
-                shown = f"{len(value)} values" if name == "Proxy" else value  # one may be a password
+                shown = f"{len(value)} values" if name == "Proxy" else value  # may contain a password
                 problem = "because a comma separates values: put it in quotes"
                 raise ValueError(f"{setting} is read as {shown}, {problem}")
             if setting == "UseWebSockets" and value.lower() not in _BOOLEANS:
@@ -196,10 +196,10 @@ def _check_values(settings: ConfigObj) -> None:
 
 
 def _check_certs(path: Path, settings: ConfigObj) -> None:
-    """Check that the three files are named, and that nothing is still a placeholder."""
+    """Check that the three files are named and no placeholder is left."""
     certs = settings.get("Certs", {})
     unfilled = [setting for setting in _FILES if not certs.get(setting)]
-    # Not of the proxy, whose password may look like one.
+    # Skip the proxy, because a password may look like a placeholder.
     for name in ("General", "Certs", "Brokers", "BrokersWebSockets"):
         values = settings.get(name, {})
         unfilled += [key for key in _SETTINGS[name] or values if _PLACEHOLDER.search(str(values.get(key)))]
@@ -208,7 +208,7 @@ def _check_certs(path: Path, settings: ConfigObj) -> None:
         raise ValueError(f"give a value to {', '.join(unfilled)}{where}")
     for setting in _FILES:
         comment, value = certs.inline_comments[setting], certs[setting]
-        # dxlclient looks in the current directory, too.
+        # dxlclient also looks in the current directory.
         if comment and not (Path(value).exists() or (path.parent / value).exists()):
             problem = f"because # begins a comment ({comment}): put it in quotes"
             raise ValueError(f"{setting} is read as {value!r}, {problem}")
@@ -229,7 +229,7 @@ def _check_brokers(settings: ConfigObj) -> None:
 
 
 def _check_use(settings: ConfigObj, config: DxlClientConfig, broker: str | None) -> None:
-    """Check that the brokers and the proxy can be used; leave only one broker if one is named."""
+    """Check the brokers and the proxy. If a broker is named, keep only that one."""
     section, other = _sections(config)
     if not config.brokers:
         remedy = f"add one to the section [{section}]"
@@ -249,13 +249,13 @@ def _check_use(settings: ConfigObj, config: DxlClientConfig, broker: str | None)
         wanted = "an Address and a Port from 1 to 65535"
         raise ValueError(f"[Proxy] must have {wanted}, got {address!r} and {port!r}")
     try:
-        socket.gethostbyname(address)  # as DxlClient does when it is made
+        socket.gethostbyname(address)  # as the constructor of DxlClient does
     except OSError as error:
         raise ValueError(f"the proxy's name {address} cannot be resolved: {in_words(error)}") from error
 
 
 def _sections(config: DxlClientConfig) -> tuple[str, str]:
-    """Return the section of brokers that is used, and the other one."""
+    """Return the names of the active section of brokers and the inactive one."""
     names = "Brokers", "BrokersWebSockets"
     return (names[1], names[0]) if config.use_websockets else names
 

@@ -1,7 +1,7 @@
-"""Makes the first connection of a DXL client, or says why that is not possible.
+"""Makes the first connection of a DXL client, or raises an error with the reason.
 
-``DxlClient.connect()`` says only that it could not connect, and some causes keep it busy forever. So all
-brokers are tried first, with sockets of our own.
+``DxlClient.connect()`` gives no reason when it fails, and some problems make it block forever. ``connect()``
+therefore probes all brokers first, with its own sockets.
 """
 
 import logging
@@ -28,16 +28,16 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_TIMEOUT = 15.0  # seconds, for all steps of one try; one step has a third of it
+_TIMEOUT = 15.0  # seconds, for all steps of one attempt; each step gets a third
 
 
 def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float = _TIMEOUT) -> None:
-    """Connect a ``DxlClient``, or raise an error that says why that is not possible and what to do.
+    """Connect a ``DxlClient``, or raise an error with the cause and the remedy.
 
-    Each try takes all brokers at the same time. Before the next one it logs the reason as a warning, and
-    waits as the configuration says: ``reconnect_delay`` (1 second), twice as long each time, up to
-    ``reconnect_delay_max``. A client that is connected stays as it is. What is not a ``DxlClient``, such as a
-    mock, gets its own ``connect()`` called.
+    Each attempt probes all brokers at the same time. Between attempts, the function logs the reason as a
+    warning and waits as configured: first ``reconnect_delay`` (1 second), then twice as long each time, up to
+    ``reconnect_delay_max``. A connected client stays connected. For any other object, such as a mock, the
+    function calls the object's own ``connect()``.
 
     .. code-block:: python
 
@@ -48,13 +48,13 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
             connect(dxl_client)
 
     :param dxl_client: the client to connect
-    :param retries: how often to try again after the first try; -1 tries forever
-    :param seconds_per_try: how long each try may take; the waits between them are not included
-    :raise BrokerConnectionError: if no broker can be used after all tries; at once if it is of no use to try
-        again
-    :raise RuntimeError: if the client was destroyed, or comes from a process that this one was forked from
+    :param retries: the number of attempts after the first one; -1 means no limit
+    :param seconds_per_try: the time limit of each attempt, without the wait before the next one
+    :raise BrokerConnectionError: if no broker can be used after all attempts, or immediately if trying again
+        cannot help
+    :raise RuntimeError: if the client was destroyed, or was created before this process was forked
     """
-    # Not isinstance(): a mock whose specification is DxlClient passes that.
+    # Not isinstance(), which accepts a mock with DxlClient as its spec.
     if not issubclass(type(dxl_client), DxlClient):
         dxl_client.connect()
         return
@@ -79,14 +79,14 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
 def try_broker(
     config: DxlClientConfig, broker: Broker, *, with_tls: bool = True, timeout: float = _TIMEOUT
 ) -> tuple[str, datetime | None]:
-    """Connect to a broker as a ``DxlClient`` does, and leave again.
+    """Connect to a broker as a ``DxlClient`` does, and disconnect.
 
     :param config: the configuration of the client
     :param broker: one of its brokers
-    :param with_tls: whether to go on after the TCP connection; that takes the certificates and the key
-    :param timeout: how long it may take, in seconds
-    :return: the version of TLS, and until when the broker's certificate is valid; without TLS ``"reachable"``
-        and ``None``
+    :param with_tls: if False, stop after the TCP connection, which needs no certificates and no key
+    :param timeout: the time limit, in seconds
+    :return: the version of TLS and the expiry date of the broker's certificate, or ``"reachable"`` and
+        ``None`` without TLS
     :raise BrokerConnectionError: if the broker cannot be used
     """
     tried = probe.Probe(config, broker, timeout / 3)
@@ -96,13 +96,13 @@ def try_broker(
 
 
 def address(broker: Broker) -> str:
-    """Return how to name a broker to a user: ``broker.example.com:8883``, ``[2001:db8::1]:8883``."""
+    """Return a broker's address for display: ``broker.example.com:8883`` or ``[2001:db8::1]:8883``."""
     return probe.address(broker.host_name, broker.port)
 
 
 def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    # dxlclient can hold the lock that this takes for minutes.
+    # dxlclient can hold the lock of this property for minutes.
     _, is_connected = _first(deadline, [("the DxlClient", lambda: dxl_client.connected)])
     if is_connected:
         return
@@ -112,7 +112,7 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
     probes = [probe.Probe(config, broker, seconds / 3) for broker in brokers]
     usable, _ = _first(deadline, [(tried.name, tried.hello) for tried in probes])
     kind = "websocket_brokers" if config.use_websockets else "brokers"
-    # dxlclient would try the others, too, and wait for a silent one until the keep-alive ends.
+    # With more brokers, dxlclient may wait for a silent one until the keep-alive interval ends.
     setattr(config, kind, [brokers[usable]])
     config.connect_retries = 0
     try:
@@ -123,20 +123,21 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
 
 
 def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tuple[int, T]:
-    """Call functions at the same time, and return the index of the first one that succeeds, and its result.
+    """Call functions in parallel, and return the index and result of the first one that succeeds.
 
-    They run in daemon threads: ``getaddrinfo()`` and a proxy that sends byte by byte know no time limit.
+    They run in daemon threads, because no time limit applies to ``getaddrinfo()`` or a proxy that sends byte
+    by byte.
 
-    :param deadline: until when to wait, by the monotonic clock
-    :param calls: the functions, and whom each of them talks to
-    :raise BrokerConnectionError: if none succeeds in time
+    :param deadline: the time limit, by the monotonic clock
+    :param calls: the name of the peer and the function, for each call
+    :raise BrokerConnectionError: if no function succeeds in time
     """
     ended: queue.SimpleQueue[tuple[int, T | Exception]] = queue.SimpleQueue()
 
     def run(index: int, call: Callable[[], T]) -> None:
         try:
             ended.put((index, call()))
-        except Exception as error:  # noqa: BLE001 - dxlclient raises what it likes
+        except Exception as error:  # noqa: BLE001 - dxlclient raises various exceptions
             ended.put((index, error))
 
     for index, (_, call) in enumerate(calls):
@@ -150,6 +151,6 @@ def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tup
             if not isinstance(outcome, BrokerConnectionError):
                 outcome = BrokerConnectionError(f"cannot connect to {calls[index][0]}: {in_words(outcome)}")
             errors[index] = outcome
-    # A broker that refuses for good is what has to be fixed, whatever becomes of the others.
+    # Permanent errors must be fixed first, so report only those if there are any.
     final = [error for error in errors if error.is_final]
     raise BrokerConnectionError("; ".join(map(str, final or errors)), is_final=bool(final))

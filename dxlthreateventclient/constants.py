@@ -1,10 +1,10 @@
 """The names of the keys of a threat event, one class for each level of the message."""
 
 # To add a key of the message, add it
-# - here, and to the class of its level in threat_event.py;
-# - to the table of its level in docs/threatevent.rst;
-# - to sample_threat_event() in testing/events.py, if ePO sends it in every event;
-# - to formats/ and to the tables in docs/formats.rst, if a SIEM should get it.
+# - here, and to the class of its level in threat_event.py,
+# - to the table of its level in docs/threatevent.rst,
+# - to sample_threat_event() in testing/events.py, if ePO sends it in every event,
+# - to formats/ and to the tables in docs/formats.rst, if a SIEM needs it.
 # Tests compare the first three with each other, and the tables of formats with the code.
 
 
@@ -83,7 +83,7 @@ class HashProps:
 
 
 class SourceProps:
-    """The ``event.source`` object: where the threat came from."""
+    """The ``event.source`` object: the origin of the threat."""
 
     HOST_NAME = "hostName"
     IPV4 = "ipv4"
@@ -96,7 +96,7 @@ class SourceProps:
 
 
 class TargetProps:
-    """The ``event.target`` object: what the threat hit."""
+    """The ``event.target`` object: the target of the threat."""
 
     FILE_NAME = "fileName"
     HOST_NAME = "hostName"
@@ -110,7 +110,7 @@ class TargetProps:
 
 
 class OtherDataProps:
-    """The keys that every ``event.otherData`` object has."""
+    """The keys present in every ``event.otherData`` object."""
 
     COUNT = "count"
     DEFINED_AT = "definedAt"

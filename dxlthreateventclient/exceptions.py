@@ -1,4 +1,4 @@
-"""Every exception that this package raises on its own account."""
+"""All exceptions defined by this package."""
 
 import reprlib
 from typing import Any
@@ -7,16 +7,16 @@ _SHOWN = 40
 
 
 class ThreatEventDecodeError(ValueError):
-    """Raised when a payload is not a threat event: it is not a JSON object in UTF-8.
+    """Raised when a payload is not a threat event, because it is not a JSON object in UTF-8.
 
-    Its message names the reason, the size of the payload in bytes, and its first bytes.
+    The message contains the reason, the size of the payload in bytes, and its first bytes.
     """
 
     reason: str
-    """What is wrong with the payload."""
+    """The reason why the payload cannot be decoded."""
 
     payload: Any
-    """The payload as it came: normally ``bytes``, but a DXL message can carry any MessagePack value."""
+    """The original payload: normally ``bytes``, but a DXL message can carry any MessagePack value."""
 
     def __init__(self, reason: str, payload: Any) -> None:
         super().__init__(reason, payload)
@@ -31,21 +31,21 @@ class ThreatEventDecodeError(ValueError):
 
 
 class ConfigurationError(ValueError):
-    """Raised when a DXL client cannot be made from a configuration file. Its message says what to fix."""
+    """Raised when a configuration file cannot be used for a DXL client. The message says what to fix."""
 
 
 class BrokerConnectionError(ConnectionError):
-    """Raised when no broker can be used. Its message says what is wrong, and what to do.
+    """Raised when no broker can be used. The message gives the cause and the remedy.
 
-    :param reason: both, in one line
-    :param is_final: whether trying again is of no use until someone changes something
+    :param reason: the cause and the remedy, in one line
+    :param is_final: True if trying again cannot help until something is changed
     """
 
     reason: str
-    """What is wrong, and what to do."""
+    """The cause and the remedy."""
 
     is_final: bool
-    """Whether trying again is of no use: a certificate, a file or the broker's settings must change first."""
+    """True if trying again cannot help: a certificate, a file or the broker's settings must change first."""
 
     def __init__(self, reason: str, is_final: bool = False) -> None:
         super().__init__(reason)

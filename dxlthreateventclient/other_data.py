@@ -35,10 +35,10 @@ def _values(comma_separated: str) -> list[str]:
 def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
     """Convert the aggregated values of an ``otherData`` object, in place.
 
-    Strings under ``listOf…`` become dictionaries (values by position), strings under ``setOf…`` become sets.
-    All other entries stay unchanged, so a second call changes nothing.
+    Strings under ``listOf…`` keys become dictionaries of values by position. Strings under ``setOf…`` keys
+    become sets. All other entries remain unchanged, so a second call has no effect.
 
-    :param otherData_props: the ``otherData`` object of a threat event
+    :param otherData_props: the ``otherData`` object of a threat event, which is modified
     :return: the same dictionary
 
     >>> convert_aggregate_fields({"listOfSourceIPV4": "10.0.0.1", "distinctCountOfSourceIPV4": "1"})
@@ -55,11 +55,11 @@ def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
 def resolved_fields(other_data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of an ``otherData`` object that have a value.
 
-    If ePO has no value for a field, it sends an unresolved placeholder: the key in braces. Call this function
-    before :func:`convert_aggregate_fields`, which treats a placeholder as a value.
+    If ePO has no value for a field, it sends an unresolved placeholder, which is the key in braces. Call this
+    function before :func:`convert_aggregate_fields`, which treats placeholders as values.
 
-    :param other_data: the ``otherData`` object of a threat event; it is not changed
-    :return: a new dictionary without the entries whose value is their own key in braces
+    :param other_data: the ``otherData`` object of a threat event, which is not modified
+    :return: a new dictionary without the placeholders
 
     >>> resolved_fields({"count": "1", "sc_evtFileMd5": "{sc_evtFileMd5}"})
     {'count': '1'}

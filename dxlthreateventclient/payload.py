@@ -1,4 +1,4 @@
-"""From the bytes of a DXL message to the dictionary of a threat event."""
+"""Decodes the payload of a DXL message into a dictionary."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 
-# ThreatEventDecodeError has moved to exceptions; this import path goes on working.
+# ThreatEventDecodeError is defined in exceptions. Importing it from here still works.
 __all__ = ["ThreatEventDecodeError", "decode_threat_event"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -22,7 +22,7 @@ def _reject_constant(name: str) -> NoReturn:
 def _finite_float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        # float() turns 1e999 into infinity, which no JSON encoder could write again.
+        # float() turns 1e999 into infinity, which JSON cannot represent.
         raise ValueError(f"the number {reprlib.repr(digits)} is too large")
     return number
 
@@ -35,20 +35,20 @@ except ImportError:
 else:
     _decode_fast = Decoder(dict).decode
 
-# Made once: json.loads() makes a new decoder for each call that has hooks.
+# Shared, because json.loads() creates a new decoder for each call with hooks.
 _decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite_float)
 
 
 def decode_threat_event(payload: bytes) -> dict[str, Any]:
     r"""Decode the payload of a DXL message into the dictionary of a threat event.
 
-    The payload has to be a JSON object in UTF-8. A leading byte order mark and trailing NUL bytes and
-    white space, which some DXL publishers add, are accepted. With msgspec (the extra ``fast``) it takes
-    about half the time; results and errors are the same.
+    The payload must be a JSON object in UTF-8. A leading byte order mark, and trailing NUL bytes and white
+    space, which some DXL publishers add, are accepted. With msgspec (the extra ``fast``), decoding takes
+    about half the time. Results and errors are the same.
 
     :param payload: the payload of a ``dxlclient.message.Event``
     :return: the decoded JSON object
-    :raise ThreatEventDecodeError: if the payload is anything else
+    :raise ThreatEventDecodeError: if the payload is not such an object
 
     >>> decode_threat_event(b'{"event": {"threatName": "EICAR"}}\n\0')
     {'event': {'threatName': 'EICAR'}}
@@ -60,7 +60,8 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
         try:
             return _decode_fast(document)
         except Exception:
-            # It refuses some documents that the standard library decodes, and says less of what is wrong.
+            # msgspec refuses some documents that the standard library decodes, and its errors are less
+            # precise.
             pass
     if not document:
         raise ThreatEventDecodeError("payload is empty", payload)

@@ -1,4 +1,4 @@
-"""One stream over several brokers, in which each event comes once."""
+"""One stream over several brokers, with each event once."""
 
 import logging
 import threading
@@ -22,10 +22,10 @@ from dxlthreateventclient.streams import ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
-# How many message ids are remembered, and for how many seconds, until all clients have delivered them.
+# Limits for remembering a message id until all clients have delivered it: a number, and seconds.
 _MOST_IDS = 100_000
 _LONGEST = 600.0
-# How many gaps of each client, and of all together, are remembered.
+# The number of gaps remembered for each client, and for all clients together.
 _MOST_GAPS = 1000
 
 _LASTING = datetime.max.replace(tzinfo=timezone.utc)
@@ -40,7 +40,7 @@ def redundant_threat_events(  # noqa: PLR0913
     on_gap: Callable[[Gap], object] | None = None,
     where: Predicate | None = None,
 ) -> ThreatEventStream:
-    """Return the threat events that arrive over several connections as one stream, each event once.
+    """Return the threat events from several connections as one stream, with each event once.
 
     .. code-block:: python
 
@@ -51,24 +51,25 @@ def redundant_threat_events(  # noqa: PLR0913
                     print(threat_event["event"]["threatName"])
                     break
 
-    Connect each ``DxlClient`` to another broker of the same fabric. An event is passed over only if another
-    client has delivered its message id more often. An id is remembered until all clients have delivered it,
-    for ten minutes at most, and 100,000 of them: what comes later than that comes twice.
+    Connect each ``DxlClient`` to a different broker of the same fabric. An event is skipped only if another
+    client has delivered its message id more often. The stream remembers an id until all clients have
+    delivered it, but for at most ten minutes, and at most 100,000 ids. Copies that arrive later are delivered
+    twice.
 
-    :param dxl_clients: the DXL clients to receive with. They stay the caller's, who connects and destroys
-        them.
+    :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
     :param topic: the topic, or a filter that ends in ``/#``
     :param max_buffered: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
     :param on_error: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
     :param on_gap: called with each :class:`~dxlthreateventclient.status.Gap` in which no client was
-        subscribed, when it is noticed and again when it is over; the default logs a warning each time
+        subscribed, when it is noticed and again when it ends; the default logs a warning each time
     :param where: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
-    :raise TypeError: if one of the arguments has the wrong type
-    :raise ValueError: if there is no DXL client, or one twice, or no event could arrive under this topic
+    :raise TypeError: if an argument has the wrong type
+    :raise ValueError: if there is no DXL client, a DXL client occurs twice, or no event could match this
+        topic
     """
     if not dxl_clients or len({id(dxl_client) for dxl_client in dxl_clients}) < len(dxl_clients):
         raise ValueError(f"dxl_clients must be at least one DxlClient, each once, got {dxl_clients!r}")
-    # It checks the other arguments.
+    # This checks the other arguments.
     CommonThreatEventClient(dxl_clients[0], on_gap).threat_events(
         topic, max_buffered=max_buffered, on_error=on_error, where=where
     )
@@ -82,7 +83,7 @@ def redundant_threat_events(  # noqa: PLR0913
 
 
 class _Connections:
-    """What the stream takes its events from."""
+    """The source of the stream's events."""
 
     def __init__(self, dxl_clients: Sequence[DxlClient], topic: str, on_gap: Callable[[Gap], object]) -> None:
         self._topic = topic
@@ -92,17 +93,17 @@ class _Connections:
         ]
         self._on_gap = on_gap
         self._gaps: list[OrderedDict[datetime, datetime]] = [OrderedDict() for _ in dxl_clients]
-        """For each client the starts of its gaps and their ends."""
+        """For each client, the start and end of each of its gaps."""
         self._reported: OrderedDict[datetime, datetime] = OrderedDict()
         self._reporting = threading.Lock()
-        # How often each client has delivered a message id, and when that was first.
+        # For each message id, the time of its first delivery and the number of deliveries by each client.
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._route: Route | None = None
-        self._members = [client._member for client in self._clients]  # noqa: SLF001 - of streams alone
+        self._members = [client._member for client in self._clients]  # noqa: SLF001 - only streams need it
 
     def add(self, route: Route) -> None:
-        """Listen on all connections."""
+        """Subscribe on all connections."""
         self._route = route
         try:
             for number, member in enumerate(self._members):
@@ -113,7 +114,7 @@ class _Connections:
             raise
 
     def remove(self, _topic: str, _callback: object) -> None:
-        """Stop listening."""
+        """Unsubscribe on all connections."""
         try:
             self._close()
         finally:
@@ -121,7 +122,7 @@ class _Connections:
                 self._route.report()
 
     def drain(self, callback: object, done: Callable[[], None]) -> None:
-        """Let nothing new come, and call a function when all connections have delivered the rest."""
+        """Stop new events, and call a function once all connections have delivered the earlier ones."""
         others = iter(self._members[1:])
 
         def finish() -> None:
@@ -132,7 +133,7 @@ class _Connections:
             member.drain(callback, finish)
 
     def is_waiting_for_broker(self) -> bool:
-        """Return that no answer waits behind the events of this stream: it is closed first."""
+        """Return False: nothing waits behind the events of this stream, because it is closed first."""
         return False
 
     def _close(self) -> None:
@@ -152,7 +153,7 @@ class _Connections:
             delivered = max(counts)
             counts[number] += 1
             if min(counts) == max(counts):
-                # Nothing is left to compare.
+                # All clients have delivered it equally often.
                 del self._counts[message_id]
             while self._counts:
                 oldest = next(iter(self._counts))
@@ -162,14 +163,14 @@ class _Connections:
             return counts[number] > delivered
 
     def _note_gap(self, number: int, gap: Gap) -> None:
-        """Report for which part of a gap no other client was subscribed, either."""
+        """Report the part of a gap in which no other client was subscribed."""
         with self._reporting:
             self._gaps[number][gap.start] = gap.end or _LASTING
             common = [(gap.start, gap.end or _LASTING)]
             for client, gaps in zip(self._clients, self._gaps, strict=True):
                 status = client.status()
                 if gap.start in gaps or not (status.open_gap or self._topic in status.subscribed):
-                    # One that was never connected, or was disconnected on purpose, has no gap of its own.
+                    # A client that never connected, or was disconnected by the user, records no gap itself.
                     gaps[gap.start] = gap.end or _LASTING
                 common = [
                     (max(start, other), min(end, other_end))

@@ -1,4 +1,4 @@
-"""What is known of a feed of threat events: its gaps and its state."""
+"""The gaps and the state of a feed of threat events."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,24 +6,24 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True)
 class Gap:
-    """A time in which events may have been missed. DXL keeps no events for a client that is away.
+    """A period in which events may have been missed. DXL keeps no events for disconnected clients.
 
-    It starts when the connection is last known to have worked, which is before the loss was noticed, and ends
-    when the broker has acknowledged all subscriptions again. So every event that was published outside of the
-    gaps has arrived.
+    A gap starts when the connection is last known to have worked, which is before the loss was noticed. It
+    ends when the broker has acknowledged all subscriptions again. All events published outside the gaps have
+    arrived.
     """
 
     start: datetime
-    """From when events may be missing, in UTC."""
+    """The start of the gap, in UTC."""
 
     end: datetime | None
-    """Until when, in UTC; ``None`` while the gap lasts."""
+    """The end of the gap, in UTC, or ``None`` while it lasts."""
 
     topics: tuple[str, ...]
     """The topics on which events may be missing."""
 
     reason: str
-    """What happened."""
+    """The cause of the gap."""
 
     def __str__(self) -> str:
         topics = ", ".join(self.topics)
@@ -34,7 +34,7 @@ class Gap:
 
     @property
     def duration(self) -> timedelta | None:
-        """How long the gap was; ``None`` while it lasts."""
+        """The length of the gap, or ``None`` while it lasts."""
         return None if self.end is None else self.end - self.start
 
 
@@ -42,45 +42,44 @@ class Gap:
 class FeedStatus:
     """The state of a :class:`~dxlthreateventclient.client.CommonThreatEventClient` at one moment.
 
-    All counts begin with the client. Of a ``DxlClient`` that is a mock nothing is known: it counts as not
-    connected.
+    All counts start when the client is created. A mock of a ``DxlClient`` always counts as not connected.
     """
 
     connected: bool | None
-    """Whether there is a connection to a broker, and dxlclient has a thread that delivers events."""
+    """True if a broker is connected and dxlclient has a thread that delivers events."""
 
     subscribed: tuple[str, ...]
-    """The topics of this client whose subscription the broker has acknowledged on the present connection."""
+    """The topics of this client whose subscriptions the broker has acknowledged on the current connection."""
 
     open_gap: Gap | None
-    """The present gap."""
+    """The current gap, or ``None``."""
 
     gaps: int
-    """How many gaps there have been, the present one included."""
+    """The number of gaps, including the current one."""
 
     gap_seconds: float
-    """How long they were in all, in seconds, the present one included."""
+    """The total length of all gaps in seconds, including the current one."""
 
     delivered: int
-    """How many events were handed to callbacks and streams. One event for two callbacks counts twice."""
+    """The number of events delivered to callbacks and streams. An event for two callbacks counts twice."""
 
     failed: int
-    """How many of these could not be decoded, or made a callback raise."""
+    """The number of delivered events that could not be decoded, or for which a callback raised."""
 
     filtered: int
-    """How many of these were passed over because ``where`` did not want them."""
+    """The number of delivered events that ``where`` rejected."""
 
     dropped: int
-    """How many events had arrived when their callback or stream was removed, and were not handed over."""
+    """The number of events that arrived but were not delivered before removal of their callback or stream."""
 
     buffered: int
-    """How many events wait in the streams of this client."""
+    """The number of events waiting in the streams of this client."""
 
     buffered_max: int
-    """The most that have waited in one stream."""
+    """The highest number of events that have waited in one stream."""
 
     last_event_at: datetime | None
-    """When the last event arrived, in UTC."""
+    """The time when the last event arrived, in UTC, or ``None``."""
 
 
 def _shown(moment: datetime) -> str:

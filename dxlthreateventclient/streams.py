@@ -1,4 +1,4 @@
-"""The same events in a ``for`` loop and in an ``async for`` loop."""
+"""Threat events in a ``for`` loop or an ``async for`` loop."""
 
 import logging
 import math
@@ -23,17 +23,17 @@ from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
 if TYPE_CHECKING:
-    import asyncio  # whoever opens an asynchronous stream has loaded it; nobody else has to
+    import asyncio  # loaded only by programs that open an asynchronous stream
 
 __all__ = ["AsyncThreatEventStream", "ThreatEventStream"]
 
 logger = logging.getLogger(__name__)
 
-# On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this many seconds.
+# Longest single wait, in seconds, because Ctrl-C does not interrupt a wait on Windows.
 _LONGEST_STEP = 1.0
-# How often a worker that waits for room looks around, in seconds. The loop wakes it earlier.
+# A worker that waits for room checks this often, in seconds. The loop usually wakes it earlier.
 _LOOK_EVERY = 0.1
-# Taking events that have arrived does not wait. After this many seconds it yields to other tasks anyway.
+# Taking buffered events needs no wait. After this many seconds, yield to other tasks anyway.
 _LONGEST_TURN = 0.01
 
 _Taken: TypeAlias = tuple[dict[str, Any], Event]
@@ -50,7 +50,7 @@ class _StreamedEvent(Event):
 
 
 class Source(Protocol):
-    """What a stream takes its events from."""
+    """The source of a stream's events."""
 
     def add(self, route: Route) -> None: ...
 
@@ -62,7 +62,7 @@ class Source(Protocol):
 
 
 class Stream(EventCallback):
-    """Buffers events on dxlclient's worker, and decodes each when it is taken."""
+    """Buffers events on dxlclient's worker thread, and decodes each when it is taken."""
 
     def __init__(
         self,
@@ -83,23 +83,23 @@ class Stream(EventCallback):
         self._max_buffered = max_buffered
         self._on_error = log_error if on_error is None else on_error
         self._where = where
-        # Each event, with its dictionary if `where` has seen that already; None is the end.
+        # Each event with its dictionary if `where` has already seen it. None marks the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         self._is_opened = self._is_closed = self._is_ended = False
         self._ends = self._highest = self._entered = self._filtered = 0
         # Counted by single calls into C: several threads may take from the stream.
         self._taken = count()
         self._counting = threading.Lock()
-        # One worker at a time fills the buffer, so that it never holds more than it may.
+        # Only one worker at a time fills the buffer, so that it never exceeds its limit.
         self._filling = threading.Lock()
-        # Held until the loop has made room. It guards nothing: a hint that is missed costs a moment.
+        # Released when the loop makes room. Only a hint: missing it costs a short delay.
         self._room = allocate_lock()
         self._room.acquire()
-        # What was logged since the buffer was empty: nothing, that it is half full, or that it is full.
+        # The warning logged since the buffer was last empty: 0 for none, 1 for half full, 2 for full.
         self._warned = 0
 
     def close(self) -> None:
-        """Accept no more events, so that the loop ends when it has taken those in the buffer.
+        """Accept no more events. The loop ends after it has taken those in the buffer.
 
         May be called from any thread and from a signal handler.
         """
@@ -111,11 +111,11 @@ class Stream(EventCallback):
         self._make_room()
 
     def drain(self) -> None:
-        """Let no new event in, and end the loop when it has taken all that had arrived.
+        """Accept no new events, and end the loop after it has taken all events that had arrived.
 
-        Unlike :meth:`close`, this also delivers what is still queued in dxlclient. If nothing comes from the
-        broker for two seconds, it stops waiting for the broker's answer. It returns at once, and may be
-        called from any thread and from a signal handler.
+        Unlike :meth:`close`, this also delivers events still queued in dxlclient. If the broker sends nothing
+        for two seconds, the stream stops waiting for its answer. Returns immediately. May be called from any
+        thread and from a signal handler.
         """
         self._source.drain(self, self.close)
 
@@ -126,7 +126,7 @@ class Stream(EventCallback):
 
     @property
     def buffered_max(self) -> int:
-        """The most events that have waited in this stream."""
+        """The highest number of events that have waited in this stream."""
         return self._highest
 
     def _check_not_opened(self) -> None:
@@ -141,10 +141,10 @@ class Stream(EventCallback):
         self.close()
         self._source.remove(self._route.topic, self)
 
-    # What the worker calls.
+    # Called by the worker.
 
     def on_event(self, event: Event) -> None:
-        """Buffer an event of another topic, for which this stream was added as a callback."""
+        """Buffer an event from another topic, if this stream was also added there as a callback."""
         self._deliver(event)
 
     def _deliver(self, event: Event) -> Outcome:
@@ -152,7 +152,7 @@ class Stream(EventCallback):
             self._entered += 1
         threat_event: dict[str, Any] | None = None
         if self._where is not None:
-            with suppress(ThreatEventDecodeError):  # the loop hands it over, as an error
+            with suppress(ThreatEventDecodeError):  # the loop reports it later
                 threat_event = decode_threat_event(event.payload)
             if threat_event is not None and not is_wanted(self._where, threat_event, event):
                 with self._counting:
@@ -186,17 +186,17 @@ class Stream(EventCallback):
         return not self._source.is_waiting_for_broker()
 
     def _warn(self, stage: int, message: str) -> None:
-        # Once until the loop has caught up, not for each event.
+        # Warn once until the loop has caught up, not for each event.
         if self._warned < stage:
             self._warned = stage
             self._log(message, self._events.qsize())
 
     def _log(self, message: str, events: int) -> None:
-        with suppress(Exception):  # what a logging handler raises
+        with suppress(Exception):  # a logging handler may raise
             logger.warning(message, events)
 
     def _announce(self) -> None:
-        """Wake the loop. A loop that waits in the queue needs no more than the event."""
+        """Wake the loop. Here, putting the event into the queue has already done so."""
 
     def _report(self, route: Route, passed_over: int) -> int:
         """Log what was not handed over, and return how many events that were."""
@@ -214,13 +214,13 @@ class Stream(EventCallback):
             )
         return unread + passed_over
 
-    # What the loop calls.
+    # Called by the loop.
 
     def _decoded(self, item: tuple[dict[str, Any] | None, Event] | None) -> _Taken | None:
-        """Return the event that was taken from the buffer, or None if it cannot be decoded or is the end."""
+        """Return the decoded item, or None if it cannot be decoded or marks the end."""
         if item is None:
             self._is_ended = True
-            self._events.put(None)  # for other threads and tasks that take from this stream
+            self._events.put(None)  # for the other consumers of this stream
             return None
         self._make_room()
         threat_event, event = item
@@ -243,9 +243,9 @@ class Stream(EventCallback):
 class ThreatEventStream(Stream):
     """Threat events in a ``for`` loop. Made by ``CommonThreatEventClient.threat_events()``.
 
-    It takes each event off dxlclient's worker at once and decodes it when the loop takes it, so a slow loop
-    does not keep dxlclient from reconnecting. Several threads may take from one stream: each event goes to
-    one of them. An exception that a signal handler raises can cost the event that is being taken.
+    The stream buffers each event immediately and decodes it when the loop takes it, so a slow loop does not
+    keep dxlclient from reconnecting. Several threads may take events from one stream; each event goes to one
+    of them. If a signal handler raises an exception while an event is being taken, that event may be lost.
     """
 
     def __enter__(self) -> "ThreatEventStream":
@@ -254,7 +254,7 @@ class ThreatEventStream(Stream):
             self._source.add(self._route)
             self._is_opened = True
         except BaseException:
-            # Nobody will take what arrived already.
+            # Nobody will take the events that have already arrived.
             self._leave()
             raise
         return self
@@ -309,9 +309,9 @@ class ThreatEventStream(Stream):
 class AsyncThreatEventStream(Stream):
     """Threat events in an ``async for`` loop. Made by ``CommonThreatEventClient.async_threat_events()``.
 
-    It takes each event off dxlclient's worker at once and decodes it when the loop takes it. It never blocks
-    the event loop, and lets other tasks run every 10 ms, however many events wait. Several tasks may take
-    from one stream: each event goes to one of them. A task that is cancelled while it waits loses no event.
+    The stream buffers each event immediately and decodes it when the loop takes it. It never blocks the event
+    loop, and lets other tasks run every 10 ms, even if many events are waiting. Several tasks may take events
+    from one stream; each event goes to one of them. Cancelling a task that waits loses no event.
     """
 
     _loop: "asyncio.AbstractEventLoop"
@@ -329,7 +329,8 @@ class AsyncThreatEventStream(Stream):
         self._loop = get_running_loop()
         self._is_opened = True
         subscribed = self._loop.create_future()
-        # It waits for the broker. Not on the default executor: asyncio.run() would wait for it in the end.
+        # Subscribing waits for the broker. Not on the default executor, because asyncio.run() waits for it at
+        # exit.
         start_thread("DxlThreatEventStream", partial(self._subscribe, subscribed))
         try:
             await subscribed
@@ -374,7 +375,7 @@ class AsyncThreatEventStream(Stream):
             await self._yield_to_others()
         deadline = self._loop.time() + seconds
         while not self._is_ended:
-            # From here to the return nothing is awaited: a task that is cancelled has taken nothing.
+            # Await nothing between here and the return, so that a cancelled task has taken no event.
             if not self._events.empty():
                 with suppress(Empty):  # another task or thread was faster
                     taken = self._decoded(self._events.get_nowait())
@@ -394,13 +395,13 @@ class AsyncThreatEventStream(Stream):
         self._turn_began = time.monotonic()
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until there may be something to take."""
+        """Wait until an event may be available."""
         waiter = self._loop.create_future()
-        # Not asyncio.wait_for(), in which a cancellation can get lost on Python 3.11.
+        # Not asyncio.wait_for(), which can lose a cancellation on Python 3.11.
         timer = self._loop.call_later(seconds, self._wake) if seconds < math.inf else None
         self._waiters.append(waiter)
         try:
-            # Look again: only what is put into the buffer later sees the waiter.
+            # Check again: only events buffered after this point wake the waiter.
             if self._events.empty():
                 await waiter
         finally:
@@ -410,7 +411,7 @@ class AsyncThreatEventStream(Stream):
         self._turn_began = time.monotonic()
 
     def _wake(self) -> None:
-        """Wake all tasks that wait. Called on the event loop."""
+        """Wake all waiting tasks. Called on the event loop."""
         self._is_waking = False
         for waiter in self._waiters:
             if not waiter.done():
@@ -424,29 +425,29 @@ class AsyncThreatEventStream(Stream):
             self._call_soon(self._wake)
 
     def _call_soon(self, function: Callable[..., object], *arguments: object) -> bool:
-        """Let the event loop call a function. Return whether it is still there to do so."""
+        """Schedule a call on the event loop. Return False if the loop is closed."""
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # it is closed
+        except RuntimeError:  # the loop is closed
             return False
         return True
 
     def _is_limited(self) -> bool:
         if self._loop.is_closed():
-            # Else dxlclient would wait forever, and with it all other callbacks of this DxlClient.
+            # Otherwise dxlclient and all other callbacks of this DxlClient would wait forever.
             self.close()
             logger.error("Stream on %s: its event loop was closed before it", self._route.topic)
         return super()._is_limited()
 
     def _subscribe(self, subscribed: "asyncio.Future[None]") -> None:
-        """Subscribe, and report to the event loop how it went. Runs on a thread of its own."""
+        """Subscribe, and report the result to the event loop. Runs on a separate thread."""
         failed: BaseException | None = None
         try:
             self._source.add(self._route)
         except BaseException as error:  # noqa: BLE001 - raised on the event loop
             failed = error
         if self._is_closed:
-            # Its task was cancelled meanwhile.
+            # Its task was cancelled in the meantime.
             self._source.remove(self._route.topic, self)
         if not self._call_soon(self._settle, subscribed, failed):
             self._settle(subscribed, failed)

@@ -1,11 +1,10 @@
 """The shape of a threat event as ``TypedDict`` classes, for editors and type checkers.
 
-They describe what ePO is known to send; nothing checks a message against them. The keys that ePO sends in
-every event are required keys, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``.
-An event from another sender can still lack any of them. Any text can be empty or null, and a number can come
-as a string.
+They describe the known messages of ePO. No message is validated against them. Keys that ePO sends in every
+event are required, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``. Events from
+other senders may still lack any key. Any text may be empty or null, and any number may be a string.
 
-Annotate the parameter of a callback:
+Annotate the parameter of a callback as follows:
 
 .. code-block:: python
 
@@ -16,7 +15,7 @@ Annotate the parameter of a callback:
         def on_threat_event(self, threat_event_dict: ThreatEvent, original_event):
             print(threat_event_dict["event"]["target"]["hostName"])
 
-A stream yields plain dictionaries; ``cast`` gives them this shape:
+A stream yields plain dictionaries. Use ``cast`` to give them this type:
 
 .. code-block:: python
 
@@ -27,7 +26,7 @@ A stream yields plain dictionaries; ``cast`` gives them this shape:
             typed = cast(ThreatEvent, threat_event)
             print(typed["event"]["target"]["hostName"])
 
-A new key of the message changes more places than this: see the list in ``constants.py``.
+To add a key of the message, see the list in ``constants.py``.
 """
 
 from typing import TypedDict
@@ -79,7 +78,7 @@ class File(TypedDict, total=False):
 
 
 class Source(TypedDict):
-    """Where the threat came from."""
+    """The origin of the threat."""
 
     hostName: str | None
     ipv4: str | None
@@ -92,7 +91,7 @@ class Source(TypedDict):
 
 
 class Target(TypedDict):
-    """What the threat hit."""
+    """The target of the threat."""
 
     fileName: str | None
     hostName: str | None

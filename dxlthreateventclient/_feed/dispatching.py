@@ -1,4 +1,4 @@
-"""The one callback that dxlclient is given, and the callbacks behind it."""
+"""The single callback registered with dxlclient, and the user's callbacks behind it."""
 
 import copy
 import logging
@@ -18,9 +18,9 @@ Deliver: TypeAlias = Callable[[Event], Outcome]
 
 logger = logging.getLogger(__name__)
 
-# Guards the counts, which several workers may change.
+# Guards the counts, which several worker threads may change.
 _counting = threading.Lock()
-# For how many topics the dispatcher remembers the routes.
+# The dispatcher caches the routes of at most this many topics.
 _MOST_REMEMBERED = 1000
 
 
@@ -32,15 +32,15 @@ class Owner(Protocol):
 
 
 class Route(EventCallback):
-    """The way of the events on a topic to a callback.
+    """The route from a topic to a callback.
 
-    A double of a ``DxlClient`` gets it in the callback's place, so it is equal to it.
+    A double of a ``DxlClient`` receives the route instead of the callback, so the two compare equal.
 
     :param topic: the topic or filter
     :param callback: the caller's own object
-    :param deliver: hands an event to the callback, and never raises
-    :param report: called when it has been removed, with how many events had arrived and were passed over;
-        logs that, and returns how many events were dropped in all
+    :param deliver: hands an event to the callback; never raises
+    :param report: called after removal with the number of events that arrived but were passed over; logs it
+        and returns the total number of dropped events
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Route(EventCallback):
         self.callback = callback
         self.owners: list[Owner] = []
         self.is_removed = False
-        # Whether nothing new is wanted, and whether all that had arrived has been handed over.
+        # Draining: no new events are wanted. Drained: all events that had arrived were handed over.
         self.is_draining = self.is_drained = False
-        # How many events arrived while it was there, and with how many it was called.
+        # The number of events that arrived for this route, and the number it was called with.
         self.arrived = self.received = 0
         self._deliver = deliver
         self._report = report
@@ -63,7 +63,7 @@ class Route(EventCallback):
         if self.is_removed:
             return
         with _counting:
-            self.received += 1  # at once: what is being handled when this is removed is not passed over
+            self.received += 1  # now, so that an event in progress does not count as passed over
         outcome = self._deliver(event)
         now = time.time()
         with _counting:
@@ -72,18 +72,17 @@ class Route(EventCallback):
                 owner.last_event_at = now
 
     def report(self) -> None:
-        """Report how many of the events that arrived were passed over."""
+        """Report the number of events that arrived but were passed over."""
         dropped = passed_over = 0 if self.is_drained else max(0, self.arrived - self.received)
-        with suppress(Exception):  # what a logging handler raises
+        with suppress(Exception):  # a logging handler may raise
             dropped = self._report(self, passed_over)
         for owner in self.owners:
             owner.counts["dropped"] += dropped
 
     def is_for(self, callback: Any) -> bool:
-        """Return whether this is the route to a callback: to that very object, whatever equals it."""
+        """Return True if this route leads to exactly this callback object. Equal objects do not count."""
         own = self.callback
-        # Python makes a new object each time a method is named: the same function of the same object is
-        # meant.
+        # Python creates a new object for each access to a method, so compare the function and its instance.
         is_method = type(own) is type(callback) and isinstance(own, (MethodType, BuiltinMethodType))
         return own is callback or (is_method and bool(own == callback))
 
@@ -95,16 +94,16 @@ class Route(EventCallback):
 
 
 class Dispatcher(EventCallback):
-    """Hands each event that arrives to the routes of its topic.
+    """Hands each incoming event to the routes of its topic.
 
-    Routes come and go by single calls into C, which no other thread and no signal handler interrupts. So no
-    lock is needed, and the change is there for the next event.
+    Routes are added and removed by single calls into C, which no other thread or signal handler can
+    interrupt. No lock is needed, and each change takes effect for the next event.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._routes: dict[int, Route] = {}
-        # The routes of the topics that had events; replaced when a route comes or goes.
+        # Cached routes by topic. Replaced when a route is added or removed.
         self._by_topic: dict[str, tuple[Route, ...]] = {}
 
     @property
@@ -118,14 +117,14 @@ class Dispatcher(EventCallback):
         self._by_topic = {}
 
     def remove(self, route: Route) -> bool:
-        """Remove a route. Return whether it was there: of several threads it is there for one."""
+        """Remove a route. Return True if it was present; of several threads, only one gets True."""
         route.is_removed = True
         removed = self._routes.pop(id(route), None)
         self._by_topic = {}
         return removed is not None
 
     def routes_of(self, topic: str) -> tuple[Route, ...]:
-        """Return the routes to which the events on a topic go."""
+        """Return the routes for events on a topic."""
         by_topic = self._by_topic
         routes = by_topic.get(topic)
         if routes is None:
@@ -135,18 +134,18 @@ class Dispatcher(EventCallback):
         return routes
 
     def on_event(self, event: Event) -> None:
-        """Hand an event over. Called by dxlclient."""
+        """Hand an event to its routes. Called by dxlclient."""
         routes = self.routes_of(event.destination_topic)
         if len(routes) == 1:
             routes[0].on_event(event)
             return
         for route in routes:
-            # What one callback does to its event reaches no other.
+            # Give each callback a copy, so that changes to one do not affect the others.
             route.on_event(copy_event(event))
 
 
 def log_passed_over(route: Route, passed_over: int) -> int:
-    """Log how many events a callback has missed, and return that."""
+    """Log the number of events that a callback missed, and return it."""
     if passed_over:
         logger.warning(
             "Callback %r on %s removed: %d events handed over, %d passed over",
@@ -159,7 +158,7 @@ def log_passed_over(route: Route, passed_over: int) -> int:
 
 
 def copy_event(event: Event) -> Event:
-    """Return a copy that shares nothing with the event that could be changed.
+    """Return a copy that shares no mutable value with the event.
 
     It takes a fifth of the time of ``copy.deepcopy()``.
     """
@@ -176,10 +175,10 @@ def copy_event(event: Event) -> Event:
 
 
 def check_topic(topic: str) -> None:
-    """Check that dxlclient can receive on a topic.
+    """Check that dxlclient can receive events on a topic.
 
     :raise TypeError: if it is not a string
-    :raise ValueError: if no event could arrive under it
+    :raise ValueError: if no event could match it
     """
     if not isinstance(topic, str):
         raise TypeError(f"topic must be a string, got {topic!r}")
@@ -195,6 +194,6 @@ def check_topic(topic: str) -> None:
 
 
 def _matches(wanted: str, topic: str) -> bool:
-    """Return whether events on a topic come under a topic or filter: ``/a/#`` has ``/a``, too."""
+    """Return True if a topic or filter matches a topic. The filter ``/a/#`` also matches ``/a``."""
     is_below = wanted.endswith("#") and (topic.startswith(wanted[:-1]) or topic == wanted[:-2])
     return is_below or wanted == topic

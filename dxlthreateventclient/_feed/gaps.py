@@ -1,4 +1,4 @@
-"""From when to when events may be missing, and the thread that reports it."""
+"""Gaps, during which events may be missed, and the thread that reports them."""
 
 import _thread
 import logging
@@ -15,19 +15,19 @@ logger = logging.getLogger(__name__)
 
 
 def start_thread(name: str, target: Callable[[], object]) -> None:
-    """Start a daemon thread in such a way that an exception from a signal handler does no harm.
+    """Start a daemon thread, safe from exceptions in signal handlers.
 
-    ``Thread.start()`` waits for the new thread: if a handler raises meanwhile, that thread may never run. So
-    it is called on another new thread, on which no handler runs.
+    ``Thread.start()`` waits for the new thread. If a signal handler raises during that wait, the thread may
+    never run. Call ``start()`` on another new thread, where no signal handler runs.
     """
     _thread.start_new_thread(threading.Thread(target=target, name=name, daemon=True).start, ())
 
 
 class Reporter:
-    """Logs, and calls ``on_gap``, on a thread of its own: either may take its time, or call the client.
+    """Logs messages and calls ``on_gap`` on a separate thread, because both may be slow or call the client.
 
-    Up to Python 3.12 a signal that interrupts a logging call leaves the lock of its handler held. So nobody
-    who is waited for may log.
+    Up to Python 3.12, a signal that interrupts a logging call can leave the logging handler locked. A thread
+    that others wait for must therefore never log.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Reporter:
         self._is_running = False
 
     def report(self, call: Callable[[], object]) -> None:
-        """Make a call after those that were asked for before. What it raises is logged."""
+        """Make a call after all earlier ones. Log any exception it raises."""
         with self._lock:
             self._calls.append(call)
             if self._is_running:
@@ -44,11 +44,11 @@ class Reporter:
             self._is_running = True
         try:
             start_thread("DxlThreatEventReports", self._make_calls)
-        except RuntimeError:  # no thread can be started; the next report tries again
+        except RuntimeError:  # cannot start a thread, so the next report tries again
             self._is_running = False
 
     def after_all(self, call: Callable[[], object]) -> None:
-        """Make a call when nothing is left to report: at once if nothing is."""
+        """Make a call after all pending reports, or immediately if there are none."""
         if self._is_running:
             self.report(call)
         else:
@@ -64,14 +64,14 @@ class Reporter:
             try:
                 call()
             except BaseException:
-                with suppress(Exception):  # what a logging handler raises
+                with suppress(Exception):  # a logging handler may raise
                     logger.exception("%s raised", call)
 
 
 class Listener:
-    """The gaps of one CommonThreatEventClient. Only the thread of the feed calls its methods.
+    """The gaps of one CommonThreatEventClient. Only the feed thread calls its methods.
 
-    :param on_gap: called with each gap, when it begins and when it is over
+    :param on_gap: called with each gap when it begins and when it ends
     :param reporter: makes these calls
     """
 
@@ -79,26 +79,26 @@ class Listener:
         self.gap: Gap | None = None
         self.gaps = 0
         self.gap_seconds = 0.0
-        # The topics whose subscription was acknowledged: before that, nothing can be missing.
+        # Topics with an acknowledged subscription. Before that, no event can be missing.
         self._heard: set[str] = set()
         self._last_end = datetime.min.replace(tzinfo=timezone.utc)
         self._on_gap = on_gap
         self._reporter = reporter
 
     def begin_gap(self, start: datetime, reason: str, topics: frozenset[str] = frozenset()) -> None:
-        """Begin a gap, unless one lasts already or nothing can be missing.
+        """Begin a gap, unless one is open or no event can be missing.
 
         :param topics: topics that count as subscribed from now on
         """
         self._heard |= topics
         if self.gap is None and self._heard:
             self.gaps += 1
-            # What is before the end of the last gap has been reported with that.
+            # Do not overlap the last gap, which was already reported.
             self.gap = Gap(max(start, self._last_end), None, tuple(sorted(self._heard)), reason)
             self._reporter.report(partial(self._call, self.gap))
 
     def update(self, topics: set[str], acknowledged: frozenset[str]) -> None:
-        """Note the topics of the client, and which subscriptions are acknowledged. This may end the gap."""
+        """Record the client's topics and the acknowledged subscriptions. This may end the gap."""
         self._heard = self._heard & topics | topics & acknowledged
         if self.gap is not None and self._heard <= acknowledged:
             gap, self.gap = self.gap, None
@@ -107,7 +107,7 @@ class Listener:
             self._reporter.report(partial(self._call, Gap(gap.start, end, gap.topics, gap.reason)))
 
     def forget(self) -> None:
-        """End the gap: the user has ended the connection, and with the next one begins anew."""
+        """End the gap, because the user disconnected. The next connection starts afresh."""
         self.update(set(), frozenset())
 
     def _call(self, gap: Gap) -> None:

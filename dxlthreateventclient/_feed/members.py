@@ -1,4 +1,4 @@
-"""The part of a feed that belongs to one CommonThreatEventClient: its callbacks, counts and gaps."""
+"""A client's part of the feed: its callbacks, counts and gaps."""
 
 import threading
 import time
@@ -15,16 +15,15 @@ from dxlthreateventclient._feed.mqtt import mqtt_client_of
 from dxlthreateventclient._feed.subscriptions import Feed
 from dxlthreateventclient.status import Gap
 
-# All in seconds. Give up waiting for the acknowledgement of a new subscription after this long, as dxlclient
-# does.
+# All times are in seconds. Wait this long for the acknowledgement of a new subscription, as dxlclient does.
 _LONGEST_WAIT = 120.0
-# On Windows Ctrl-C does not interrupt a wait, so no wait is longer than this.
+# Longest single wait, because Ctrl-C does not interrupt a wait on Windows.
 _LONGEST_STEP = 1.0
-# How long the report of a gap's end is waited for when a client is left.
+# Longest wait for the report of a gap's end when a client is closed.
 _LONGEST_REPORT = 1.0
-# A broker whose answer takes longer than this may be kept from answering.
+# If an answer takes longer than this, something may be blocking it.
 _PATIENCE = 0.1
-# The attribute of an MQTT client that holds its feed. Every wrapper around a DxlClient shares it.
+# The MQTT client's attribute that holds its feed, so that all wrappers of a DxlClient share the feed.
 _FEED = "_dxlthreateventclient"
 _making = threading.Lock()
 
@@ -42,21 +41,21 @@ class Wait:
         self.was_connected = False
         self.started_at = time.monotonic()
         self._error: BaseException | None = None
-        # Not a Condition or an Event, which an exception from a signal handler can leave locked.
+        # A bare lock, because an exception in a signal handler can leave a Condition or an Event locked.
         self._done = allocate_lock()
         self._done.acquire()
 
     def is_too_long(self) -> bool:
-        """Return whether the broker does not answer."""
+        """Return True if the broker has not answered in time."""
         return time.monotonic() - self.started_at > _LONGEST_WAIT
 
     def end(self, error: BaseException | None = None) -> None:
-        """Let the thread go on, or raise an error there."""
+        """Let the thread continue, or raise an error in it."""
         self._error = error
         self._done.release()
 
     def until_settled(self) -> None:
-        """Return when the topic is settled.
+        """Wait until the subscription is settled.
 
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
@@ -68,7 +67,7 @@ class Wait:
 
 
 class Double:
-    """The feed of a double of a ``DxlClient``, such as a mock, which is given each route itself."""
+    """The feed of a ``DxlClient`` double, such as a mock. It adds each route directly to the double."""
 
     is_connected = why_dead = None
     acknowledged: frozenset[str] = frozenset()
@@ -98,10 +97,10 @@ class Double:
 
 
 class Member:
-    """What one CommonThreatEventClient has added, and what became of it.
+    """The routes that one CommonThreatEventClient has added, with its counts and gaps.
 
     :param dxl_client: the DxlClient, or a double
-    :param on_gap: called with each gap, when it begins and when it is over
+    :param on_gap: called with each gap when it begins and when it ends
     """
 
     def __init__(self, dxl_client: Any, on_gap: Callable[[Gap], object]) -> None:
@@ -114,13 +113,13 @@ class Member:
 
     @property
     def routes(self) -> list[Route]:
-        """The routes that were added here and not removed."""
+        """The routes that this client added and has not removed."""
         return [route for route in self.feed.dispatcher.routes if self in route.owners]
 
     def add(self, route: Route) -> None:
-        """Add a route, unless its callback is on the topic already. If that fails, it is not added.
+        """Add a route, unless its callback is already on the topic. A route that fails is not added.
 
-        :raise RuntimeError: if the client is closed, or its DxlClient can deliver nothing any more
+        :raise RuntimeError: if the client is closed, or its DxlClient can no longer deliver events
         """
         self._check_open()
         for other in self._find(route.topic, route.callback):
@@ -130,7 +129,7 @@ class Member:
         route.owners.append(self)
         try:
             self.feed.add(route, Wait(route.topic, self.listener))
-            # Another thread may have closed the client meanwhile.
+            # Another thread may have closed the client in the meantime.
             self._check_open()
         except BaseException:
             self._drop(route)
@@ -142,7 +141,7 @@ class Member:
             self._drop(route)
 
     def drain(self, callback: Any, done: Callable[[], None]) -> None:
-        """Let nothing new come to a callback, and make a call when it has got all that had arrived."""
+        """Stop new events for a callback, and make a call once it has received all earlier ones."""
         routes = [route for route in self.feed.dispatcher.routes if route.is_for(callback)]
 
         def finish() -> None:
@@ -156,21 +155,21 @@ class Member:
             self.feed.drain(routes, finish)
 
     def close(self) -> None:
-        """Remove what was added here and through no other client. May be called again."""
+        """Remove the routes that no other client has added. May be called more than once."""
         self.is_closed = True
         for route in self.routes:
             if len(route.owners) == 1:
                 self._drop(route)
             else:
                 route.owners.remove(self)
-        # The end of a gap is still reported, as far as that does not take long.
+        # Give the report of a gap's end a moment to finish.
         reported = allocate_lock()
         reported.acquire()
         self.feed.call_when_reported(reported.release)
         reported.acquire(timeout=_LONGEST_REPORT)
 
     def is_waiting_for_broker(self) -> bool:
-        """Return whether the broker's answer is overdue. It may wait behind a worker that waits for room."""
+        """Return True if the broker's answer is overdue. A worker that waits for room may be blocking it."""
         now = time.monotonic()
         return any(now - wait.started_at > _PATIENCE for wait in self.feed.waits)
 

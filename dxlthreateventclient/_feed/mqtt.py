@@ -1,7 +1,7 @@
-"""All hooks into dxlclient and the MQTT client in it, each with the reason why it is needed.
+"""All hooks into dxlclient and its MQTT client, each with its reason.
 
-dxlclient has no public way to see a lost connection or an acknowledged subscription. The private names are
-those of dxlclient 5.7.0.1, which ``pyproject.toml`` pins.
+dxlclient has no public API that reports a lost connection or an acknowledged subscription. The private names
+are those of dxlclient 5.7.0.1, which ``pyproject.toml`` pins.
 """
 
 import os
@@ -19,7 +19,7 @@ from pahoproxy.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, Client
 if TYPE_CHECKING:
     from dxlthreateventclient._feed.subscriptions import Feed
 
-# The private names that are used, and what for.
+# The private names used here, and their purposes.
 _PARTS = {
     "_client": "sees connections, acknowledgements and messages",
     "_thread_pool": "delivers the events",
@@ -30,11 +30,12 @@ _PARTS = {
     "_client._ping_t": "is reset by messages: else a slow consumer loses its connection",
 }
 
-# The code with which a broker refuses a subscription.
+# The return code of a refused subscription.
 _REFUSED = 128
-# The MQTT client looks around at least this often, in seconds.
+# The MQTT client's loop runs at least this often, in seconds.
 _LOOP_SECONDS = 1.0
-# Look whether all is read at each packet for this long after a pause, and else this often. In seconds.
+# After a pause, check at each packet for this long that nothing is left to read. Otherwise check this often.
+# In seconds.
 _LOOK_EVERY = 0.1
 _PAUSE = 0.01
 
@@ -52,7 +53,7 @@ class _Request(NamedTuple):
 def mqtt_client_of(dxl_client: Any) -> Client | None:
     """Return the MQTT client in a ``DxlClient``, or ``None`` for a double without one, such as a mock.
 
-    :raise RuntimeError: if the ``DxlClient`` was destroyed, or a private part is not there
+    :raise RuntimeError: if the ``DxlClient`` was destroyed, or a private attribute is missing
     """
     mqtt = getattr(dxl_client, "_client", ...)
     # A MagicMock(spec=DxlClient) passes isinstance().
@@ -75,9 +76,9 @@ def mqtt_client_of(dxl_client: Any) -> Client | None:
 
 
 def why_dead(dxl_client: Any) -> str | None:
-    """Return why a ``DxlClient`` can deliver no event any more, or ``None`` if it can."""
-    # Not Thread.is_alive(): up to Python 3.12, if a signal handler raises in it, it takes a living thread for
-    # one that has ended.
+    """Return the reason why a ``DxlClient`` can no longer deliver events, or ``None`` if it can."""
+    # Not Thread.is_alive(), which up to Python 3.12 can report a running thread as ended after a signal
+    # handler has raised in it.
     if not set(dxl_client._thread_pool._threads).isdisjoint(threading.enumerate()):
         return None
     if dxl_client._client is None:
@@ -86,37 +87,37 @@ def why_dead(dxl_client: Any) -> str | None:
 
 
 class Hooks:
-    """Sees what the MQTT client in a ``DxlClient`` sees, and sends requests over it.
+    """Observes the MQTT client in a ``DxlClient`` and sends requests over it.
 
     :param dxl_client: the DxlClient
     :param mqtt: the MQTT client in it
-    :param feed: is told what happens; the network thread calls it, so it must not wait
+    :param feed: notified of each change by the network thread, so it must not block
     """
 
     def __init__(self, dxl_client: Any, mqtt: Client, feed: "Feed") -> None:
         self.is_connected = False
-        # Whether the network thread waits for room in dxlclient's queue: no answer can be read then.
+        # True while the network thread waits for room in dxlclient's queue and can read no answer.
         self.is_blocked = False
-        # The topics from which dxlclient may not unsubscribe.
+        # The topics that dxlclient must not unsubscribe.
         self.needed: frozenset[str] = frozenset()
         self._dxl_client: Any = dxl_client
         self._mqtt: Any = mqtt
         self._feed = feed
         self._pool = dxl_client._thread_pool
         self._pid = os.getpid()
-        # The object that dxlclient's own handlers expect; a wrapper around a DxlClient is not it.
+        # dxlclient's own handlers expect the DxlClient itself, not a wrapper around it.
         self._user_data = dxl_client
-        # Guards the requests, and is held while one is sent, so that its answer is never looked for before
-        # its number is known. Whoever sends needs a lock of the MQTT client, too, so never take it in a hook.
+        # Guards the requests. Held while sending, so that no answer is looked up before its number is stored.
+        # Sending also takes a lock of the MQTT client, so never take this lock in a hook.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
-        # How many threads of dxlclient will end the connection because of a loss, and whether the user ended
-        # the last one that was ended.
+        # The number of dxlclient threads that will disconnect because of a loss, and whether the user
+        # requested the last disconnect.
         self._teardowns = 0
         self._is_end_wanted = True
         self._stashed: list[Callable[[], None]] = []
-        # Times as time.time(): time.monotonic() stands still while the machine sleeps.
+        # Times from time.time(), because time.monotonic() may stop while the machine sleeps.
         self._alive = self._heard_until = time.time()
         self._first: float | None = None
         self._looked = self._look_until = 0.0
@@ -125,7 +126,7 @@ class Hooks:
     def install(self) -> None:
         """Set the hooks.
 
-        It waits for a lock that the network thread may hold while it waits for room in dxlclient's queue.
+        This takes a lock that the network thread may hold while it waits for room in dxlclient's queue.
         """
         mqtt = self._mqtt
         mqtt.on_connect = partial(self._on_connect, mqtt.on_connect)
@@ -139,24 +140,25 @@ class Hooks:
         mqtt.disconnect = partial(self._disconnect, mqtt.disconnect)
         mqtt.loop_read = partial(self._read, mqtt.loop_read)
         mqtt.loop_misc = partial(self._look, mqtt.loop_misc)
-        # The answer to CONNECT may still be on its way; more may be sent before it.
+        # CONNECT may not be answered yet, but further packets may already be sent.
         self.is_connected = mqtt.socket() is not None
 
     def heard_until(self) -> float:
-        """Return until when all is known to have arrived, as ``time.time()``."""
+        """Return the ``time.time()`` up to which all events are known to have arrived."""
         return min(self._heard_until, time.time())
 
     def why_dead(self) -> str | None:
-        """Return why no event can be delivered any more, or ``None`` if events can be."""
+        """Return the reason why events can no longer be delivered, or ``None`` if they can."""
         reason = why_dead(self._dxl_client)
         if reason and os.getpid() != self._pid:
             return "this process was forked: make and connect the DxlClient in the process that uses it"
         return reason
 
     def is_worker(self) -> bool:
-        """Return whether this thread delivers events, and so must not wait for the broker.
+        """Return True if this thread delivers events and therefore must not wait for the broker.
 
-        The answer comes through the network thread, which may wait for room in the queue that it empties.
+        The broker's answer comes through the network thread, which may wait for this thread to empty the
+        queue.
         """
         return threading.current_thread() in self._pool._threads
 
@@ -167,7 +169,7 @@ class Hooks:
         self._send(partial(self._subscribe, topic), topic, is_ours=True)
 
     def unsubscribe(self, topic: str) -> bool:
-        """Send an UNSUBSCRIBE, unless dxlclient itself needs the topic. Return whether it was sent."""
+        """Send an UNSUBSCRIBE, unless dxlclient itself needs the topic. Return True if it was sent."""
         with self._sending:
             if topic in self._dxl_client._subscriptions:
                 return False
@@ -175,11 +177,11 @@ class Hooks:
             return True
 
     def unanswered(self) -> dict[str, float]:
-        """Return the topics to which dxlclient itself is subscribing, and when anybody asked last."""
+        """Return the topics dxlclient is subscribing to, and the time of the last request for each."""
         with self._sending:
             subscribing = [request for request in self._requests.values() if request.is_subscribe]
         topics = {request.topic for request in subscribing if not request.is_ours}
-        # In the order in which they were sent: the last one stays.
+        # Requests are in sending order, so the last one of each topic remains.
         return {request.topic: request.sent_at for request in subscribing if request.topic in topics}
 
     def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> tuple[int, int | None]:
@@ -187,7 +189,7 @@ class Hooks:
 
     def _unsubscribe_for_dxlclient(self, topic: Any) -> tuple[int, int | None]:
         if isinstance(topic, str) and topic in self.needed:
-            # The answer ends dxlclient's wait, and no event is lost.
+            # Subscribe again instead: the answer ends dxlclient's wait, and no event is lost.
             return self._send(partial(self._subscribe, topic), topic)
         return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
 
@@ -222,7 +224,7 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Ours never go to dxlclient: it would take the number for that of a later request of its own.
+            # Hide our answers from dxlclient, which would match the number to one of its later requests.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -230,9 +232,9 @@ class Hooks:
             self._end_waits(lambda other: other.is_subscribe and other.topic == request.topic)
 
     def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
-        """Forget requests, and end dxlclient's waits for their answers.
+        """Discard requests, and end dxlclient's waits for their answers.
 
-        It waits for up to two minutes, in which it holds locks that ``destroy()`` needs.
+        dxlclient waits for up to two minutes and meanwhile holds locks that ``destroy()`` needs.
         """
         with self._sending:
             over = {number: request for number, request in self._requests.items() if is_over(request)}
@@ -243,7 +245,7 @@ class Hooks:
                 self._dxl_client._on_packet_ack(number)
 
     def forget_lost_requests(self) -> None:
-        """Forget the requests on connections that have ended."""
+        """Discard the requests of ended connections."""
         self._end_waits(lambda request: request.connection != self._connection)
 
     # The connection
@@ -253,20 +255,19 @@ class Hooks:
     ) -> None:
         self._user_data = user_data
         tell_dxlclient = partial(dxlclients, mqtt, user_data, flags, code)
-        # A broker that refuses answers, too, and dxlclient takes that for a connection.
+        # dxlclient takes a broker's refusal for a connection, so only pass it on.
         if code != 0:
             tell_dxlclient()
             return
         self.is_connected = True
         self._connection += 1
-        # DxlClient.connect() returns when dxlclient's own subscription is acknowledged, and so all that were
-        # asked for before.
+        # Subscribe before dxlclient does: DxlClient.connect() returns when dxlclient's own subscription is
+        # acknowledged, and by then all earlier ones are, too.
         self._feed.on_connect(tell_dxlclient)
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
         try:
-            # Else the MQTT client reports a broker that is silent twice, and dxlclient connects twice at
-            # once.
+            # Otherwise the MQTT client reports a silent broker twice, and dxlclient makes two connections.
             mqtt._ping_t = 0
             self.is_connected = False
             if code != 0:
@@ -277,13 +278,13 @@ class Hooks:
             dxlclients(mqtt, user_data, code)
 
     def _disconnect(self, disconnect: Callable[[], int]) -> int:
-        # After a loss a thread of dxlclient ends the connection that the MQTT client may have restored
-        # meanwhile, in the same way as a user does.
+        # After a loss, a dxlclient thread calls disconnect() as a user would, even if the MQTT client has
+        # reconnected in the meantime.
         self._is_end_wanted = self._teardowns == 0
         self._teardowns = max(0, self._teardowns - 1)
         result = disconnect()
         if result == MQTT_ERR_NO_CONN and self._user_data._connected:
-            # dxlclient would wait for an end that does not come, and then not connect again.
+            # dxlclient would wait for a disconnect that never comes, and then not reconnect.
             self._mqtt.on_disconnect(self._mqtt, self._user_data, 0)
         return result
 
@@ -292,7 +293,7 @@ class Hooks:
     def _read(self, loop_read: Callable[..., int], *arguments: int) -> int:
         now = time.time()
         if self._first is None:
-            # The packet may have come earlier if this thread was stopped, or waited for room.
+            # The packet may have arrived earlier if this thread was suspended or waited for room.
             self._first = min(now, self._alive + _LOOP_SECONDS)
         if now - self._alive > _PAUSE:
             self._look_until = now + _LOOK_EVERY
@@ -307,8 +308,8 @@ class Hooks:
         return result
 
     def _stash(self, call: Callable[..., None], *arguments: Any) -> None:
-        # Hooks are called under a lock of the MQTT client, which a callback that sends something needs. So
-        # the network thread waits for room in dxlclient's queue only when it has left that lock.
+        # The MQTT client calls hooks under a lock that callbacks need for sending. The network thread must
+        # release it before it waits for room in dxlclient's queue.
         self._stashed.append(partial(call, *arguments))
 
     def _hand_over_stashed(self) -> None:
@@ -329,19 +330,19 @@ class Hooks:
             dxlclients(mqtt, user_data, message)
         finally:
             self.is_blocked = False
-        # A message shows as well as the answer to a ping that the broker is there, and that answer may be
-        # behind thousands of messages.
+        # A message proves that the broker is alive. The ping response may be queued behind thousands of
+        # messages.
         mqtt._ping_t = 0
 
     def _look(self, loop_misc: Callable[[], int]) -> int:
-        # Runs after each packet, and once a second.
+        # Runs after each packet and once a second.
         now = time.time()
         if self._first is not None and (now < self._look_until or not 0 <= now - self._looked < _LOOK_EVERY):
             self._looked = now
-            with suppress(Exception):  # the socket was closed meanwhile
+            with suppress(Exception):  # the socket may be closed by now
                 connection = self._mqtt.socket()
                 if not connection.pending() and not select.select([connection], [], [], 0)[0]:
-                    # The later packets may have come long before they were read, but not the first.
+                    # Later packets may have arrived long before they were read, but not the first one.
                     self._heard_until, self._first = self._first, None
         self._alive = now
         return loop_misc()
@@ -349,15 +350,15 @@ class Hooks:
     # dxlclient's queue
 
     def call_behind_queue(self, call: Callable[[], None]) -> None:
-        """Let a worker make a call when all that is in dxlclient's queue has been handed over.
+        """Let a worker make a call after all events in dxlclient's queue have been delivered.
 
-        It waits for room in the queue. If no worker is alive, it makes the call itself.
+        This waits for room in the queue. If no worker is alive, make the call on this thread.
         """
         workers = [thread for thread in self._pool._threads if thread.is_alive()]
-        # All workers meet: the last one may still have an earlier event.
+        # All workers must meet, because any of them may still be handling an earlier event.
         meeting = threading.Barrier(max(1, len(workers)), action=call)
         if not workers:
             meeting.wait()
-        with self._meeting:  # one meeting at a time, or the workers would wait for each other
+        with self._meeting:  # one meeting at a time, otherwise the workers would deadlock
             for _ in workers:
                 self._pool.add_task(meeting.wait)

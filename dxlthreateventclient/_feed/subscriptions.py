@@ -1,8 +1,8 @@
-"""Which topics are wanted, and how a subscription to each is kept until the broker has acknowledged it.
+"""The subscriptions: requested on each connection until the broker acknowledges them.
 
-One thread for each ``DxlClient`` owns this state and sends every SUBSCRIBE. Other threads change the routes,
-and put what happened into the inbox of that thread. It compares the topics of the routes with the
-subscriptions and brings these in step, whatever happened in which order.
+One thread for each ``DxlClient``, the feed thread, owns this state and sends every SUBSCRIBE. Other threads
+change the routes and post calls to its inbox. After each call, the feed thread brings the subscriptions in
+line with the topics of the routes, regardless of the order of events.
 """
 
 import logging
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# All in seconds. Ask the broker again if it has not acknowledged a subscription for this long.
+# All times are in seconds. Repeat a subscription that the broker has not acknowledged for this long.
 _ASK_AGAIN = 2.0
-# How often the thread of the feed looks around while something is open.
+# The feed thread's polling interval while something is pending.
 _LOOK_EVERY = 0.1
-# A broker that sends nothing for this long is not waited for when a stream is drained.
+# When draining a stream, stop waiting for a broker that sends nothing for this long.
 _SILENCE = 2.0
-# A gap starts this long before the last moment at which all had been read: what was on its way then may be
-# lost, too.
+# A gap starts this long before the last moment at which all had been read, because events in transit at that
+# moment may be lost, too.
 _MARGIN = 1.0
 
 _LOST = "the connection to the broker was lost"
 
 
 class _State(Enum):
-    """The state of a subscription on the present connection."""
+    """The state of a subscription on the current connection."""
 
     NEW = auto()
     ASKED = auto()
     ACKNOWLEDGED = auto()
     REFUSED = auto()
     LEAVING = auto()
-    """An UNSUBSCRIBE is not answered yet. A new SUBSCRIBE waits for that: some brokers would do it first."""
+    """UNSUBSCRIBE is unanswered. A new SUBSCRIBE waits for it, because some brokers reorder the two."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _Subscription:
 
 @dataclass
 class _Drain:
-    """Routes that get what has arrived, and then no more."""
+    """Routes that receive the events that have arrived, but no new ones."""
 
     routes: list[Route]
     done: Callable[[], None]
@@ -84,7 +84,7 @@ class Feed:
         self.reporter = Reporter()
         self.hooks = Hooks(dxl_client, mqtt, self)
         self._members: WeakSet[Member] = WeakSet()
-        # Both are replaced and never changed, so that any thread may read them.
+        # Both are replaced, never modified, so that any thread may read them.
         self.acknowledged: frozenset[str] = frozenset()
         self.waits: tuple[Wait, ...] = ()
         self._is_connected = False
@@ -96,28 +96,28 @@ class Feed:
         finalize(self, self._inbox.put, None)
         start_thread("DxlThreatEventFeed", partial(_serve, self._inbox, ref(self)))
 
-    # What other threads call.
+    # Called by other threads.
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection to a broker, and a thread that delivers events."""
+        """True if a broker is connected and a thread can deliver events."""
         return self.hooks.is_connected and not self.hooks.why_dead()
 
     @property
     def why_dead(self) -> str | None:
-        """Why no event can be delivered any more."""
+        """The reason why events can no longer be delivered, or ``None`` if they can."""
         return self.hooks.why_dead()
 
     def join(self, member: "Member") -> None:
-        """Let a client hear of gaps."""
+        """Report gaps to a client from now on."""
         self.settle(partial(self._members.add, member))
 
     def settle(self, call: Callable[[], object] = lambda: None) -> None:
-        """Let the thread of the feed make a call, and bring the subscriptions in step with the routes."""
+        """Let the feed thread make a call and then bring the subscriptions in line with the routes."""
         self._inbox.put(call)
 
     def add(self, route: Route, wait: "Wait") -> None:
-        """Add a route, and wait until its topic is settled, except on threads that must not wait."""
+        """Add a route and wait until its subscription is settled, except on threads that must not wait."""
         self.dispatcher.add(route)
         if self.hooks.is_worker():
             self.settle()
@@ -126,19 +126,19 @@ class Feed:
         wait.until_settled()
 
     def remove(self, route: Route) -> bool:
-        """Remove a route: at once. Return whether it was there."""
+        """Remove a route immediately. Return True if it was present."""
         was_there = self.dispatcher.remove(route)
         self.settle()
         return was_there
 
     def drain(self, routes: list[Route], done: Callable[[], None]) -> None:
-        """Let nothing new come to some routes, and make a call when they have got all that had arrived."""
+        """Stop new events for some routes, and make a call once they have received all earlier ones."""
         for route in routes:
             route.is_draining = True
         self.settle(partial(self._drains.append, _Drain(routes, done)))
 
     def call_when_reported(self, call: Callable[[], object]) -> None:
-        """Make a call when all that has happened is reported; on threads that must not wait, at once."""
+        """Make a call after all pending reports, or immediately on threads that must not wait."""
         if self.why_dead or self.hooks.is_worker():
             call()
         else:
@@ -157,7 +157,7 @@ class Feed:
         self.settle(partial(self._note_answer, topic, is_subscribe, is_refused))
 
     def on_message(self, topic: str) -> None:
-        """Count an event that has arrived."""
+        """Count an incoming event."""
         for route in self.dispatcher.routes_of(topic):
             route.arrived += 1
 
@@ -165,18 +165,18 @@ class Feed:
         self.settle()
 
     def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
-        """Log a message, on a thread for which nobody waits."""
+        """Log a message on the reporter's thread, for which nobody waits."""
         self.reporter.report(partial(logger.log, level, message, exc_info=error))
 
-    # What the thread of the feed calls.
+    # Called by the feed thread.
 
     def handle(self, call: Callable[[], object]) -> float | None:
-        """Make a call, and bring everything in step. Return in how many seconds to look again."""
+        """Make a call and update everything. Return the seconds until the next check, or ``None``."""
         try:
             call()
             self._bring_in_step()
         except BaseException as error:
-            # Whoever waits has to hear of it.
+            # Raise the error in the waiting threads.
             self.report("The feed of threat events has failed", error)
             for wait in self.waits:
                 self._end_wait(wait, error)
@@ -197,7 +197,7 @@ class Feed:
 
     def _connect(self) -> None:
         if self._is_connected:
-            # It was replaced, and nobody has reported its loss.
+            # This connection replaced another one, whose loss was not reported.
             self._lose(datetime.fromtimestamp(self.hooks.heard_until() - _MARGIN, timezone.utc))
         self._is_connected = True
 
@@ -228,7 +228,7 @@ class Feed:
 
     def _bring_in_step(self) -> None:
         if self._has_gap() and self.hooks.why_dead():
-            # destroy() without a connection calls no hook.
+            # Without a connection, destroy() calls no hook.
             self._lose(None)
         routes = [route for route in self.dispatcher.routes if not route.is_draining]
         wanted = frozenset(route.topic for route in routes)
@@ -254,7 +254,7 @@ class Feed:
         subscription = self._subscriptions.setdefault(topic, _Subscription())
         state = subscription.state
         if is_wanted:
-            # While the network thread waits for room in dxlclient's queue, it can read no answer.
+            # While the network thread waits for room in dxlclient's queue, it cannot read the answer.
             is_overdue = subscription.is_overdue() and not self.hooks.is_blocked
             if state is _State.ASKED and is_overdue:
                 self._warn_of_silence(topic)
@@ -277,7 +277,7 @@ class Feed:
                     self._end_wait(wait, error)
 
     def _ask_again_for_dxlclient(self) -> None:
-        # dxlclient holds its locks while it waits for an answer, and destroy() waits for them.
+        # While dxlclient waits for an answer, it holds locks that destroy() needs.
         for topic, asked_at in self.hooks.unanswered().items():
             if time.monotonic() - asked_at > _ASK_AGAIN and not self.hooks.is_blocked:
                 self._warn_of_silence(topic)
@@ -294,7 +294,7 @@ class Feed:
     def _look_at_wait(self, wait: "Wait", wanted: frozenset[str]) -> None:
         if not self._is_connected:
             if wait.was_connected:
-                # Whoever added the callback takes it for subscribed, so from now on events may be missing.
+                # The caller assumes that the callback is subscribed, so events may be missing from now on.
                 wait.listener.begin_gap(datetime.now(timezone.utc), _LOST, frozenset({wait.topic}))
             self._end_wait(wait)
         elif wait.topic not in wanted or self._state(wait.topic) in (_State.ACKNOWLEDGED, _State.REFUSED):
@@ -310,17 +310,17 @@ class Feed:
         now, arrived = time.monotonic(), sum(route.arrived for route in drain.routes)
         if arrived != drain.arrived or self.hooks.is_blocked:
             drain.arrived, drain.heard_at = arrived, now
-        # The answer to an UNSUBSCRIBE comes behind all that the broker has sent before.
+        # The broker's answer to UNSUBSCRIBE follows all events that it sent before.
         topics = {route.topic for route in drain.routes}
         is_waiting = self._is_connected and topics & self._subscriptions.keys() - wanted
         if not is_waiting or now - drain.heard_at > _SILENCE:
             self._drains.remove(drain)
-            # It waits for room in dxlclient's queue.
+            # Use a thread, because this waits for room in dxlclient's queue.
             start_thread("DxlThreatEventDrain", partial(self.hooks.call_behind_queue, drain.done))
 
 
 def _serve(inbox: "SimpleQueue[Callable[[], object] | None]", reference: "ref[Feed]") -> None:
-    # It keeps no feed alive, and so no DxlClient.
+    # A weak reference, so that this thread does not keep the feed and its DxlClient alive.
     seconds: float | None = None
     while True:
         call: Callable[[], object] | None = _look
@@ -334,4 +334,4 @@ def _serve(inbox: "SimpleQueue[Callable[[], object] | None]", reference: "ref[Fe
 
 
 def _look() -> None:
-    """Only look around."""
+    """Do nothing. ``Feed.handle()`` then updates the subscriptions."""
