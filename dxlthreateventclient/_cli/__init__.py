@@ -1,4 +1,4 @@
-"""The command line, ``python -m dxlthreateventclient``. It uses public names of the package only."""
+"""The command line, ``python -m dxlthreateventclient``. It uses only public names of the package."""
 
 import argparse
 import sys
@@ -19,9 +19,9 @@ _ON_THE_WAY = BrokerConnectionError, DxlException, TimeoutError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
-    :param arguments: the command line without the name of the program; the default is ``sys.argv``'s
-    :return: the exit status: 0, 1 if something went wrong on the fabric, 2 for wrong usage or configuration,
-        130 if it was interrupted before it was done
+    :param arguments: the command line without the program name; the default comes from ``sys.argv``
+    :return: the exit status: 0 for success, 1 for a problem on the fabric, 2 for wrong usage or
+        configuration, 130 for an interruption before the end
     """
     parser = make_parser()
     options = parser.parse_args(arguments)
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("stdout is closed: what is printed would be lost")
     interrupt_on_signals()
     report_faults(verbose=options.verbose)
-    # As Python does by default: with "-W error" those of dxlclient would end it.
+    # Python's default. With "-W error", warnings from dxlclient would end the program.
     for category in (DeprecationWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
     try:

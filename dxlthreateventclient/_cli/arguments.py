@@ -1,4 +1,4 @@
-"""The options that several subcommands share, and the kinds of values that options take."""
+"""Shared options of the subcommands, and the types of option values."""
 
 import argparse
 import math
@@ -11,7 +11,7 @@ from typing import TypeAlias
 from dxlthreateventclient.formats import FORMATS
 
 PROGRAM = "python -m dxlthreateventclient" if sys.argv[0].endswith("__main__.py") else "dxlthreateventclient"
-"""How the user started this program."""
+"""The command with which the user started this program."""
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 
@@ -25,8 +25,8 @@ def add_subcommand(
 ) -> argparse.ArgumentParser:
     """Add a subcommand and return its parser.
 
-    :param run: what runs it and returns the exit status
-    :param description: what it does; the first sentence also stands in the list of subcommands
+    :param run: the function that runs it and returns the exit status
+    :param description: its help text, whose first sentence also appears in the list of subcommands
     :param examples: the arguments of each example
     """
     lines = "".join(f"\n  {PROGRAM} {name} {example}".rstrip() for example in examples)
@@ -41,13 +41,13 @@ def add_subcommand(
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="write the log of dxlclient to stderr, too"
     )
-    # Most subcommands run until Ctrl-C: it is how they end well.
+    # Most subcommands run until Ctrl-C, so being interrupted is a success.
     parser.set_defaults(run=run, interrupted=0)
     return parser
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config``, which has a default."""
+    """Add ``--config`` with its default."""
     what = "the configuration of the DXL client (default: what DXLCLIENT_CONFIG names, else dxlclient.config)"
     parser.add_argument("-c", "--config", metavar="FILE", help=what)
 
@@ -73,7 +73,7 @@ def _number(
     return number
 
 
-# Each returns the number, or lets argparse report what is wrong.
+# Each returns the number, or lets argparse report the error.
 positive = _number(int, 1, 10**18, "a whole number above 0")
 severity = _number(int, 1, 7, "a severity from 1 (the most severe) to 7")
 retries = _number(int, -1, 10**18, "a number of retries, or -1 for no limit")
@@ -82,13 +82,13 @@ seconds = _number(float, 0, 86_400, "seconds from 0 to 86400 (a day)")
 
 
 def topic(text: str) -> str:
-    """Return a topic to publish on, or let argparse report what is wrong."""
+    """Return a topic for publishing, or let argparse report the error."""
     if re.search("[#+\0\ud800-\udfff]|^$", text):
         raise argparse.ArgumentTypeError(f"must be a topic in UTF-8 without '#' and '+', got {text!r}")
     return text
 
 
 def topic_filter(text: str) -> str:
-    """Return a topic to listen on, or let argparse report what is wrong."""
+    """Return a topic or filter for subscribing, or let argparse report the error."""
     topic(re.sub("(^|/)#$", "/", text))
     return text

@@ -1,6 +1,6 @@
-"""A DXL client that is closed in time, and messages to itself.
+"""A DXL client with a time limit for closing, and echo messages.
 
-Connecting, and trying again, is done by ``connect()`` in ``connection.py``.
+``connect()`` in ``connection.py`` makes the connection.
 """
 
 import queue
@@ -18,7 +18,7 @@ from dxlclient.message import Event
 
 from dxlthreateventclient._cli.terminal import CommandError, log
 
-# In seconds, all of them.
+# All times are in seconds.
 _CLOSE_WITHIN = 0.2
 _CHECK_EVERY = 0.1
 _ECHO_WITHIN = 30.0
@@ -26,34 +26,34 @@ _ECHO_WITHIN = 30.0
 
 @contextmanager
 def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
-    """Make a client, not yet connected, and close it in the end.
+    """Create a client that is not yet connected, and close it at the end.
 
-    :raise CommandError: if none can be made
+    :raise CommandError: if the client cannot be created
     """
     try:
         client = DxlClient(config)
-    except Exception as error:  # dxlclient and what it uses raise what they like
+    except Exception as error:  # dxlclient raises various exceptions
         raise CommandError(f"cannot make a DXL client of the configuration: {error}", status=2) from error
     log.is_in_use = True
     try:
         yield client
     finally:
         log.is_in_use = False
-        # The whole of it takes a second. The end of the process does the rest.
+        # destroy() takes a second. The end of the process does the rest.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 
 def close_in_time(close: Callable[[], object], seconds: float) -> None:
-    """Close something, but wait no longer: if the broker is gone without a word, it may take minutes."""
+    """Close something, with a time limit. Closing may take minutes if the broker has vanished."""
     closing = threading.Thread(target=close, daemon=True)
     closing.start()
     closing.join(seconds)
 
 
 class Echo(EventCallback):
-    """Sends messages to itself: when one is back, the broker has all that was sent before it.
+    """Sends messages to itself. When one returns, the broker has received everything sent before it.
 
-    :param client: the client, not yet connected: connecting then subscribes too, and has a time limit
+    :param client: the client, not yet connected, so that connecting subscribes, too, within its time limit
     """
 
     def __init__(self, client: DxlClient) -> None:
@@ -64,14 +64,14 @@ class Echo(EventCallback):
         client.add_event_callback(self._topic, self)
 
     def on_event(self, event: Event) -> None:
-        """Take note that a message is back. Called by dxlclient."""
+        """Record a returned message. Called by dxlclient."""
         self._back.put(event.message_id)
 
     def wait(self) -> float:
-        """Send a message, and wait until it is back.
+        """Send a message, and wait for its return.
 
-        :return: how many seconds that took
-        :raise DxlException: if the connection is lost, or the message does not come
+        :return: the time it took, in seconds
+        :raise DxlException: if the connection is lost, or the message does not return
         """
         sent = Event(self._topic)
         started = time.monotonic()

@@ -49,14 +49,14 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Report on each step. Those that need one that failed are skipped."""
+    """Report each step. Skip steps that depend on a failed one."""
     report = _Report(options)
     config, can_connect = None, True
     for step in steps(options.config):
         config, can_connect = step.config, can_connect and not step.error
         report.run(step.name, partial(_outcome, step), status=2)
     if config:
-        # All are tried, not only those before the first that works.
+        # Try every broker, even after one has worked.
         usable = [
             report.run(f"broker {address(broker)}", partial(_try, config, broker, can_connect), status=1)
             for broker in config.brokers
@@ -69,7 +69,7 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 class Finding(NamedTuple):
-    """What a step found if nothing is wrong."""
+    """The result of a step that did not fail."""
 
     detail: str
     ends: datetime | None = None  # of a certificate
@@ -109,7 +109,7 @@ def _check_feed(report: "_Report", config: DxlClientConfig) -> None:
 
 
 class _Report:
-    """Writes a line for each step, and keeps the exit status."""
+    """Writes a line for each step, and records the exit status."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -118,15 +118,15 @@ class _Report:
         self._failures: list[tuple[bool, str]] = []
 
     def run(self, step: str, check: Callable[[], Finding], *, status: int) -> bool:
-        """Report a step: as failed, with what to do, if the check raises.
+        """Run a step and report its result. If the check raises, the step has failed.
 
         :param status: the exit status if it fails
-        :return: whether it did not fail
+        :return: True unless it failed
         """
         try:
             detail, ends, is_warning = check()
         except (BrokerConnectionError, DxlException, ValueError) as error:
-            # What trying again does not change is the likelier cause.
+            # An error that trying again cannot change is the likelier cause.
             may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
             self._failures.append((may_pass, f"{step}: {error}"))
             self.add("failed", step, str(error), status=status)
@@ -147,7 +147,7 @@ class _Report:
             write(painted(f"{result:9}", _STYLES[result]) + one_line(f"{step}: {detail}"))
 
     def end(self) -> int:
-        """Report the most likely cause if something failed, and return the exit status."""
+        """Report the most likely cause of failures, and return the exit status."""
         cause = min(self._failures, key=itemgetter(0))[1] if self._failures else None
         if self._options.json:
             write(json.dumps({"status": self._status, "cause": cause, "steps": self._steps}, indent=4))

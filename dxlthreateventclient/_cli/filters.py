@@ -1,4 +1,4 @@
-"""Which events the user asked for."""
+"""Options that select events."""
 
 import argparse
 import fnmatch
@@ -16,7 +16,7 @@ from dxlthreateventclient.constants import (
 )
 from dxlthreateventclient.formats import OUTCOMES, explain, severity_of
 
-# For each option: where in "event" its value stands.
+# The paths below "event" to the values of each option.
 _PATHS: dict[str, Sequence[Sequence[str]]] = {
     "id": [[EventProps.EVENT_ID]],
     "category": [[EventProps.CATEGORY]],
@@ -27,13 +27,13 @@ _PATHS: dict[str, Sequence[Sequence[str]]] = {
         [EventProps.TARGET, TargetProps.HOST_NAME],
     ],
 }
-# What ePO writes if it has no value. As an action, "none" says that nothing was done.
+# ePO's ways to write "no value". For an action, "none" is a value: nothing was done.
 _NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
 _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose events."""
+    """Add the options that select events."""
     what = "only events of the severities 1 (the most severe) to N, and those without a severity"
     parser.add_argument("--severity", metavar="N", type=arguments.severity, help=what)
     for name, what, example in (
@@ -49,10 +49,10 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
-    """Return what says whether an event is asked for, or ``None`` if all are.
+    """Return a function that selects events, or ``None`` if all are wanted.
 
-    Of the patterns of one option one has to match, and all options have to agree. An event that does not say
-    is never passed over.
+    An event must match all options, and at least one pattern of each option. An event without a value for an
+    option matches that option.
     """
     patterns = {
         name: re.compile("|".join(map(fnmatch.translate, given)), re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What a supervisor sees of ``listen``: the health file, and messages to systemd."""
+"""The state of ``listen`` for a supervisor: the health file, and messages to systemd."""
 
 import dataclasses
 import json
@@ -15,27 +15,28 @@ from typing import Any
 from dxlthreateventclient import FeedStatus
 from dxlthreateventclient._cli.terminal import tell
 
-# In seconds: how often the status is looked at, and how often it is reported if nothing has changed.
+# The intervals between two checks of the status, and two reports of an unchanged status, in seconds.
 _LOOK_EVERY = 0.2
 _REPORT_EVERY = 10.0
 
 
 def notify(state: str) -> None:
-    """Send a state to systemd, if that has started this process with ``Type=notify``."""
+    """Send a state to systemd, if systemd started this process with ``Type=notify``."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(state.encode(), address.replace("@", "\0", 1))
 
 
 class Health:
-    """Reports the status when the connection, a subscription or a gap has changed, and every 10 s.
+    """Reports the status when the connection, a subscription or a gap changes, and every 10 s.
 
-    systemd's watchdog gets a ping every 10 s, or more often if it asks for that, while the loop goes on.
+    While the loop over the events makes progress, systemd's watchdog gets a ping every 10 s, or more often if
+    it requires that.
 
-    :param file: the file to which it is written as JSON, if any
+    :param file: the file for the status as JSON, if any
     :param status: returns the status
-    :param counts: returns what stands beside it in the file
-    :param progress: returns a value that differs from the last one unless the loop over the events is stuck
+    :param counts: returns further entries for the file
+    :param progress: returns a value that changes unless the loop over the events is stuck
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Health:
             time.sleep(min(_LOOK_EVERY, ping_every))
 
     def write(self, status: FeedStatus) -> None:
-        """Replace the file, so that a reader sees the whole of the old one or of the new one."""
+        """Replace the file atomically, so that a reader sees either the old or the new content."""
         if not self._file:
             return
         document = dataclasses.asdict(status) | self._counts() | {"written_at": datetime.now(timezone.utc)}
@@ -89,10 +90,10 @@ class Health:
 
 
 def _ping_interval() -> float:
-    """Return how often systemd's watchdog is told that the loop goes on, in seconds."""
+    """Return the interval between two pings to systemd's watchdog, in seconds."""
     limit = os.environ.get("WATCHDOG_USEC", "")
-    # A quarter: at the half that systemd advises, one late ping would end the process. WATCHDOG_PID is not
-    # compared: it may be that of a shell that started this process.
+    # A quarter of the limit. At half of it, as systemd advises, one late ping would end the process. Ignore
+    # WATCHDOG_PID, which may be the id of a shell that started this process.
     quarter = float(limit) / 4e6 if limit.isdecimal() else 0.0
     return min(quarter or _REPORT_EVERY, _REPORT_EVERY)
 

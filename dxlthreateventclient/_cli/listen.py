@@ -1,4 +1,4 @@
-"""The subcommand ``listen``: prints the threat events that arrive, or appends them to a file."""
+"""The subcommand ``listen``: prints incoming threat events, or appends them to a file."""
 
 import argparse
 import signal
@@ -24,11 +24,11 @@ from dxlthreateventclient._cli.signals import Ending
 from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# How many events wait in memory while a file cannot be written. The stream has room for as many again:
-# a full one would make dxlclient wait, and so lose the connection.
+# The number of events kept in memory while a file cannot be written. The stream has room for twice as many,
+# because a full stream would block dxlclient until it loses the connection.
 _KEPT = 10_000
 
-# How many seconds unsubscribing may take.
+# The time limit for unsubscribing, in seconds.
 _LEAVE_WITHIN = 1.0
 
 
@@ -66,7 +66,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_listen(options: argparse.Namespace) -> int:
-    """Write events until Ctrl-C, or as many as were asked for."""
+    """Write events until Ctrl-C, or until the requested count is reached."""
     topics = _without_covered(options.topic or [EPO_THREAT_EVENT_RESPONSE_TOPIC])
     rejects = Rejects(options.reject_file)
     output = open_lines(options.output, "output") if options.output else None
@@ -75,7 +75,7 @@ def run_listen(options: argparse.Namespace) -> int:
 
 
 class _Listening:
-    """One run of ``listen``: its stream, and what became of the events."""
+    """One run of ``listen``: its stream and its counts."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class _Listening:
     def run(self) -> int:
         """Write events, and return the exit status."""
         if self._output and hasattr(signal, "SIGHUP"):
-            # Some ask every service to open its files anew in this way. It is not necessary here.
+            # SIGHUP often asks a service to reopen its files, which is unnecessary here.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         notify("STATUS=Connecting")
         Health(self._options.health_file, self._client.status, self._counts, self._progress)
@@ -161,7 +161,7 @@ class _Listening:
         return {"written": self._written, "rejected": self._rejects.count, "dropped": self._dropped}
 
     def _last_line(self) -> str:
-        """Leave the stream, if that was not done, and return what became of all events that had arrived."""
+        """Close the stream if necessary, and return a summary of all events that arrived."""
         close_in_time(self._leaving.close, _LEAVE_WITHIN)
         dropped, filtered = self._not_written(), self._client.status().filtered
         received = self._written + self._rejects.count + filtered + dropped
@@ -174,7 +174,7 @@ class _Listening:
         return line
 
     def _not_written(self) -> int:
-        """Return how many events had arrived and were dropped, once the stream is left."""
+        """Return the number of dropped events, once the stream is closed."""
         left = max(self._client.status().dropped, self._stream.buffered)
         return self._taken - self._written - self._too_deep + left
 
@@ -185,7 +185,7 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Return the topics without those that a filter among them covers: their events would arrive twice."""
+    """Return the topics without those covered by a filter, whose events would arrive twice."""
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

@@ -1,4 +1,4 @@
-"""The subcommands that bring a DXL fabric of their own: ``fabric`` and ``demo``."""
+"""The subcommands with a local DXL fabric: ``fabric`` and ``demo``."""
 
 import argparse
 import shlex
@@ -64,7 +64,7 @@ def run_demo(options: argparse.Namespace) -> int:
         CommonThreatEventClient(client).threat_events() as stream,
     ):
         for dxl_client in (client, epo):
-            # The fabric is gone before they have closed: they must not look for it.
+            # The fabric stops before the clients have closed, so they must not try to reconnect.
             dxl_client.config.reconnect_when_disconnected = False
             dxl_client.connect()
         tell("Waiting for threat events...")

@@ -1,4 +1,4 @@
-"""Files to which whole lines are appended: events, and payloads that are not threat events."""
+"""Output files to which whole lines are appended: events and rejected payloads."""
 
 import base64
 import json
@@ -14,17 +14,17 @@ from dxlclient.message import Event
 from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient._cli.terminal import CommandError, tell
 
-# How often a file that cannot be written is tried again, in seconds.
+# The interval between two attempts to write a file, in seconds.
 _TRY_EVERY = 0.5
 
 
 class LineFile:
     """A file to which whole lines are appended.
 
-    Before each line its name is compared with the open file: if that was moved away, as logrotate does, a new
-    one is begun, and no signal is needed for it.
+    Before each line, the path is compared with the open file. If the file was moved, as logrotate does, a new
+    file is created. No signal is needed.
 
-    :param pattern: its path; fields of ``strftime`` stand for the time in UTC
+    :param pattern: its path, in which ``strftime`` fields stand for the time in UTC
     """
 
     def __init__(self, pattern: Path) -> None:
@@ -37,7 +37,7 @@ class LineFile:
     def append(self, text: str) -> None:
         """Append a line.
 
-        :raise OSError: if that fails; then nothing of the line is in the file
+        :raise OSError: if that fails; no part of the line is then in the file
         """
         file = self.open()
         end = os.fstat(file).st_size
@@ -46,12 +46,12 @@ class LineFile:
             while line:
                 line = line[os.write(file, line) :]
         except OSError:
-            with suppress(OSError):  # it is not a regular file
+            with suppress(OSError):  # not a regular file
                 os.ftruncate(file, end)
             raise
 
     def open(self) -> int:
-        """Open the file that has the name now, unless it is open.
+        """Open the file that the path names now, unless it is already open.
 
         :raise OSError: if that fails
         """
@@ -76,7 +76,7 @@ class LineFile:
 
 
 def _begin_line(file: int) -> None:
-    # The last line of a process that was killed, or lost its power, may be torn.
+    # A process that was killed may have left an incomplete last line.
     if stat.S_ISREG(os.fstat(file).st_mode) and os.fstat(file).st_size:
         os.lseek(file, -1, os.SEEK_END)
         if os.read(file, 1) != b"\n":
@@ -86,7 +86,7 @@ def _begin_line(file: int) -> None:
 def open_lines(file: Path, what: str) -> LineFile:
     """Return a file to which lines can be appended.
 
-    :param what: what it is, for the error
+    :param what: its purpose, for the error message
     :raise CommandError: if it cannot be opened
     """
     lines = LineFile(file)
@@ -98,10 +98,10 @@ def open_lines(file: Path, what: str) -> LineFile:
 
 
 class PatientFile:
-    """A file that is tried again as long as it cannot be written.
+    """A file for which failed writes are repeated.
 
     :param file: the file
-    :param may_wait: returns whether there is time, and room in memory for the events that arrive meanwhile
+    :param may_wait: returns True while there is time, and memory for incoming events
     """
 
     def __init__(self, file: LineFile, may_wait: Callable[[], bool]) -> None:
@@ -112,7 +112,7 @@ class PatientFile:
         self._failing_since: float | None = None
 
     def write(self, text: str) -> bool:
-        """Append a line. Return whether that was possible in time."""
+        """Append a line. Return False if that was not possible in time."""
         while True:
             self.tries += 1
             try:
@@ -144,7 +144,7 @@ class PatientFile:
 
 
 class Rejects:
-    """Reports payloads that are not threat events, and appends them to a file if there is one.
+    """Reports payloads that are not threat events, and appends them to a file, if any.
 
     :raise CommandError: if the file cannot be written
     """
@@ -156,12 +156,12 @@ class Rejects:
         self._is_failing = False
 
     def __call__(self, error: ThreatEventDecodeError, event: Event) -> None:
-        """Report a payload, and go on, whatever becomes of the file."""
+        """Report a payload. A failed write to the file is reported, not raised."""
         self.count += 1
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # A DXL message can carry any value instead of bytes: that is kept as Python writes it.
+        # A DXL message can carry any value instead of bytes. Keep its repr().
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

@@ -1,4 +1,4 @@
-"""The subcommand ``publish``: sends threat events, those of a file or a sample, as ePO would."""
+"""The subcommand ``publish``: sends threat events from files, or a sample event, as ePO would."""
 
 import argparse
 import json
@@ -21,10 +21,10 @@ from dxlthreateventclient.connection import address
 from dxlthreateventclient.payload import decode_threat_event
 from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
-# How many events may be on their way; it also bounds what dxlclient queues in memory.
+# The maximum number of events in transit, which also limits dxlclient's queue in memory.
 _BATCH = 500
 
-# A DXL broker takes messages of 1 MiB, with an envelope of some hundred bytes around the payload.
+# A DXL broker accepts messages of up to 1 MiB, including a small envelope around the payload.
 _LARGEST = 2**20 - 2**10
 _TOO_DEEP = "it is nested too deeply"
 _BETWEEN = re.compile(r"[\s,]*")
@@ -60,13 +60,13 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_publish(options: argparse.Namespace) -> int:
-    """Send the events, and return when the broker has them all."""
-    # All are read before the first is sent: a bad document keeps every event from being sent.
+    """Send the events, and return when the broker has received all of them."""
+    # Read all documents before sending the first one, so that a bad one prevents any sending.
     documents = list(chain.from_iterable(map(read_documents, options.files)))
     total = options.count or len(documents) or 1
     threat_events = cycle(documents) if documents else iter(sample_threat_event, None)
     with closing_client(load_configuration(options.config)) as client:
-        # A new connection would hide what was lost with the one before.
+        # Reconnecting would hide the loss of events on the previous connection.
         client.config.reconnect_when_disconnected = False
         echo = Echo(client)
         connect(client, retries=0)
@@ -79,7 +79,7 @@ def run_publish(options: argparse.Namespace) -> int:
                     pause(options.interval)
                 publish_threat_event(client, threat_event, options.topic)
                 sent += 1
-                # dxlclient only queues it, and drops its queue with the connection.
+                # dxlclient only queues the event, and discards its queue with the connection.
                 if sent % _BATCH == 0 or sent == total:
                     echo.wait()
                 if options.interval or sent % _BATCH == 0:
@@ -102,18 +102,18 @@ def _events(number: int) -> str:
 
 
 def read_documents(file: str) -> list[dict[str, Any]]:
-    """Read the threat events of a file: JSON objects, one after the other or in an array.
+    """Read the threat events in a file: a sequence or an array of JSON objects.
 
     :param file: the path of the file; ``-`` is stdin
     :return: the threat events, at least one
-    :raise CommandError: if any of it is not a threat event that a client could receive
+    :raise CommandError: if anything in it is not a threat event that a client could receive
     """
     name = "stdin" if file == "-" else file
     documents = []
     for line, value in _values(name, _read(name, file)):
         try:
             payload = json.dumps(value).encode()
-            # What a receiver would make of it.
+            # Decode it as a receiver would.
             documents.append(decode_threat_event(payload))
         except (RecursionError, ThreatEventDecodeError) as error:
             reason = getattr(error, "reason", _TOO_DEEP)
@@ -139,7 +139,7 @@ def _read(name: str, file: str) -> str:
 
 
 def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
-    """Yield the JSON values in a text, or the items of its array, with the lines in which they begin."""
+    """Yield each JSON value in a text, or each item of its array, with its line number."""
     is_array = text.lstrip().startswith("[") and text.endswith("]")
     position, end = (text.index("[") + 1, len(text) - 1) if is_array else (0, len(text))
     while (position := _BETWEEN.match(text, position, end).end()) < end:  # type: ignore[union-attr] # it matches

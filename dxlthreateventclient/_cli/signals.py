@@ -1,4 +1,4 @@
-"""What the signals do that end a program: Ctrl-C, SIGTERM of a service, SIGHUP of a closed terminal."""
+"""Handles the signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP of a closed terminal."""
 
 import math
 import os
@@ -15,13 +15,13 @@ from types import FrameType
 from dxlthreateventclient._cli.terminal import tell
 
 INTERRUPTED = 130
-"""The exit status of a subcommand that a signal ended before it was done: 128 + SIGINT, as shells have it."""
+"""The exit status of a subcommand interrupted by a signal: 128 + SIGINT, as in shells."""
 
-# How often a pause checks whether a signal came, in seconds.
+# The interval at which a pause checks for signals, in seconds.
 _CHECK_EVERY = 0.25
 
-# In seconds: after which time it says that it is not done yet, and how long the end may take after writing
-# has to stop.
+# The time until a message says that writing continues, and the time limit for exiting after writing has to
+# stop, in seconds.
 _SAY_AFTER = 1.0
 _END_WITHIN = 1.5
 
@@ -31,7 +31,7 @@ _came: set[int] = set()
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """Let Ctrl-C, SIGTERM and SIGHUP call a function, on the main thread."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    # nohup ignores it, and so does a file that may be rotated. Windows has none.
+    # nohup and --output ignore SIGHUP. Windows has no SIGHUP.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
@@ -39,7 +39,7 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def interrupt_on_signals() -> None:
-    """Let the first signal raise KeyboardInterrupt, and another one end the process, without a traceback."""
+    """Let the first signal raise KeyboardInterrupt, and a second one end the process without a traceback."""
 
     def interrupt(number: int, _: object) -> None:
         on_signals(lambda *_: os._exit(INTERRUPTED))
@@ -52,9 +52,9 @@ def interrupt_on_signals() -> None:
 def pause(seconds: float) -> None:
     """Wait.
 
-    :param seconds: how long
-    :raise KeyboardInterrupt: if a signal came, also before the call: Python drops an exception that is raised
-        while a destructor runs
+    :param seconds: the time to wait
+    :raise KeyboardInterrupt: if a signal arrived, even before the call, because Python discards exceptions
+        raised during a destructor
     """
     end = time.monotonic() + seconds
     while not _came:
@@ -66,13 +66,13 @@ def pause(seconds: float) -> None:
 
 
 class Ending:
-    """What a signal does: no more events come, what has come is written, and the process ends in time.
+    """Ends the process in time after a signal: stops new events, and lets the remaining ones be written.
 
-    A second signal ends it at once.
+    A second signal ends the process immediately.
 
-    :param drain: what keeps events from coming; called by a signal handler
-    :param seconds: how long writing may take after the first signal
-    :param report: returns the last line, if the process has to be ended because it hangs
+    :param drain: stops new events; called by a signal handler
+    :param seconds: the time limit for writing after the first signal
+    :param report: returns the last message if the process hangs and has to be ended
     """
 
     def __init__(self, drain: Callable[[], object], seconds: float, report: Callable[[], str]) -> None:
@@ -81,14 +81,14 @@ class Ending:
         self._seconds = seconds
         self._report = report
         self._deadline = math.inf
-        # A signal handler can do no more than this: starting a thread or setting an Event takes a lock, which
-        # the code that it interrupts may hold.
+        # The only safe way to notify from a signal handler. Starting a thread or setting an Event takes a
+        # lock that the interrupted code may hold.
         self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._end_in_time, daemon=True).start()
         on_signals(self._on_signal)
 
     def is_overdue(self) -> bool:
-        """Return whether writing has to stop."""
+        """Return True if writing has to stop."""
         return time.monotonic() > self._deadline
 
     def _on_signal(self, *_: object) -> None:
@@ -103,13 +103,13 @@ class Ending:
         self._signals.get()
         with suppress(queue.Empty):
             self._signals.get(timeout=min(_SAY_AFTER, self._seconds))
-            self._seconds = 0.0  # a second one
+            self._seconds = 0.0  # a second signal
         if self._seconds > _SAY_AFTER and self.status is None:
             self._tell("Writing what has arrived. Another Ctrl-C or SIGTERM ends this at once")
             with suppress(queue.Empty):
                 self._signals.get(timeout=self._seconds - _SAY_AFTER)
         time.sleep(_END_WITHIN)
-        # The reader of the pipe has stopped, or the disk does not answer: nothing else would end this.
+        # Writing hangs because the reader of the pipe has stopped or the disk does not respond.
         try:
             if self.status is None:
                 self._tell(self._report())
@@ -118,6 +118,6 @@ class Ending:
 
     @staticmethod
     def _tell(message: str) -> None:
-        # Writing into a pipe that nobody reads would hang. On Windows only sockets can be asked.
+        # Writing to a pipe without a reader would hang. On Windows, select() accepts only sockets.
         if sys.platform == "win32" or (sys.stderr and select.select([], [sys.stderr], [], 0)[1]):
             tell(message)

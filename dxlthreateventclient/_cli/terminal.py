@@ -1,4 +1,4 @@
-"""What the command line writes: events to stdout, messages in one line each to stderr."""
+"""The output of the command line: events on stdout, one-line messages on stderr."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
-# How many lines of dxlclient are remembered, so that they cannot fill the memory, and for how many seconds.
+# Limits for remembering log lines of dxlclient: a number, which bounds memory, and seconds.
 _REMEMBERED = 1000
 _FORGET_AFTER = 600.0
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # bold red, red, yellow
@@ -25,10 +25,11 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 class CommandError(Exception):
-    """Ends a subcommand: its message goes to stderr in one line, its ``status`` is the exit status.
+    """Ends a subcommand with a one-line message on stderr and an exit status.
 
-    :param message: what went wrong, with what value, and what to do
-    :param status: 2 if the command line, a file or the configuration is wrong, 1 if the fabric is
+    :param message: the problem, the offending value, and the remedy
+    :param status: 2 for an error in the command line, a file or the configuration, 1 for a problem on the
+        fabric
     """
 
     def __init__(self, message: str, *, status: int) -> None:
@@ -37,8 +38,8 @@ class CommandError(Exception):
 
 
 def tell(message: str) -> None:
-    """Print a message for the user to stderr. If nobody can read it, nothing happens."""
-    if sys.stderr is None:  # started with it closed: print() would take stdout instead
+    """Print a message to stderr. Ignore failures to write."""
+    if sys.stderr is None:  # stderr is closed, so print() would use stdout
         return
     start = _CLEAR_LINE if _is_terminal(sys.stderr) else ""
     try:
@@ -48,15 +49,15 @@ def tell(message: str) -> None:
 
 
 def write(text: str) -> None:
-    """Write text and a line end to stdout, at once.
+    """Write text and a line end to stdout, and flush it.
 
     :raise BrokenPipeError: if the reader closed the pipe
-    :raise CommandError: if it cannot be written
+    :raise CommandError: if writing fails
     """
     encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
     left = f"{text}\n".encode(encoding, errors="backslashreplace")
     try:
-        # With PYTHONUNBUFFERED there is no buffer, and a signal can cut a write short.
+        # With PYTHONUNBUFFERED, nothing is buffered, and a signal can cut a write short.
         while left:
             left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
@@ -68,7 +69,7 @@ def write(text: str) -> None:
 
 
 def _drop_buffer(stream: IO[str]) -> None:
-    # Flushing it would fail once more, with a traceback, when Python exits.
+    # Otherwise flushing fails again when Python exits, with a traceback.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -77,7 +78,7 @@ def _is_terminal(stream: IO[str]) -> bool:
 
 
 def painted(text: str, style: str) -> str:
-    """Return a text for stdout in a style, as ANSI escape sequences number them, if it is a terminal."""
+    """Return a text in a style (an ANSI code) if stdout is a terminal."""
     return f"\x1b[{style}m{text}\x1b[0m" if style and _has_colors() else text
 
 
@@ -87,7 +88,7 @@ def _has_colors() -> bool:
 
 
 def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_painted: bool = True) -> str:
-    """Return the text of an event, which the DXL event carried, in a format: with colours on a terminal."""
+    """Return an event in a format, with colours on a terminal."""
     if name == "text" and is_painted:
         severity = _SEVERITY_STYLES.get(severity_of(threat_event) or 0, "")
         styles = "2", severity, "36", "1", _NOT_STOPPED if explain(threat_event).stopped is False else ""
@@ -98,21 +99,21 @@ def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_pain
 
 
 def show_progress(text: str) -> None:
-    """Show how far it is in the last line of the terminal, if stderr is one, until the next message."""
+    """Show progress in the last line of the terminal until the next message."""
     if sys.stderr and _is_terminal(sys.stderr):
         print(f"{_CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
 
 
 class _Log(logging.Handler):
-    """Writes each record in one line.
+    """Writes each record as one line.
 
-    dxlclient logs the same lines for each try to connect. A line is shown if it was not logged in the last
-    ten minutes; ``--verbose`` shows all.
+    dxlclient logs the same lines for each attempt to connect. A line is shown only if it was not logged in
+    the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False
     is_in_use = False
-    """Whether a client is in use. Before and after, all that dxlclient complains of has been reported."""
+    """True while a client is in use. At other times, this program reports dxlclient's problems itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class _Log(logging.Handler):
             tell(line)
 
     def _is_new(self, line: str) -> bool:
-        line = re.sub(r"[\d.]+", "", line)  # the seconds until the next try
+        line = re.sub(r"[\d.]+", "", line)  # the seconds until the next attempt
         now = time.monotonic()
         is_new = now - self._logged.get(line, -_FORGET_AFTER) >= _FORGET_AFTER
         if len(self._logged) == _REMEMBERED:
@@ -141,11 +142,11 @@ log = _Log()
 
 
 def report_faults(*, verbose: bool) -> None:
-    """Write each warning and error that is logged, or that ends a thread, to stderr in one line.
+    """Write logged warnings and errors, and exceptions that end a thread, to stderr in one line each.
 
     dxlclient's threads let exceptions escape when a broker goes away.
 
-    :param verbose: whether to write all that dxlclient and this package log
+    :param verbose: write all log messages of dxlclient and this package
     """
     log.is_verbose = verbose
     for name in ("dxlclient", "dxlthreateventclient"):
@@ -157,7 +158,7 @@ def report_faults(*, verbose: bool) -> None:
 
 
 def _tell_unraisable(failed: "sys.UnraisableHookArgs") -> None:
-    # A signal that came while a destructor ran is not lost: see pause().
+    # A signal during a destructor is not lost: see pause().
     if not isinstance(failed.exc_value, KeyboardInterrupt):
         tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
 

@@ -1,1 +1,1 @@
-"""Why a client cannot be set up or connected: its certificates and key, and each broker."""
+"""Finds the reason why a client cannot be set up or connected: its certificates, its key, or a broker."""

@@ -1,4 +1,4 @@
-"""The certificates and the key of a configuration: whether they can be used, and if not, why."""
+"""Checks the certificates and the key of a configuration, and explains why they cannot be used."""
 
 import os
 import re
@@ -18,13 +18,13 @@ from dxlthreateventclient.exceptions import ConfigurationError
 _LARGEST_FILE = 1_000_000  # bytes
 
 UTF_16 = rb"(\xff\xfe|\xfe\xff|.\0)"
-"""How a text in UTF-16 begins."""
+"""The first bytes of a text in UTF-16."""
 UPDATE = "'python -m dxlclient updateconfig' gets the present CA certificates"
 WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL", 66, 67, 68)
-"""OpenSSL's codes for a signature or key that its security level forbids: of a client, and of a broker."""
+"""OpenSSL's codes for a weak signature or key: error reasons on the client, verify codes for the broker."""
 STRONG = "have it issued anew, with an RSA key of 2,048 bits or more and SHA-256"
 
-# What files are that have no line BEGIN, by patterns of what they hold,
+# Descriptions of files without a BEGIN line, by patterns in their content.
 _NOT_PEM = (
     (rb"\A\s*\Z", "is empty: get the file again"),
     (rb"\A" + UTF_16, "is saved as UTF-16: save it as UTF-8"),
@@ -40,7 +40,7 @@ _NOT_PEM = (
     (rb"\A\s*<", "is HTML or XML, not PEM: get the file again"),
     (rb"", "is not in PEM format: it has no line -----BEGIN {}-----"),
 )
-# and what has been done to the lines of those that have one.
+# Descriptions of damaged files with a BEGIN line, by patterns in their lines.
 _SPOILT_PEM = (
     (rb"-----\\n", r"has \n written out where lines must end: put each line on its own"),
     (rb"----------BEGIN", "has two blocks that were joined without a line end: put one before each BEGIN"),
@@ -48,7 +48,7 @@ _SPOILT_PEM = (
     (rb"(?m)^[^\n]+-----BEGIN", "has text in front of a BEGIN: remove it, or put it on a line of its own"),
     (rb"-----BEGIN [^-]+-----[ \t]*[^\s]", "has its PEM on one line: get the file with its line ends"),
 )
-# What to do about PEM blocks of the wrong kind, by patterns of their labels.
+# The remedies for PEM blocks of the wrong kind, by patterns in their labels.
 _WRONG_KINDS = (
     ("REQUEST$", " (CSR): use the certificate that was issued for it"),
     ("PKCS7$", ": convert it with 'openssl pkcs7 -print_certs'"),
@@ -58,11 +58,11 @@ _WRONG_KINDS = (
 )
 
 Finding = tuple[str, datetime | None, bool]
-"""What a check found, until when that is valid, and whether it is a warning."""
+"""The result of a check: a description, an expiry date, and True for a warning."""
 
 
 def in_words(error: BaseException) -> str:
-    """Return the reason that an exception gives."""
+    """Return the reason for an exception in plain words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, UnicodeError):
@@ -73,10 +73,10 @@ def in_words(error: BaseException) -> str:
 
 
 def read(file: Path) -> bytes:
-    """Return the content of a file, or raise a ValueError with the bare reason."""
+    """Return the content of a file, or raise a ValueError with only the reason."""
     try:
         size = file.stat().st_size
-        if not (file.is_file() or file.is_dir()):  # such as a FIFO, which would block
+        if not (file.is_file() or file.is_dir()):  # reading a FIFO, for example, would block
             raise ValueError("it is not a regular file")
         if size > _LARGEST_FILE:
             raise ValueError(f"{size} bytes are too many")
@@ -99,11 +99,11 @@ def check_files(config: DxlClientConfig) -> Iterator[tuple[str, Finding | Config
 
 
 def valid_until(certificates: Iterable[bytes], remedy: str) -> list[datetime]:
-    """Return the ends of all certificates that are valid now, the earliest first.
+    """Return the expiry dates of all certificates that are valid now, the earliest first.
 
     :param certificates: certificates in DER format
-    :param remedy: what to do about expired ones
-    :raise ValueError: if none is valid now
+    :param remedy: the advice for expired certificates
+    :raise ValueError: if no certificate is valid now
     """
     now = datetime.now(timezone.utc)
     dates = [(parsed.not_valid_before, parsed.not_valid_after) for parsed in map(_parsed, certificates)]
@@ -117,7 +117,7 @@ def valid_until(certificates: Iterable[bytes], remedy: str) -> list[datetime]:
 
 
 def _parsed(certificate: bytes) -> Any:
-    from asn1crypto import x509  # noqa: PLC0415 - a sixth of the time that it takes to import this package
+    from asn1crypto import x509  # noqa: PLC0415 - takes a sixth of this package's import time
 
     return x509.Certificate.load(certificate)
 
@@ -132,13 +132,13 @@ def _content(path: str) -> bytes:
 
 
 def _blocks(content: bytes, label: str) -> list[str]:
-    """Return the PEM blocks whose labels end so."""
+    """Return the PEM blocks whose labels end with ``label``."""
     pattern = rf"-----BEGIN ([^-]*{label})-----.*?-----END \1-----"
     return [block[0] for block in re.finditer(pattern, content.decode(errors="replace"), re.DOTALL)]
 
 
 def _wrong_form(content: bytes, wanted: str) -> str | None:
-    """Return why OpenSSL does not take a file, if its form shows that."""
+    """Return the reason why OpenSSL rejects a file, if its form shows it."""
     content = content.removeprefix(BOM_UTF8)
     for pattern, what in _SPOILT_PEM if b"-----BEGIN" in content else _NOT_PEM:
         if re.search(pattern, content, re.DOTALL):
@@ -158,7 +158,7 @@ def _wrong_form(content: bytes, wanted: str) -> str | None:
 
 
 def _certificates(path: str) -> tuple[ssl.SSLContext, list[bytes]]:
-    """Return a context that trusts each certificate in a file, and all of them in DER format."""
+    """Return a context that trusts all certificates in a file, and the certificates in DER format."""
     content = _content(path)
     blocks = _blocks(content, "CERTIFICATE")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -192,7 +192,7 @@ def _check_certificate(config: DxlClientConfig) -> Finding:
     path = config.cert_file
     context, certificates = _certificates(path)
     try:
-        # The key is not there; OpenSSL looks at the certificate first.
+        # Without a key this always fails, but OpenSSL checks the certificate first.
         context.load_cert_chain(path, password="")
     except ssl.SSLError as error:
         if error.reason in WEAK:

@@ -1,7 +1,7 @@
-"""Tries a broker step by step as dxlclient does, and says what keeps it from working.
+"""Probes a broker step by step as dxlclient connects, and explains failures.
 
-The steps: TCP or the proxy, TLS, perhaps WebSockets, and MQTT's CONNECT. Over TLS 1.3 only the answer to that
-shows that the client certificate is accepted.
+The steps are TCP or the proxy, TLS, WebSockets if used, and MQTT's CONNECT. With TLS 1.3, only the answer to
+CONNECT shows that the broker accepts the client certificate.
 """
 
 import re
@@ -20,10 +20,10 @@ from dxlclient.client_config import DxlClientConfig
 from dxlthreateventclient._setup.certificates import STRONG, UPDATE, WEAK, check_files, in_words, valid_until
 from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError
 
-_CIPHER = "AES128-SHA256"  # all that dxlclient offers for TLS 1.2
+_CIPHER = "AES128-SHA256"  # the only cipher that dxlclient offers for TLS 1.2
 _QUESTION = "is it the port of a DXL broker?"
 
-# Of MQTT: CONNECT with a client id of 38 characters, the first bytes of CONNACK, and DISCONNECT.
+# MQTT packets: CONNECT with a client id of 38 characters, the first bytes of CONNACK, and DISCONNECT.
 _CONNECT = b"\x10\x32\x00\x04MQTT\x04\x02\x00\x3c\x00\x26{%s}"
 _CONNACK = b"\x20\x02\x00"
 _DISCONNECT = b"\xe0\x00"
@@ -39,13 +39,13 @@ _UPGRADE = (
     "\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
 )
 
-# How OpenSSL names the alerts with which a broker refuses a client certificate (DECRYPT_ERROR: its signature
-# does not match, such as that of a CA made anew under the same name),
+# OpenSSL's names for alerts that refuse a client certificate. DECRYPT_ERROR means that the signature does not
+# match, for example because a CA was recreated under the same name.
 _REFUSALS = re.compile(
     "(ACCESS_DENIED|BAD_CERTIFICATE|CERTIFICATE_(EXPIRED|REQUIRED|REVOKED|UNKNOWN)|DECRYPT_ERROR|UNKNOWN_CA"
     "|UNSUPPORTED_CERTIFICATE)$"
 )
-# and what says that two sides have no version of TLS or no cipher in common.
+# OpenSSL's names for errors when the two sides share no TLS version or no cipher.
 _NOTHING_IN_COMMON = re.compile(
     "(HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS_AVAILABLE|PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL)$"
 )
@@ -57,15 +57,15 @@ def address(host: str, port: object) -> str:
 
 
 class Probe:
-    """One try of a broker.
+    """One attempt to connect to a broker.
 
     :param config: the configuration of the client
     :param broker: one of its brokers
-    :param timeout: how long a step may take, in seconds
+    :param timeout: the time limit of each step, in seconds
     """
 
     name: str
-    """How to name the broker to the user."""
+    """The broker's name for messages."""
 
     def __init__(self, config: DxlClientConfig, broker: Broker, timeout: float) -> None:
         self._config, self._broker, self._timeout = config, broker, timeout
@@ -73,7 +73,7 @@ class Probe:
         self.name = f"the broker {self._address}"
         self._proxy: dict[str, Any] = {}
         if config.use_websockets and None not in (config.proxy_addr, config.proxy_port):
-            # As dxlclient hands it to PySocks.
+            # The same arguments that dxlclient passes to PySocks.
             names = [f"proxy_{name}" for name in ("type", "addr", "port", "rdns", "username", "password")]
             self._proxy = {name: getattr(config, name) for name in names}
             self._proxy["proxy_port"] = int(self._proxy["proxy_port"])
@@ -81,17 +81,17 @@ class Probe:
             self.name += f" behind {self._proxy_name}"
 
     def reach(self) -> tuple[str, bytes]:
-        """Connect without TLS, and return the same as :meth:`hello`, but no certificate."""
+        """Connect without TLS. Return ``"reachable"`` and no certificate."""
         self._open().close()
         return "reachable", b""
 
     def hello(self) -> tuple[str, bytes]:
-        """Connect, say hello in MQTT, and return the version of TLS and the certificate of the broker."""
+        """Connect up to MQTT. Return the version of TLS and the broker's certificate."""
         with self._tls(self._context()) as tls, tls.makefile("rb") as answers:
             if self._config.use_websockets:
                 self._upgrade(tls, answers)
             self._send(tls, _CONNECT % str(uuid4()).encode())
-            header = 2 if self._config.use_websockets else 0  # of a short frame
+            header = 2 if self._config.use_websockets else 0  # the header of a short frame
             answer = answers.read(header + len(_CONNACK) + 1)[header:]
             if len(answer) <= len(_CONNACK):
                 raise ConnectionResetError
@@ -124,7 +124,7 @@ class Probe:
         raise BrokerConnectionError(f"{', '.join(failures)}; {question}")
 
     def _context(self) -> ssl.SSLContext:
-        """Return what dxlclient uses: one cipher for TLS 1.2, and no look at the name in the certificate."""
+        """Return a context like dxlclient's: one cipher for TLS 1.2, and no check of the host name."""
         config, context = self._config, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         try:
@@ -154,7 +154,7 @@ class Probe:
                 raise self._why(error, context, is_encrypted=tls.cipher() is not None) from error
 
     def _upgrade(self, tls: ssl.SSLSocket, answers: BinaryIO) -> None:
-        """Change over from HTTP to WebSockets."""
+        """Switch from HTTP to WebSockets."""
         self._send(tls, (_UPGRADE % self._address).encode(), is_frame=False)
         lines = [answers.readline(1000)]
         while lines[-1].strip() and len(lines) < 100:
@@ -167,7 +167,7 @@ class Probe:
         if is_frame and self._config.use_websockets:
             # A WebSocket frame must be masked; a mask of zeros changes nothing.
             packet = b"\x82" + bytes([0x80 | len(packet)]) + bytes(4) + packet
-        # If the broker has closed the connection, an alert may be left to be read.
+        # If the broker has closed the connection, an alert may still be waiting to be read.
         with suppress(ConnectionError, ssl.SSLEOFError):
             tls.sendall(packet)
 
@@ -185,7 +185,7 @@ class Probe:
         return BrokerConnectionError(f"{self._proxy_name} {what}", is_final)
 
     def _why_no_access(self) -> str:
-        """Say what the proxy asks for, which PySocks does not return, and what it was given."""
+        """Describe the authentication that the proxy requires, which PySocks does not report."""
         user, password = self._proxy["proxy_username"], self._proxy["proxy_password"]
         sent = "User and Password" if user and password else "no user: [Proxy] must have User and Password"
         schemes: list[str] = []
@@ -198,7 +198,7 @@ class Probe:
         return f"; it asks for {wanted}, dxlclient knows only Basic and sent {sent}"
 
     def _why(self, error: OSError, context: ssl.SSLContext, *, is_encrypted: bool) -> BrokerConnectionError:
-        """Say what an error during TLS or later means."""
+        """Explain an error during TLS or later."""
         reason, certificate = in_words(error), f"the client certificate {self._config.cert_file}"
         code = (error.reason if isinstance(error, ssl.SSLError) else "") or ""
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -209,7 +209,7 @@ class Probe:
         if _NOTHING_IN_COMMON.search(code):
             return _final(f"{self.name} {self._why_no_tls(reason, context)}")
         if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
-            # Not every broker says why it refuses a client.
+            # Some brokers refuse a client without giving a reason.
             trust = f"does it trust {certificate}, and " if is_encrypted else ""
             return BrokerConnectionError(f"{self.name} closed the connection: {trust}{_QUESTION}")
         what, is_final = f"takes connections and stays silent ({reason}): {_QUESTION}", False
@@ -222,11 +222,11 @@ class Probe:
         return BrokerConnectionError(f"{self.name} {what}", is_final)
 
     def _why_untrusted(self, error: ssl.SSLCertVerificationError, context: ssl.SSLContext) -> str:
-        """Say what is wrong with the certificate of the broker, or with what it is compared to."""
+        """Explain why the broker's certificate is not trusted."""
         certificate = f"the certificate of {self.name}"
         chain = f"BrokerCertChain ({self._config.broker_ca_bundle})"
         if error.verify_code in (9, 10):  # not valid yet, expired
-            context.verify_mode = ssl.CERT_NONE  # else it is not shown
+            context.verify_mode = ssl.CERT_NONE  # otherwise the certificate is not available
             try:
                 with self._tls(context) as tls:
                     valid_until([tls.getpeercert(binary_form=True) or b""], "have it renewed on the broker")
@@ -242,7 +242,7 @@ class Probe:
         return f"{certificate} {what}; or is it not that of a DXL broker?"
 
     def _why_no_tls(self, reason: str, context: ssl.SSLContext) -> str:
-        """Say whose settings keep this machine and the broker from agreeing on TLS."""
+        """Explain why this machine and the broker cannot agree on TLS settings."""
         level, version = context.security_level, context.minimum_version
         because, remedy = "", f"{_CIPHER} with an RSA key over TLS 1.2"
         if level > 2 or version > ssl.TLSVersion.TLSv1_2:

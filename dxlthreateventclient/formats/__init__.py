@@ -1,4 +1,4 @@
-"""Threat events as people and SIEMs read them: pure functions, without a dependency."""
+"""Converts threat events for people and SIEMs: pure functions without dependencies."""
 
 from dxlthreateventclient.formats.cef import to_cef
 from dxlthreateventclient.formats.ecs import to_ecs

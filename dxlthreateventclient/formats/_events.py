@@ -1,4 +1,4 @@
-"""The numbers of ePO's events: ``docs/epo/events.csv`` without its sources."""
+"""The numbers of ePO's events: ``docs/epo/events.csv`` without the sources."""
 
 from dxlthreateventclient.formats._words import Kind, Outcome
 

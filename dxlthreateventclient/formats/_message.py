@@ -1,4 +1,4 @@
-"""A threat event as the formats read it, which remembers what nobody took."""
+"""A parsed threat event for the formats, which keeps track of unused fields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -30,14 +30,14 @@ T = TypeVar("T")
 Fields = dict[str, Any]
 
 VENDOR = "Trellix"
-"""Who makes the products that report threats to ePO, by today's name."""
+"""The current name of the vendor whose products report threats to ePO."""
 
 PRODUCT = "ePolicy Orchestrator"
-"""What stands for a product without a name."""
+"""The name used for a product without a name."""
 
 
 def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | None:
-    """Return the converted value of a key, and remove it from the fields unless that is ``None``."""
+    """Return the converted value of a key, and remove the key unless the result is ``None``."""
     value = convert(fields[key]) if key in fields else None
     if value is not None:
         del fields[key]
@@ -45,7 +45,7 @@ def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | No
 
 
 def take_addresses(fields: Fields, room: int) -> list[str]:
-    """Return the addresses of a host, and remove the first ones, for which there is room."""
+    """Return the addresses of a host, and remove as many from the fields as there is room for."""
     found: list[str] = []
     for key in ("ipv4", "ipv6"):
         address = ip_address(fields.get(key))
@@ -57,16 +57,16 @@ def take_addresses(fields: Fields, room: int) -> list[str]:
 
 
 class Message:
-    """A threat event made plain.
+    """A threat event as plain JSON values.
 
-    :param threat_event: the threat event, which stays as it is
+    :param threat_event: the threat event, which is not modified
     :param event_id: the id of the DXL message
-    :param arrived: when it arrived
+    :param arrived: its time of arrival
     :raise TypeError: if the threat event is not a mapping
     """
 
     rest: Fields
-    """What has not been taken, in the shape of the message."""
+    """The fields not yet taken, in the structure of the message."""
 
     def __init__(
         self, threat_event: Mapping[str, Any], event_id: str | None = None, arrived: datetime | None = None
@@ -84,28 +84,28 @@ class Message:
         self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
-        """Take the time at which ePO received the event, from either of its two places."""
+        """Take the time when ePO received the event, from either of its two possible places."""
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:
-        """Take the event's number, also that of events which other products inject."""
+        """Take the event's number, including that of events from other products."""
         return take(self.event, "id", text) or take(self.event, "eventId", text)
 
     def severity(self) -> Severity:
-        """Return the severity on the scales of others."""
+        """Return the severity on the scales of the formats."""
         return SEVERITIES.get(integer(self.event.get("threatSeverity")), UNKNOWN_SEVERITY)
 
     def reading(self) -> Reading:
-        """Return what the event says."""
+        """Return the interpretation of the event."""
         return read(self.event)
 
     def take_device_id(self) -> str | None:
-        """Take the id of the managed entity, unless that is a user."""
+        """Take the id of the managed entity, unless the entity is a user."""
         is_user = (text(self.entity.get("type")) or "").lower() == "user"
         return None if is_user else take(self.entity, "id", text)
 
     def registry(self) -> RegistryPath | None:
-        """Return the registry key that ePO calls the target's file."""
+        """Return the registry key, if ePO reports one as the target's file."""
         path = name_of(self.target.get("fileName"))
         if path is None:
             return None
@@ -113,9 +113,10 @@ class Message:
         return registry_path(path) or (RegistryPath(path, None, None, None) if is_registry else None)
 
     def file(self) -> tuple[str | None, dict[str, str]]:
-        """Return the path of the target's file, and its digests.
+        """Return the path and the digests of the target's file.
 
-        Without a path the first of ``files`` is the target's; with one, the first that has no other name.
+        Without a path, the first entry of ``files`` counts. With a path, the first entry without a different
+        name counts.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}
@@ -130,7 +131,7 @@ class Message:
         return path, digests
 
     def digests(self) -> Iterator[tuple[str, str]]:
-        """Yield all digests, each with the path below the event where it stands."""
+        """Yield all digests, each with its path below the event."""
         is_list = isinstance(self.event.get("files"), list)
         for number, file in enumerate(self._files()):
             for key, _, value in _digests(file):
@@ -139,7 +140,7 @@ class Message:
             yield f"otherData.{key}", value
 
     def aggregates(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the values of aggregates: ``ip``, ``hosts`` or ``user``, the path below the event, value."""
+        """Yield the aggregated values: kind (``ip``, ``hosts``, ``user``), path below the event, value."""
         for key, values in self.other.items():
             kind = aggregate_of(key)
             if kind:
@@ -169,7 +170,7 @@ def _object(fields: Fields, key: str) -> Fields:
 
 
 def _digests(file: Fields) -> list[tuple[str, str, str]]:
-    """Return the valid digests of a file: the key, the algorithm in ECS's name, the digest."""
+    """Return the valid digests of a file: the key, ECS's name of the algorithm, the digest."""
     named = ((key, key.lower().replace("-", ""), value) for key, value in _object(file, "hash").items())
     found = ((key, name, digest(name, value)) for key, name, value in named)
     return sorted(((key, name, value) for key, name, value in found if value), key=lambda item: item[1])
@@ -180,7 +181,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _items(values: Any) -> list[Any]:
-    """Return the values of an aggregate: comma-separated text, or what a conversion made of it."""
+    """Return the values of an aggregate, from comma-separated text or its converted form."""
     if isinstance(values, dict):
         return list(values.values())
     return [value.strip() for value in values.split(",")] if isinstance(values, str) else _list(values)

@@ -1,4 +1,4 @@
-"""Names that have parts: of files, processes, accounts and registry keys."""
+"""Splits the names of files, processes, accounts and registry keys into their parts."""
 
 import ntpath
 import re
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments: what ends in one of these, or is followed by an option.
+# A program with its arguments. The program ends in one of these extensions, or before an option.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -15,7 +15,7 @@ _QUOTED_PROGRAM = re.compile(r'"(?P<program>[^"]+)"(?P<arguments>.*)', re.DOTALL
 
 
 class Process(NamedTuple):
-    """A process: the name of its program, the program's path, and the command line if there are arguments."""
+    """A process: the program's name, its path, and the command line if there are arguments."""
 
     name: str
     executable: str | None
@@ -23,7 +23,7 @@ class Process(NamedTuple):
 
 
 class RegistryPath(NamedTuple):
-    """A path in the Windows registry: that of the key, or of a value below it."""
+    """The path of a key or a value in the Windows registry."""
 
     path: str
     hive: str | None
@@ -32,27 +32,27 @@ class RegistryPath(NamedTuple):
 
     @property
     def key_path(self) -> str:
-        """The path of the key, with the hive as it was written."""
+        """The path of the key, with the original spelling of the hive."""
         return self.path[: -len(self.value)].rstrip("\\") if self.value else self.path
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """Split the path of a file, of Windows or POSIX, into its directory and its name."""
+    """Split a Windows or POSIX path into its directory and its file name."""
     separators = "/" if path.startswith("/") else "\\/"
     start = max(path.rfind(separator) for separator in separators) + 1
     head = path[:start]
     directory = head.rstrip(separators)
-    # What would be left of a root is none.
+    # Keep the separator of a root directory.
     return directory if directory and not directory.endswith(":") else head, path[start:]
 
 
 def extension(name: str) -> str:
-    """Return the extension of a file's name, without the dot."""
+    """Return the extension of a file name, without the dot."""
     return ntpath.splitext(name)[1].removeprefix(".")
 
 
 def process(written: str) -> Process:
-    """Take the name of a process apart, which may be a path with arguments behind it."""
+    """Split the name of a process, which may be a path followed by arguments."""
     match = _QUOTED_PROGRAM.fullmatch(written) or _PROGRAM.fullmatch(written)
     program, arguments = (match["program"], match["arguments"]) if match else (written, "")
     name = split_path(program)[1] or program
@@ -60,14 +60,14 @@ def process(written: str) -> Process:
 
 
 def account(written: str | None) -> tuple[str | None, str | None]:
-    """Split an account into its domain, if it has one, and its name. There may be two backslashes."""
+    """Split an account into its domain, if any, and its name. The separator may be two backslashes."""
     domain, _, name = (written or "").partition("\\")
     name = name.lstrip("\\")
     return (domain, name) if domain and name else (None, written)
 
 
 def registry_path(written: str) -> RegistryPath | None:
-    """Take the path of a registry key or value apart. Which of the two it is ePO does not say."""
+    """Split the path of a registry key or value. ePO does not distinguish the two."""
     lower = written.lower()
     for start, hive in HIVES.items():
         if lower.startswith(start) and written[len(start) : len(start) + 1] in ("\\", ""):

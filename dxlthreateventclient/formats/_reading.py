@@ -1,4 +1,4 @@
-"""What an event says: the tables, and what follows from them for one event."""
+"""Interprets an event by means of the tables."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,12 +8,13 @@ from dxlthreateventclient.formats._values import literal
 from dxlthreateventclient.formats._words import ACTIONS, KINDS, Kind, Outcome
 
 _STOPPED = frozenset({"blocked", "deleted", "cleaned", "quarantined", "contained"})
-# Where a failure is one of removing the threat. Of other kinds a product fails, such as loading its rules.
+# For these kinds, "failed" means that removing the threat failed. For other kinds, a product failed, for
+# example when loading its rules.
 _REMOVED_KINDS = frozenset({"malware", "email"})
 _NO_THREATS = frozenset({"agent", "scan", "update"})
 
-# A number may make an outcome worse, or say that something was only detected. It never reassures: a wrong
-# "failed" costs a look, a wrong "deleted" hides an infection.
+# A number may make an outcome worse, or mean that a threat was only detected. It never makes an outcome
+# better: a wrong "failed" costs a look, a wrong "deleted" hides an infection.
 _OUTCOMES: dict[str, Outcome] = {
     number: outcome
     for number, (_, kind, outcome) in EVENTS.items()
@@ -35,7 +36,7 @@ _BY_KIND: dict[Kind, tuple[str, ...]] = {
     "unwanted_program": ("malware",),
     "web": ("network", "web"),
 }
-# What single words and numbers add.
+# Additional categories of single words and numbers.
 _MORE = {
     **dict.fromkeys(("hip.file", "'file' class or access"), ("file",)),
     **dict.fromkeys(("hip.process", "'process' class or access"), ("process",)),
@@ -49,31 +50,31 @@ _CATEGORIES = {
     for said, kind in (*KINDS.items(), *((number, row[1]) for number, row in EVENTS.items()))
 }
 
-# What Elastic's integration for ePO takes for no alert.
+# Events that Elastic's integration for ePO does not treat as alerts.
 _OPERATIONAL = frozenset({"18054", "35000", "35002"})
 _TRAFFIC = {"network"}
 _UNKNOWN: tuple[None, Kind, Outcome] = (None, "other", "unknown")
 
 
 class Reading(NamedTuple):
-    """What an event says."""
+    """The interpretation of an event."""
 
     meaning: str | None
     kind: Kind
     outcome: Outcome
     stopped: bool | None
     categories: tuple[str, ...]
-    """The categories of ECS, some more than once."""
+    """The categories of ECS, possibly with duplicates."""
     is_operational: bool
 
 
 def read(event: Mapping[str, Any]) -> Reading:
-    """Read an event: the object ``event`` of a message, made plain."""
+    """Interpret the ``event`` object of a plain message."""
     number, category, threat_type = _said(event, "id"), _said(event, "category"), _said(event, "threatType")
-    # Other products inject events with their number in another place.
+    # Events from other products have their number in another place.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
     meaning, number_kind, number_outcome = known or _UNKNOWN
-    # The type says most, the category least: hip.process comes with several types.
+    # The type is the most specific, the category the least: hip.process occurs with several types.
     kind = KINDS.get(threat_type, "other")
     if kind == "other":
         kind = number_kind

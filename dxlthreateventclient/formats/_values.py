@@ -1,6 +1,6 @@
-"""From any value that JSON can hold to the values that SIEMs accept.
+"""Converts any JSON value into values that SIEMs accept.
 
-The converters return ``None`` for what they cannot convert, and never raise.
+The converters never raise. They return ``None`` for values they cannot convert.
 """
 
 import math
@@ -14,14 +14,13 @@ from dxlthreateventclient.formats._vocabulary import NAMELESS, NOTHING
 
 T = TypeVar("T")
 
-# Elasticsearch's "flattened" type, which suits the custom namespace, refuses a deeper object by default; a
-# threat event has 4 levels.
+# The default limit of Elasticsearch's "flattened" type, which suits the custom namespace. A threat event has
+# 4 levels.
 MAX_DEPTH = 20
 ELLIPSIS = "…"
 
-# What could steer a terminal, end a line, or show text in another order than it is in: the control characters
-# except for the tab and the new line, the line separators, the directional marks. And lone surrogates, which
-# UTF-8 cannot express.
+# Characters that could control a terminal, end a line or reorder text: control characters except tab and
+# newline, line separators, and directional marks. Also lone surrogates, which UTF-8 cannot encode.
 _HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TIMESTAMP = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d)?(?:[.,](\d+))? ?(?:Z|UTC|GMT|([+-])(\d\d):?(\d\d))?",
@@ -33,32 +32,32 @@ _OUTCOMES = {"1": "success", "true": "success", "0": "failure", "false": "failur
 _DIGESTS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# A clock that was never set says 1970 or year 1: no product of ePO is that old.
+# An unset clock shows 1970 or the year 1, long before any product of ePO.
 _EARLIEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
 _EARLIEST_SECONDS = 631_152_000
 
 
 def harmless(text: str) -> str:
-    """Return the text with U+FFFD for each character that does harm, and every line end as a new line."""
+    """Return the text with U+FFFD for each harmful character, and a newline for each line end."""
     if text.isprintable():
         return text
     return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return a copy of an object that JSON can express in UTF-8, without what says nothing.
+    """Return a copy of an object that JSON can represent in UTF-8, without empty values.
 
-    :param value: the object: from JSON, or with the sets and numbered dictionaries of converted aggregates
-    :param key: the key that it stands under
-    :param depth: how deep in the message it stands
+    :param value: the object from JSON, possibly with converted aggregates (sets and numbered dictionaries)
+    :param key: the key of the object
+    :param depth: its depth in the message
     """
     copy = {}
     for raw_name, raw in value.items():
-        # The values of an aggregate have numbers for keys: its own key is the one of the placeholder.
+        # The values of a converted aggregate have numbers as keys, so a placeholder has the aggregate's key.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
-            # The key in braces is ePO's unresolved placeholder.
+            # The key in braces is an unresolved placeholder.
             if item and not (item[0] == "{" and item == f"{{{own}}}"):
                 copy[harmless(name)] = harmless(item)
         elif raw is not None and (item := _plain(raw, own, depth + 1)) is not None:
@@ -67,9 +66,9 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
 
 
 def _plain(value: Any, key: str, depth: int) -> Any:
-    """Return a copy of any value, as :func:`plain_object` does; ``None`` if nothing is left of it."""
+    """Return a copy of any value, as :func:`plain_object` does, or ``None`` if nothing is left."""
     copy: Any
-    if type(value) is dict and depth < MAX_DEPTH:  # by far the most
+    if type(value) is dict and depth < MAX_DEPTH:  # by far the most frequent
         return plain_object(value, key, depth) or None
     match value:
         case None | bool():
@@ -99,14 +98,14 @@ def _plain_items(items: Iterable[Any], key: str, depth: int) -> list[Any]:
 def _described(value: Any) -> str:
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - whatever an object of somebody else's raises
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return f"<{type(value).__name__}>"
 
 
 def _digits(number: int) -> str:
     try:
         return str(number)
-    except ValueError:  # Python refuses more than 4,300 decimal digits, not hexadecimal ones
+    except ValueError:  # Python limits decimal conversion to 4,300 digits
         return hex(number)
 
 
@@ -124,49 +123,49 @@ def literal(value: Any) -> str | None:
 
 
 def text(value: Any) -> str | None:
-    """Return a text or a number as text, unless it is one of the words that ePO has for no value."""
-    found = value if type(value) is str else literal(value)  # this is called often
+    """Return a text or a number as text, unless it is one of ePO's words for "no value"."""
+    found = value if type(value) is str else literal(value)  # called often
     return None if found is None or found.lower() in NOTHING else found
 
 
 def name_of(value: Any) -> str | None:
-    """Return the name of a file or a program, unless it says that there is none."""
+    """Return the name of a file or a program, unless it stands for a missing name."""
     found = text(value)
     return None if found is None or found.lower().rpartition("|")[2] in NAMELESS else found
 
 
 def action_word(value: Any) -> str | None:
-    """Return an action's word or code. "none" is one: it says that nothing was done."""
+    """Return an action's word or code. "none" is a value here: nothing was done."""
     found = literal(value)
     return found if found and (found.lower() == "none" or found.lower() not in NOTHING) else None
 
 
 def integer(value: Any) -> int | None:
-    """Return a whole number, which may come as text, if 64 bits hold it."""
+    """Return a whole number, possibly from text, if it fits into 64 bits."""
     digits = literal(value)
     number = int(digits) if digits and _INTEGER.fullmatch(digits) else None
     return number if number is not None and _is_long(number) else None
 
 
 def port(value: Any) -> int | None:
-    """Return a port. 0 is none: ePO sends it where no connection is involved."""
+    """Return a port, or ``None`` for 0, which ePO sends if no connection is involved."""
     number = integer(value)
     return number if number is not None and 0 < number < 2**16 else None
 
 
 def outcome(value: Any) -> str | None:
-    """Return the outcome of an event by its ``threatHandled``, which is null where no threat is involved."""
+    """Return the outcome of an event from ``threatHandled``, which is null if no threat is involved."""
     return _OUTCOMES.get(str(value).lower() if isinstance(value, bool) else (literal(value) or "").lower())
 
 
 def ip_address(value: Any) -> str | None:
-    """Return an IP address in its usual notation: an IPv4-mapped one as that IPv4, without a zone.
+    """Return an IP address in its usual notation, without a zone. An IPv4-mapped address becomes IPv4.
 
-    The unspecified address (``0.0.0.0``, ``::``) is how ePO says that it knows of none.
+    ePO sends the unspecified address (``0.0.0.0``, ``::``) for an unknown address.
     """
     if type(value) is not str:
         return None
-    # Java prints an address with a slash before it.
+    # Java prints addresses with a leading slash.
     address = value.removeprefix("/").partition("%")[0]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -179,7 +178,7 @@ def ip_address(value: Any) -> str | None:
 
 
 def mac_address(value: Any) -> str | None:
-    """Return a MAC address as ``00-AA-BB-CC-DD-EE``. Zeros alone are none."""
+    """Return a MAC address as ``00-AA-BB-CC-DD-EE``, or ``None`` if all digits are zero."""
     address = (literal(value) or "").upper()
     if not _MAC.fullmatch(address):
         return None
@@ -188,9 +187,9 @@ def mac_address(value: Any) -> str | None:
 
 
 def timestamp(value: Any) -> datetime | None:
-    """Return an ISO 8601 time, or seconds or milliseconds since 1970, if it is not before 1990.
+    """Convert an ISO 8601 time, or seconds or milliseconds since 1970. Return ``None`` before 1990.
 
-    Without a zone it is UTC, as the names of ePO's fields say.
+    A time without a zone is UTC, as the names of ePO's fields indicate.
     """
     number = integer(value)
     try:
@@ -201,7 +200,7 @@ def timestamp(value: Any) -> datetime | None:
 
 
 def _since_1970(number: int) -> datetime:
-    # As seconds, the milliseconds of 1990 are the year 21970.
+    # Read as seconds, the milliseconds of 1990 would be in the year 21970.
     is_milliseconds = number >= _EARLIEST_SECONDS * 1000
     return _EPOCH + (timedelta(milliseconds=number) if is_milliseconds else timedelta(seconds=number))
 
@@ -217,15 +216,15 @@ def _iso_8601(value: Any) -> datetime | None:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """Return a time in UTC; a naive one is local time, as everywhere in Python."""
+    """Return a time in UTC. A naive time is local time, as everywhere in Python."""
     try:
         return moment and moment.astimezone(timezone.utc)
-    except (ValueError, OverflowError):  # at the ends of the calendar
+    except (ValueError, OverflowError):  # at the limits of the calendar
         return None
 
 
 def iso_8601(moment: datetime | None) -> str | None:
-    """Return a time of UTC as text with milliseconds and ``Z``."""
+    """Return a UTC time as text with milliseconds and ``Z``."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
@@ -235,7 +234,7 @@ def milliseconds(moment: datetime | None) -> int | None:
 
 
 def digest(name: str, value: Any) -> str | None:
-    """Return a digest of that algorithm (``md5``, ``sha1``, ``sha256``) in lower case."""
+    """Return a digest of an algorithm (``md5``, ``sha1``, ``sha256``) in lower case."""
     found = (literal(value) or "").lower()
     return found if len(found) == _DIGESTS.get(name) and not set(found) - set("0123456789abcdef") else None
 
@@ -246,7 +245,7 @@ def distinct(values: Iterable[T | None]) -> list[T]:
 
 
 def without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy without the keys, at any level, under which there is nothing. Numbers always count."""
+    """Return a copy without empty values at any level. Numbers never count as empty."""
     kept = {}
     for key, raw in fields.items():
         value = without_empty(raw) if type(raw) is dict else raw

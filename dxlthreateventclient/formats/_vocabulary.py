@@ -1,22 +1,22 @@
-"""ePO's words for values, and what they mean to a SIEM. They are read in lower case.
+"""ePO's words for values, in lower case, and their equivalents in SIEMs.
 
-Those of events, categories and actions are in ``_events.py`` and ``_words.py``.
+Events, categories and actions are in ``_events.py`` and ``_words.py``.
 """
 
 from typing import NamedTuple
 
 NOTHING = frozenset({"", "none", "(none)", "null", "(null)", "_", "n/a", "-"})
-"""The words that mean: no value."""
+"""The words for "no value"."""
 
 NAMELESS = frozenset(
     f"unknown{what}"
     for what in ("", " application", " file", " file name", " filename", " process", " program")
 )
-"""The words for a file or program without a name. A host may stand before them: ``WS-1|Unknown filename``."""
+"""The words for a missing file or program name. A host may precede them: ``WS-1|Unknown filename``."""
 
 
 class Severity(NamedTuple):
-    """A severity in a word, and on the scales of others."""
+    """A severity as a word, and on the scales of the formats."""
 
     name: str | None
     cef: int
@@ -25,7 +25,7 @@ class Severity(NamedTuple):
 
 
 UNKNOWN_SEVERITY = Severity(None, 5, None, 0)
-"""What stands for no number from 1 to 7. CEF has none for it: neither an alarm nor silence."""
+"""The severity of all other numbers. CEF requires a number, and 5 is neither alarming nor silent."""
 
 SEVERITIES: dict[int | None, Severity] = {
     1: Severity("Alert", 10, 99, 5),
@@ -36,7 +36,7 @@ SEVERITIES: dict[int | None, Severity] = {
     6: Severity("Info", 1, 21, 1),
     7: Severity("Debug", 0, 21, 1),
 }
-"""By ePO's number. The words are those of Datadog's integration; the other scales are a choice."""
+"""Severities by ePO's number. The words are Datadog's, and the other scales are our choice."""
 
 
 OPERATING_SYSTEMS = (
@@ -51,12 +51,12 @@ OPERATING_SYSTEMS = (
     ("red hat", "linux", 200),
     ("suse", "linux", 200),
 )
-"""Parts of the names of operating systems, with the types of ECS and OCSF."""
+"""Parts of operating system names, with the types of ECS and OCSF."""
 
 TRANSPORTS = frozenset(
     {"tcp", "udp", "icmp", "icmpv6", "ipv6-icmp", "igmp", "sctp", "dccp", "gre", "esp", "ah"}
 )
-"""Protocols of layer 4, as opposed to the "HTTP" that ePO also calls a protocol."""
+"""Protocols of layer 4, unlike "HTTP", which ePO also calls a protocol."""
 
 HIVES = {
     "hklm": "HKLM",
@@ -72,19 +72,19 @@ HIVES = {
     "\\registry\\machine": "HKLM",
     "\\registry\\user": "HKU",
 }
-"""How the name of a registry key may begin, and the short name of that hive."""
+"""Prefixes of registry keys, with the short name of the hive."""
 
 FILE_DIGESTS = {"sc_evtFileMd5": "md5", "sc_evtFileSha1": "sha1", "sc_evtFileSha256": "sha256"}
-"""Keys of ``otherData`` that hold digests of the target's file (application and change control)."""
+"""Keys of ``otherData`` with digests of the target's file (application and change control)."""
 
 PROCESS_DIGESTS = {"sc_evtProcessMd5": "md5", "sc_evtProcessSha1": "sha1", "sc_evtProcessSha256": "sha256"}
-"""The same for the process that did it."""
+"""Keys of ``otherData`` with digests of the acting process."""
 
 _AGGREGATED = {"ipv4": "ip", "ipv6": "ip", "hostname": "hosts", "username": "user"}
 
 
 def aggregate_of(key: str) -> str | None:
-    """Return what ECS calls the values of an aggregate: ``ip``, ``hosts``, ``user`` or nothing."""
+    """Return ECS's name for the values of an aggregate: ``ip``, ``hosts``, ``user`` or ``None``."""
     if not key.startswith(("setOf", "listOf")):
         return None
     lower = key.lower()

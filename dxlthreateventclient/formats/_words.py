@@ -1,4 +1,4 @@
-"""The words and codes of ePO: ``docs/epo/actions.csv`` and ``categories.csv`` without their sources."""
+"""ePO's words and codes: ``docs/epo/actions.csv`` and ``categories.csv`` without the sources."""
 
 from typing import Literal, TypeAlias, TypeVar
 
@@ -157,7 +157,7 @@ def _by_word(words: dict[T, str]) -> dict[str, T]:
 
 
 ACTIONS = _by_word(_ACTIONS)
-"""What became of the threat, by the word or code of the action, in lower case."""
+"""The outcome of the threat, by the word or code of the action, in lower case."""
 
 KINDS = _by_word(_KINDS)
 """The kind of an event, by the word or code of its category or threat type, in lower case."""

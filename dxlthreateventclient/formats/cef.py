@@ -22,7 +22,7 @@ from dxlthreateventclient.formats._values import (
 )
 from dxlthreateventclient.formats._vocabulary import TRANSPORTS
 
-# How many characters ArcSight's dictionary allows in what may be cut.
+# Maximum lengths in ArcSight's dictionary, for values that may be cut.
 _LENGTHS = {
     "product": 63,
     "version": 31,
@@ -35,10 +35,10 @@ _LENGTHS = {
     **dict.fromkeys(("cs1", "cs2", "cs3", "cs4", "cs5", "cs6"), 4000),
 }
 _LONGEST = 4000
-# An id is of no use without its end: a longer one is left out.
+# A cut id is useless, so longer ids are left out.
 _LONGEST_ID = {"class": 1023, "deviceExternalId": 255, "externalId": 40}
 
-# CEF has keys for the IPv4 address of a host only, and custom ones, with a label, for an IPv6 address.
+# CEF has keys for a host's IPv4 address, but only custom keys with a label for its IPv6 address.
 _ANALYZER = ("dvchost", "dvcmac", "dvc", "c6a1")
 _SOURCE = ("shost", "smac", "src", "c6a2")
 _TARGET = ("dhost", "dmac", "dst", "c6a3")
@@ -65,15 +65,16 @@ def to_cef(
 ) -> str:
     """Convert a threat event into a line of the Common Event Format, version 0.
 
-    Only the values that CEF's dictionary has a key for are in it, and custom ones with a label. Empty values
-    and unresolved placeholders are left out. A value is at most as long as the dictionary allows; if the line
-    is still too long, the longest values are shortened alike. A value that was cut ends in ``…``.
+    The line contains the values with a key in CEF's dictionary, and custom values with a label. Empty values
+    and unresolved placeholders are left out. Values are cut to the lengths in the dictionary. If the line is
+    still too long, the longest values are cut to a common length. A cut value ends in ``…``.
 
-    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
+        modified.
     :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
-    :param arrived: when it arrived: the time of an event that has none. A naive time is local time
-    :param max_bytes: how long the line may be, in bytes of UTF-8. Addresses, numbers, ids and digests are
-        never cut, so a line with long ids may be longer than a limit below 6,500
+    :param arrived: its time of arrival, used for an event without a time. A naive time is local time.
+    :param max_bytes: the maximum length of the line, in bytes of UTF-8. Addresses, numbers, ids and digests
+        are never cut, so a line with long ids may exceed a limit below 6,500.
     :return: one line, without a line end
     :raise TypeError: if the threat event is not a mapping
 
@@ -94,7 +95,7 @@ def to_cef(
 
 
 def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> str:
-    """Return the line, with no value that may be cut longer than this."""
+    """Return the line, with values cut to a length if they may be cut."""
     fields = [
         _cut(key, value, longest)
         .replace("\\", "\\\\")
@@ -124,7 +125,7 @@ def _cut(key: str, value: str, longest: int) -> str:
 def _header(message: Message, reading: Reading) -> dict[str, str]:
     event, analyzer = message.event, message.analyzer
     number = _id("class", text(event.get("id")) or text(event.get("eventId")))
-    # Parsers refuse a header in which anything is empty.
+    # Parsers reject a header with empty fields.
     return {
         "vendor": VENDOR,
         "product": text(analyzer.get("name")) or PRODUCT,

@@ -29,9 +29,9 @@ ECS_VERSION = "9.4.0"
 """The version of ECS whose fields :func:`to_ecs` fills."""
 
 NAMESPACE = "epo"
-"""The field, not one of ECS, under which :func:`to_ecs` keeps what ECS has no field for."""
+"""The custom field for values without a field in ECS."""
 
-# The types of a decision, and of what became of the file. Of other outcomes they say nothing.
+# The event types for the decision, and for the change to the file. Other outcomes have neither.
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -52,17 +52,18 @@ def to_ecs(
 ) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
-    What ECS has no field for, and what is not of the type of its field, is kept under ``epo``, in the shape
-    of the threat event. Empty values and unresolved placeholders are left out.
+    Values without a field in ECS, or of the wrong type for their field, are kept under ``epo``, in the
+    structure of the threat event. Empty values and unresolved placeholders are left out.
 
-    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
+    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
+        modified.
     :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
-    :param arrived: when it arrived: the time of an event that has none. A naive time is local time
+    :param arrived: its time of arrival, used for an event without a time. A naive time is local time.
     :param severity: the scale of ``event.severity``: ``epo`` (1 to 7, 1 the most severe), or ``elastic`` (21,
         47, 73 and 99, 99 the most severe), which Elastic's own rules expect
-    :return: the document: nested dictionaries of what JSON can express in UTF-8
+    :return: the document: nested dictionaries of values that JSON can represent in UTF-8
     :raise TypeError: if the threat event is not a mapping
-    :raise ValueError: if there is no such scale
+    :raise ValueError: if the scale is unknown
 
     >>> document = to_ecs({"event": {"id": 1027, "target": {"userName": "CORP\\bob"}}})
     >>> document["event"]["code"], document["user"]["target"]
@@ -74,7 +75,7 @@ def to_ecs(
     event, analyzer, entity = message.event, message.analyzer, message.entity
     source, target = message.source, message.target
 
-    # These read what is taken below.
+    # Compute these first, because they read fields that are taken below.
     registry, (path, hashes), reading = message.registry(), message.file(), message.reading()
     file = {} if registry else _file(path, hashes)
     types = _types(message, reading, has_registry=registry is not None, has_file=bool(file))
@@ -106,7 +107,7 @@ def to_ecs(
             "type": distinct(types.values()),
         },
         "file": file,
-        # The analyzer runs on the managed device, so that the two are one host.
+        # The analyzer runs on the managed device, so both are the same host.
         "host": {
             "hostname": hostname,
             "id": message.take_device_id(),
@@ -127,8 +128,8 @@ def to_ecs(
             "vendor": VENDOR,
             "version": take(analyzer, "version", text),
         },
-        # ECS has a user.target, but no process.target: the target's process stays in the rest, which says
-        # whose process this is.
+        # ECS has user.target, but no process.target, so keep the target's process in the rest to show its
+        # origin.
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,
@@ -144,11 +145,11 @@ def to_ecs(
 
 
 def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: bool) -> dict[str, str]:
-    """Return the event's categories, and for each the type that says most."""
+    """Return the event's categories, each with its most specific type."""
     decision, file = _TYPES.get(reading.outcome, ("info", "info"))
     found = list(reading.categories)
     if has_registry:
-        # "registry" has no type that says whether the access was denied: "intrusion_detection" has.
+        # Unlike "registry", "intrusion_detection" has types for allowed and denied access.
         found += ["intrusion_detection", "registry"]
     if has_file:
         found.append("file")
@@ -157,7 +158,7 @@ def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: 
         found.append("network")
     found = found or ["host"]
     if decision == "allowed" and not reading.is_operational and "network" not in found:
-        # It is an alert, and nothing else says that the threat was not stopped.
+        # Without this category, no type of the alert would show that the threat was not stopped.
         found.append("intrusion_detection")
     types = {"intrusion_detection": decision, "network": decision, "file": file, "registry": "access"}
     return {category: types.get(category, "info") for category in found}
@@ -177,7 +178,7 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 
 def _endpoint(role: Fields) -> Fields:
-    # There is room for one address: the IPv6 address beside an IPv4 one stays in the rest.
+    # There is room for one address. If both exist, the IPv6 address stays in the rest.
     addresses = take_addresses(role, room=1)
     return {
         "ip": addresses[0] if addresses else None,

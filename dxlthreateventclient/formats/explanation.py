@@ -1,4 +1,4 @@
-"""What an event means, and what became of the threat: for an ``if`` of your own."""
+"""The meaning of an event and the outcome of the threat, for use in conditions."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
@@ -8,34 +8,35 @@ from dxlthreateventclient.formats._values import plain_object
 from dxlthreateventclient.formats._words import Kind, Outcome
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-"""Everything that can have become of a threat."""
+"""All possible outcomes of a threat."""
 
 
 class Explanation(NamedTuple):
-    """What a threat event means."""
+    """The meaning of a threat event."""
 
     meaning: str | None
-    """The meaning of the event's number, in English; ``None`` if the number is not in the table."""
+    """The meaning of the event's number in English, or ``None`` if the number is not in the table."""
 
     kind: Kind
-    """The kind of the event, by its threat type, number and category; ``other`` if none of them is known."""
+    """The kind of the event, by its threat type, number and category, or ``other`` if all are unknown."""
 
     outcome: Outcome
-    """What became of the threat; ``unknown`` if ePO does not say, or says it in words that are not known."""
+    """The outcome of the threat, or ``unknown`` if ePO does not report it or uses unknown words."""
 
     stopped: bool | None
-    """Whether the threat was stopped: blocked, deleted, cleaned, quarantined or contained. ``None`` if the
-    outcome is unknown, or if there was no threat, as in an update."""
+    """True if the threat was blocked, deleted, cleaned, quarantined or contained. ``None`` if the outcome is
+    unknown, or if there was no threat, as in an update."""
 
 
 def explain(threat_event: Mapping[str, Any]) -> Explanation:
-    """Explain a threat event by its number, its category, its threat type and the action taken.
+    """Explain a threat event from its number, category, threat type and action taken.
 
-    Words and codes count as a whole, in upper or lower case. The number of an event may make the outcome
-    worse, but never better.
+    Words and codes must match as a whole, but in upper or lower case. The number of an event may make the
+    outcome worse, but never better.
 
-    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
-    :return: what it means
+    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
+        modified.
+    :return: the explanation
     :raise TypeError: if the threat event is not a mapping
 
     >>> explanation = explain({"event": {"id": 1026, "threatActionTaken": "IDS_ALERT_ACT_TAK_DEL"}})

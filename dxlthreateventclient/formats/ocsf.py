@@ -25,11 +25,11 @@ from dxlthreateventclient.formats._vocabulary import OPERATING_SYSTEMS, TRANSPOR
 from dxlthreateventclient.formats._words import Outcome
 
 OCSF_VERSION = "1.5.0"
-"""The version of OCSF whose Detection Finding :func:`to_ocsf` makes."""
+"""The OCSF version of the Detection Finding from :func:`to_ocsf`."""
 
-# The captions that the schema gives to its numbers.
+# The schema's captions of the severity numbers.
 _SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
-# What the schema has no number for stands in ePO's word.
+# If the schema has no number for an outcome, ePO's word is used.
 _OUTCOMES: dict[Outcome, tuple[int, str | None, int, str | None]] = {
     "blocked": (2, "Denied", 2, "Blocked"),
     "deleted": (2, "Denied", 5, "Deleted"),
@@ -74,15 +74,16 @@ def to_ocsf(
 ) -> dict[str, Any]:
     """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the profile Security Control.
 
-    What OCSF has no attribute for, and what is not of the type of its attribute, is kept under ``unmapped``,
-    in the shape of the threat event. Empty values and unresolved placeholders are left out.
+    Values without an attribute in OCSF, or of the wrong type for their attribute, are kept under
+    ``unmapped``, in the structure of the threat event. Empty values and unresolved placeholders are left out.
 
-    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
-    :param event_id: the id of the DXL message that carried it (``original_event.message_id``). Without it the
-        finding's ``uid`` is a digest of the threat event
-    :param arrived: when it arrived: the time of an event that has none. Without it that is now, since OCSF
-        demands a time. A naive time is local time
-    :return: the event: nested dictionaries of what JSON can express in UTF-8
+    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
+        modified.
+    :param event_id: the id of the DXL message that carried it (``original_event.message_id``). The default
+        for the finding's ``uid`` is a digest of the threat event.
+    :param arrived: its time of arrival, used for an event without a time. The default is the current time,
+        because OCSF requires a time. A naive time is local time.
+    :return: the finding: nested dictionaries of values that JSON can represent in UTF-8
     :raise TypeError: if the threat event is not a mapping
 
     >>> finding = to_ocsf({"event": {"eventDesc": "File deleted", "threatSeverity": 2}})
@@ -92,7 +93,7 @@ def to_ocsf(
     message = Message(threat_event, event_id, arrived)
     event, analyzer = message.event, message.analyzer
     uid = message.id or _fingerprint(message.rest)
-    # These read what is taken below.
+    # Compute these first, because they read fields that are taken below.
     reading, severity = message.reading(), message.severity().ocsf
     is_firewall = reading.kind == "firewall"
 
@@ -184,7 +185,7 @@ def _count(message: Message) -> int | None:
 
 
 def _device(message: Message) -> Fields:
-    """Return the managed device, on which the analyzer runs, if it has a name, an address or an id."""
+    """Return the managed device, where the analyzer runs, if it has a name, an address or an id."""
     analyzer, entity = message.analyzer, message.entity
     named: Fields = _host(analyzer) | {"uid": message.take_device_id()}
     if not any(named.values()):
@@ -224,7 +225,7 @@ def _endpoint(role: Fields) -> Fields:
 def _evidence(message: Message) -> Fields:
     source, target = message.source, message.target
     program, protocol = name_of(source.get("processName")), (text(target.get("protocol")) or "").lower()
-    # A process without an id is invalid in OCSF, so that of the source is an application.
+    # A process without an id is invalid in OCSF, so report the source's process as an application.
     app_name = process(program).name if program else None
     if protocol in TRANSPORTS:
         del target["protocol"]
@@ -275,7 +276,7 @@ def _resources(message: Message) -> list[Fields] | None:
 
 
 def _observables(message: Message, device: Fields, evidence: Fields) -> list[Fields]:
-    """Return the values that people search for, each once, with the path where it stands."""
+    """Return commonly searched values, each once, with its path."""
     found: dict[tuple[int, str], str] = {}
 
     def observe(type_id: int, value: str | None, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The formats by name, as the command line offers them. A new format is one more entry of :data:`FORMATS`."""
+"""The formats by name, for the command line. To add a format, add an entry to :data:`FORMATS`."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from dxlthreateventclient.formats.text import one_line, text_columns
 
 
 class Formatter(Protocol):
-    """A function that makes text of a threat event."""
+    """A function that converts a threat event into text."""
 
     def __call__(
         self,
@@ -23,12 +23,12 @@ class Formatter(Protocol):
         event_id: str | None,
         arrived: datetime | None,
     ) -> str:
-        """Return the text, without the final line end.
+        """Return the text without a final line end.
 
         :param threat_event: the threat event, as a callback receives it
-        :param topic: the topic it came on
+        :param topic: the topic on which it arrived
         :param event_id: the id of the DXL message that carried it, if known
-        :param arrived: when it arrived, if known
+        :param arrived: its time of arrival, if known
         """
 
 
@@ -36,7 +36,7 @@ def _text(threat_event: Mapping[str, Any], **_: Any) -> str:
     return "".join(text_columns(threat_event))
 
 
-# The rest but for CEF is ASCII, with escapes for everything else: no character in it can do harm.
+# All formats below except CEF are ASCII with escapes, so that no character can do harm.
 def _json(threat_event: Mapping[str, Any], *, topic: str, **_: Any) -> str:
     return f"Threat event on topic: {one_line(topic)}\n{json.dumps(threat_event, sort_keys=True, indent=4)}"
 
@@ -67,4 +67,4 @@ FORMATS: dict[str, Formatter] = {
     "cef": _cef,
     "ocsf": _ocsf,
 }
-"""What makes each format, by its name: call it as :class:`Formatter` says."""
+"""The function for each format, by its name. See :class:`Formatter` for its signature."""

@@ -1,4 +1,4 @@
-"""Text for people: one aligned line for each event."""
+"""Plain text for people: one aligned line for each event."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -11,14 +11,15 @@ _MISSING = "-"
 
 
 def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
-    """Return what a line of text shows of a threat event: time, severity, host, threat and outcome.
+    """Return the columns of the text format: time, severity, host, threat and outcome.
 
-    The outcome is what became of the threat, after ``NOT STOPPED:`` if it was not stopped. If it is unknown,
-    it is ePO's own word. The texts are padded, never cut, and harmless on a terminal. Joined, they are the
-    format ``text``.
+    The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, it is
+    ePO's own word. The columns are padded, never cut, and safe for a terminal. Joined, they form the ``text``
+    format.
 
-    :param threat_event: the threat event, as a callback receives it, however odd; it stays as it is
-    :return: the five texts
+    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
+        modified.
+    :return: the five columns
     :raise TypeError: if the threat event is not a mapping
 
     >>> [column.strip() for column in text_columns({"event": {"threatName": "EICAR", "threatSeverity": 2}})]
@@ -28,7 +29,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     event, analyzer, target = message.event, message.analyzer, message.target
     moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
     reading = message.reading()
-    # The name that the server gives the severity goes before ours.
+    # Prefer the server's name for the severity to ours.
     severity = (
         text(message.other.get("threatSeverityString"))
         or message.severity().name
@@ -53,8 +54,8 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
 def severity_of(threat_event: Mapping[str, Any]) -> int | None:
     """Return the severity of a threat event: 1 is the most severe, 7 the least.
 
-    :param threat_event: the threat event, as a callback receives it, however odd
-    :return: the number, which may come as text; ``None`` if it is not from 1 to 7
+    :param threat_event: the threat event, as a callback receives it. It may have any content.
+    :return: the number, which may come as text, or ``None`` if it is not from 1 to 7
 
     >>> severity_of({"event": {"threatSeverity": "2"}})
     2
@@ -65,10 +66,10 @@ def severity_of(threat_event: Mapping[str, Any]) -> int | None:
 
 
 def one_line(text: str) -> str:
-    r"""Return the text in one line, with U+FFFD for each character that could steer a terminal.
+    r"""Return the text in one line, with U+FFFD for each character that could control a terminal.
 
     :param text: any text
-    :return: the text: each run of white space is one space
+    :return: the text, with each run of white space replaced by one space
 
     >>> one_line("a\r\nb \x1b[31m")
     'a b �[31m'

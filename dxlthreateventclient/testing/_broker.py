@@ -1,4 +1,4 @@
-"""The broker of LocalFabric: amqtt on a thread of its own."""
+"""The broker of LocalFabric: amqtt on a separate thread."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any, cast
 
-import amqtt.plugins.authentication  # noqa: F401 - amqtt imports it by name, which PyInstaller cannot see
+import amqtt.plugins.authentication  # noqa: F401 - amqtt imports it by name, which PyInstaller does not detect
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker, BrokerContext
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
@@ -20,17 +20,18 @@ from amqtt.plugins.base import BasePlugin
 logger = logging.getLogger(__name__)
 
 _LISTENER = "default"
-# Closing a socket with this option resets the connection.
+# With this option, closing a socket resets its connection.
 _LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
-# If logging is not configured, amqtt's warnings about clients that vanish would land on stderr.
+# Without logging configuration, amqtt's warnings about vanished clients would appear on stderr.
 logging.getLogger("amqtt").addHandler(logging.NullHandler())
 
 
 class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt has no type hints
-    """Forgets a topic when the last client has unsubscribed from it.
+    """Removes a topic when the last client has unsubscribed from it.
 
-    amqtt 0.12.1 keeps it, and compares each message with it: a thousand such topics delay a message by 1 ms.
+    amqtt 0.12.1 keeps such topics and compares each message with them. A thousand of them delay a message by
+    1 ms.
     """
 
     async def on_broker_client_unsubscribed(self, *, client_id: str, topic: str) -> None:  # noqa: ARG002
@@ -42,8 +43,8 @@ class BrokerThread:
     """Runs the broker on a thread.
 
     :param listener: a listening socket, which the broker closes
-    :param tls: what each connection has to speak
-    :raise BaseException: whatever keeps the broker from starting
+    :param tls: the TLS context of all connections
+    :raise BaseException: the error that prevents the broker from starting
     """
 
     def __init__(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
@@ -66,7 +67,7 @@ class BrokerThread:
         started.result()
 
     def stop(self) -> None:
-        """Stop the broker, frozen or not, and wait until it has stopped."""
+        """Stop the broker, even if frozen, and wait until it has stopped."""
         self.thaw()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
@@ -85,7 +86,7 @@ class BrokerThread:
             frozen.wait()
 
     def thaw(self) -> None:
-        """Let the thread of the broker go on."""
+        """Let the broker's thread continue."""
         if self._thaw is not None:
             self._thaw.set()
             self._thaw = None
@@ -94,8 +95,8 @@ class BrokerThread:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_connection_error)
         self._stop = asyncio.Event()
-        # The listener is ours and not amqtt's: amqtt would not require a client certificate, would not take
-        # a port that is already bound, and would log an error for each bare TCP probe of dxlclient.
+        # Not amqtt's own listener, which would not require a client certificate, would not accept a bound
+        # socket, and would log an error for each bare TCP probe by dxlclient.
         broker = Broker(
             BrokerConfig(
                 listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},
@@ -107,7 +108,7 @@ class BrokerThread:
         )
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stop.is_set():  # the client was amid the TLS handshake when the others were closed
+            if self._stop.is_set():  # still in the TLS handshake when the others were closed
                 writer.transport.abort()
                 return
             self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())
@@ -123,7 +124,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # Alone, amqtt 0.12.1 waits for clients that read slowly, and forever for one that it begins to serve.
+        # By itself, amqtt 0.12.1 would wait for slow readers, and forever for a client whose service has just
+        # begun.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()
@@ -134,12 +136,12 @@ class BrokerThread:
         sockets = []
         for writer in self._connections:
             connection = writer.get_extra_info("socket")
-            if connection is not None:  # else it is closed already
+            if connection is not None:  # otherwise already closed
                 sockets.append(connection)
-                with contextlib.suppress(OSError):  # closed by its client meanwhile
+                with contextlib.suppress(OSError):  # closed by its client in the meantime
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
             writer.transport.abort()
-        # abort() closes the socket in a later round of the event loop, and says nothing.
+        # abort() closes the socket in a later iteration of the event loop, without notice.
         while any(connection.fileno() != -1 for connection in sockets):  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -150,5 +152,5 @@ def _stand_still(frozen: threading.Event, thaw: threading.Event) -> None:
 
 
 def _log_connection_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # A broker has to live with clients that are refused or vanish.
+    # Refused and vanished clients are normal for a broker.
     logger.debug("%s: %s", context["message"], context.get("exception"))

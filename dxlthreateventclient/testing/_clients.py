@@ -1,4 +1,4 @@
-"""What the pytest fixtures are made of: clients of a fabric, and events that are waited for."""
+"""The basis of the pytest fixtures: clients of a fabric, and publishing that waits for delivery."""
 
 import contextlib
 import queue
@@ -21,12 +21,12 @@ _DESTROY_TIMEOUT = 5.0
 
 
 class FixtureClients:
-    """Connects and destroys clients, and publishes events to them with a client of its own.
+    """Connects and destroys clients, and publishes events to them with another client.
 
-    dxlclient handles messages in the order in which they arrive, on one thread unless it is configured to
-    have more. So an event has been handled when a marker that was published after it has arrived.
+    dxlclient handles messages in order of arrival, by default on one thread. When a marker published after an
+    event has arrived, the event has been handled.
 
-    :param fabric: the fabric that the clients are connected to
+    :param fabric: the fabric for the clients
     """
 
     def __init__(self, fabric: LocalFabric) -> None:
@@ -35,7 +35,7 @@ class FixtureClients:
         self._publisher = self.connect()
 
     def connect(self) -> DxlClient:
-        """Return a new client, connected."""
+        """Return a new, connected client."""
         self._fabric.thaw()  # a test may have left it frozen
         config = self._fabric.client_config()
         config.reconnect_delay = 0.1
@@ -45,33 +45,33 @@ class FixtureClients:
         return dxl_client
 
     def destroy(self, dxl_client: DxlClient | None = None) -> None:
-        """Destroy a client; by default the publisher, at the end."""
+        """Destroy a client, or the publisher by default."""
         dxl_client = dxl_client or self._publisher
         self._fabric.thaw()
-        # Destroyed while it reconnects, dxlclient prints tracebacks.
+        # If destroyed while reconnecting, dxlclient prints tracebacks.
         self._reach(dxl_client, time.monotonic() + _DESTROY_TIMEOUT)
-        # A daemon: a callback that never returns keeps destroy() waiting.
+        # A daemon thread, because a callback that never returns blocks destroy().
         destroying = threading.Thread(target=dxl_client.destroy, daemon=True)
         destroying.start()
         deadline = time.monotonic() + _DESTROY_TIMEOUT
         while destroying.is_alive() and time.monotonic() < deadline:
-            # dxlclient's network thread looks once a second whether it is to end, and after each message.
-            with contextlib.suppress(AttributeError):  # destroyed meanwhile
+            # dxlclient's network thread checks for its end once a second and after each message.
+            with contextlib.suppress(AttributeError):  # destroyed in the meantime
                 dxl_client.send_event(Event("/dxlthreateventclient/testing/end"))
             destroying.join(0.005)
 
     def publish(
         self, dxl_client: DxlClient, threat_event: Mapping[str, Any] | None, topic: str, timeout: float
     ) -> Event:
-        """Publish a threat event; return when the callbacks of a client have handled it."""
+        """Publish a threat event, and return when the callbacks of a client have handled it."""
         deadline = time.monotonic() + timeout
-        # Connections may just have been dropped: what is published now would be lost.
+        # If the connection was just dropped, an event published now would be lost.
         if not self._reach(dxl_client, deadline):
             raise TimeoutError(
                 f"nothing reached the client within {timeout:g} seconds: it is not connected, or its worker"
                 " thread is held up by a callback or by a full stream"
             )
-        # After a new connection dxlclient holds the lock of this list until it has subscribed to everything.
+        # After connecting, dxlclient holds the lock of this property until it has subscribed to all topics.
         _ = dxl_client.subscriptions
         event = publish_threat_event(
             self._publisher, sample_threat_event() if threat_event is None else threat_event, topic
@@ -109,7 +109,7 @@ class FixtureClients:
 
 
 class _Markers(EventCallback):
-    """Notes the markers of one client."""
+    """Records the markers that one client receives."""
 
     def __init__(self) -> None:
         super().__init__()

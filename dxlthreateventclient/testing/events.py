@@ -1,4 +1,4 @@
-"""Threat events as ePO would send them."""
+"""Sample threat events, and publishing them as ePO does."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,15 +12,15 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# A broker takes 1 MiB for a whole message. dxlclient's envelope around an event has 55 bytes.
+# A broker accepts messages of up to 1 MiB. dxlclient's envelope around an event takes 55 bytes.
 _MAX_PAYLOAD = 1024 * 1024 - 64
 
 
 def sample_threat_event(**overrides: Any) -> dict[str, Any]:
     """Return a new, complete and realistic threat event, detected now.
 
-    :param overrides: values for keys of the ``event`` object or of the top level. A dictionary changes the
-        keys it names and leaves the others of that object; any other value replaces.
+    :param overrides: values for keys of the ``event`` object or the top level. A dictionary is merged into
+        the existing object. Any other value replaces the existing value.
     :return: the threat event, as a callback would receive it
     :raise TypeError: if a threat event has no such key
 
@@ -52,7 +52,7 @@ def _merge(target: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def varied_threat_events() -> Iterator[dict[str, Any]]:
-    """Yield sample events of different threats, hosts and severities, without end."""
+    """Yield an endless series of sample events with different threats, hosts and severities."""
     for overrides in cycle(_VARIATIONS):
         yield sample_threat_event(**overrides)
 
@@ -60,16 +60,16 @@ def varied_threat_events() -> Iterator[dict[str, Any]]:
 def publish_threat_event(
     dxl_client: DxlClient, threat_event: Mapping[str, Any], topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
-    """Publish a threat event as ePO does: as JSON in UTF-8.
+    """Publish a threat event as ePO does, as JSON in UTF-8.
 
     :param dxl_client: a connected client
     :param threat_event: the threat event
-    :param topic: the topic to publish it on
-    :return: the DXL event that was sent; receivers see its ``message_id``
-    :raise DxlException: if the client is not connected, in which case the event would be lost
-    :raise ValueError: if the threat event is larger than a DXL message may be (1 MiB), or holds NaN or an
-        infinite number, which JSON cannot express
-    :raise TypeError: if the threat event holds a value that JSON cannot express
+    :param topic: the topic for the event
+    :return: the DXL event that was sent, whose ``message_id`` receivers see
+    :raise DxlException: if the client is not connected, because the event would be lost
+    :raise ValueError: if the threat event is too large for a DXL message (1 MiB), or contains NaN or
+        infinity, which JSON cannot represent
+    :raise TypeError: if the threat event contains a value that JSON cannot represent
     """
     event = Event(topic)
     event.payload = json.dumps(threat_event, allow_nan=False).encode()

@@ -1,4 +1,4 @@
-"""A DXL fabric on this machine: an MQTT broker over mutually authenticated TLS, and its certificates."""
+"""A local DXL fabric: an MQTT broker with mutually authenticated TLS, and its certificates."""
 
 import contextlib
 import errno
@@ -38,32 +38,32 @@ local = local;{port};{host}
 
 
 class LocalFabric:
-    """A DXL fabric on this machine: a broker over TLS, its certificates, and a ``dxlclient.config``.
+    """A local DXL fabric: a broker with TLS, its certificates, and a ``dxlclient.config``.
 
-    It listens on 127.0.0.1, speaks TLS as the OpenDXL broker does (TLS 1.2, RSA keys, ``AES128-SHA256``)
-    and requires a client certificate that its own certificate authority signed.
+    It listens on 127.0.0.1, uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
+    ``AES128-SHA256``), and requires a client certificate signed by its own certificate authority.
 
     .. code-block:: python
 
         with LocalFabric() as fabric, DxlClient(fabric.client_config()) as dxl_client:
             dxl_client.connect()
 
-    After :meth:`stop`, :meth:`start` brings it back on the same port, in the same directory and with the same
-    certificates, as a broker that restarts. It also misbehaves on demand, so that you can see what your
-    program does about it: :meth:`drop_connections`, :meth:`freeze`.
+    After :meth:`stop`, :meth:`start` restarts it on the same port, in the same directory and with the same
+    certificates. To test how a program reacts to broker problems, use :meth:`drop_connections` and
+    :meth:`freeze`.
 
     :param port: the TCP port to listen on, 0 for a free one
-    :param directory: where to write ``dxlclient.config`` and the certificates; made if missing. The default
-        is a temporary directory. :meth:`stop` removes what was written.
+    :param directory: the directory for ``dxlclient.config`` and the certificates, created if missing. The
+        default is a temporary directory. :meth:`stop` removes everything that was created.
     :raise ValueError: if the port is not from 0 to 65535
-    :raise FileNotFoundError: if no temporary directory can be written
+    :raise FileNotFoundError: if no temporary directory is writable
     """
 
     port: int
     """The TCP port, once the fabric has been started."""
 
     directory: Path
-    """Where the files are while the fabric runs."""
+    """The directory of the files while the fabric runs."""
 
     def __init__(self, *, port: int = 0, directory: str | PathLike[str] | None = None) -> None:
         if not 0 <= port <= 65535:
@@ -71,7 +71,7 @@ class LocalFabric:
         self.port = port
         self.directory = Path(directory or _temporary_directory()).absolute()
         ca = trustme.CA(organization_name="LocalFabric")
-        # The broker alone needs an RSA key, which takes long to make: the cipher of _tls() has no other.
+        # Only the broker needs an RSA key, for the cipher of _tls(). RSA keys are slow to generate.
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
         client_certificate = ca.issue_cert(common_name="local-client")
         self._ca = ca
@@ -85,17 +85,17 @@ class LocalFabric:
 
     @property
     def config_file(self) -> Path:
-        """The configuration file for clients, as ``DxlClientConfig.create_dxl_config_from_file`` takes it."""
+        """The configuration file for clients, for ``DxlClientConfig.create_dxl_config_from_file``."""
         return self.directory / "dxlclient.config"
 
     def client_config(self) -> DxlClientConfig:
-        """Return a new configuration with which a ``DxlClient`` can connect.
+        """Return a new configuration for a ``DxlClient`` of this fabric.
 
         :raise RuntimeError: if the fabric is not running
         """
         self._running()
         config = DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
-        # Else dxlclient would prefer files of these names in the current directory.
+        # Absolute paths, because dxlclient would prefer files of the same names in the current directory.
         config.broker_ca_bundle, config.cert_file, config.private_key = (
             str(self.directory / name) for name in self._certificates
         )
@@ -105,7 +105,7 @@ class LocalFabric:
         """Start the broker and write the files. Returns when clients can connect.
 
         :raise OSError: if the broker cannot listen on the port, or the files cannot be written
-        :raise FileExistsError: if a file to be written exists already
+        :raise FileExistsError: if one of the files already exists
         :raise RuntimeError: if the fabric is running
         """
         if self._broker is not None:
@@ -121,7 +121,7 @@ class LocalFabric:
             raise
 
     def stop(self) -> None:
-        """Stop the broker, as a crash would for its clients, and remove the files.
+        """Stop the broker abruptly, as in a crash, and remove the files.
 
         Does nothing if the fabric is not running.
         """
@@ -131,26 +131,26 @@ class LocalFabric:
             self._remove_files()
 
     def drop_connections(self) -> None:
-        """Reset the connection of each client, as a firewall does. Clients can connect again at once.
+        """Reset the connection of each client, as a firewall might. Clients can reconnect immediately.
 
         :raise RuntimeError: if the fabric is not running, or is frozen
         """
         self._running().drop_connections()
 
     def freeze(self) -> None:
-        """Answer nothing from now on: neither those who are connected nor those who connect.
+        """Stop responding, both to connected clients and to new connections.
 
-        This is what a broker looks like whose machine hangs, or that was stopped by SIGSTOP. A ``DxlClient``
-        notices it only after up to two keep-alive intervals (``config.keep_alive_interval``).
+        The broker then behaves as if its machine hangs, or as if stopped by SIGSTOP. A ``DxlClient`` may need
+        up to two keep-alive intervals (``config.keep_alive_interval``) to notice.
 
         :raise RuntimeError: if the fabric is not running
         """
         self._running().freeze()
 
     def thaw(self) -> None:
-        """Go on after :meth:`freeze`, first with what has arrived meanwhile.
+        """Resume after :meth:`freeze`, starting with the messages that have arrived in the meantime.
 
-        Does nothing if the fabric is not frozen. :meth:`stop` thaws it, too.
+        Does nothing if the fabric is not frozen. :meth:`stop` also thaws it.
         """
         if self._broker is not None:
             self._broker.thaw()
@@ -182,7 +182,7 @@ class LocalFabric:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.directory / name
-        # "x": a configuration that someone else wrote is never replaced.
+        # O_EXCL, so that an existing configuration is never replaced.
         try:
             file = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode=0o600
@@ -199,7 +199,7 @@ class LocalFabric:
     def _remove_files(self) -> None:
         while self._made:
             path = self._made.pop()
-            # Someone may have deleted the files, or put others beside them.
+            # The files may have been deleted, or the directory may contain other files.
             with contextlib.suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
 
@@ -215,7 +215,8 @@ class LocalFabric:
 
 def _listen(port: int) -> socket.socket:
     try:
-        # The kernel can bind to an address that it cannot reach. UDP asks for the way and sends nothing.
+        # The kernel can bind to an unreachable address. Connecting a UDP socket checks the route without
+        # sending anything.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))
