@@ -1,10 +1,10 @@
-# Every command that checks or builds this project is here; nox, pre-commit and CI call make.
-# The commands run in VENV, which is made on first use with PYTHON (3.10 or newer).
+# All commands that check or build this project. nox, pre-commit and CI call make.
+# The commands run in VENV, which is created on first use with PYTHON (3.10 or newer).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-# The tests start hundreds of programs, which would compile all that they import.
+# The tests start hundreds of programs, which would compile all their imports each time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-without-fast test-servers test-slow coverage fuzz attack bench bench-smoke check format docs dist release clean
@@ -41,12 +41,12 @@ $(BIN)/dev-installed: pyproject.toml | $(BIN)/python
 demo: $(BIN)/demo-installed
 	$(BIN)/python -m dxlthreateventclient demo
 
-# In several processes, because the tests mostly wait for other processes and sockets.
+# Several processes, because the tests mostly wait for other processes and sockets.
 PARALLEL := --numprocesses auto --dist worksteal
-# The tests of a file stay in one process, because they share an expensive fixture.
+# Keep the tests of a file in one process, because they share an expensive fixture.
 BY_FILE := --numprocesses auto --dist loadfile
 
-# All tests, or those in these folders.
+# The folders of the tests to run. The default is all.
 TESTS ?=
 
 test: $(BIN)/dev-installed
@@ -70,7 +70,7 @@ coverage: $(BIN)/dev-installed
 fuzz: $(BIN)/dev-installed
 	$(BIN)/python tests/slow/fuzz_payload.py
 
-# For longer, or again: make attack ATTACK="--seconds 3600 --seed 9 --broker fabric"
+# For a longer run, or to repeat one: make attack ATTACK="--seconds 3600 --seed 9 --broker fabric"
 attack: $(BIN)/dev-installed
 	$(BIN)/python -W ignore::DeprecationWarning tests/slow/attack.py $(ATTACK)
 
@@ -103,7 +103,7 @@ dist: $(BIN)/dev-installed
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
-# This only prints the steps: publishing is a person's decision.
+# Only print the steps, because publishing is a person's decision.
 release: VERSION = $(shell $(BIN)/python -m dxlthreateventclient --version | cut -d ' ' -f 2)
 release: dist
 	@grep -q '^## \[$(VERSION)\]' CHANGELOG.md || { \

@@ -1,4 +1,4 @@
-"""Targets of the Makefile on every supported Python, and with the oldest dependencies: ``nox``."""
+"""Runs targets of the Makefile on every supported Python, and with the oldest dependencies: ``nox``."""
 
 import shutil
 import subprocess
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nox
 
-# 3.14 runs if it is installed; the metadata does not claim it yet.
+# 3.14 is tested if installed, but not yet declared in the metadata.
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def _runs(version: str) -> bool:
-    # A shim of pyenv runs only if pyenv is set to use that version.
+    # A pyenv shim works only if pyenv is configured to use that version.
     python = shutil.which(f"python{version}") or "false"
     return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0  # noqa: S603
 
@@ -35,7 +35,7 @@ def make(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Run ``make test`` with the oldest version of everything that users install."""
+    """Run ``make test`` with the oldest versions of all dependencies of users."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"], *extras["testing"], *extras["samples"]]
@@ -47,7 +47,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def neighbours(session: nox.Session) -> None:
-    """Run the demo and the tests of the fixtures beside what changes Python, asyncio or pytest."""
+    """Run the demo and the tests of the fixtures with packages that change Python, asyncio or pytest."""
     others = ["gevent", "uvloop", "pytest-asyncio", "pytest-randomly", "pytest-socket", "pytest-xdist"]
     session.install("--upgrade", *others)
     session.install("--editable", ".[testing]", "anyio", "hypothesis", "pytest-timeout")

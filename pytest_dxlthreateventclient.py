@@ -1,10 +1,10 @@
 """Fixtures for pytest: ``dxl_fabric``, ``dxl_client`` and ``publish_and_wait``.
 
-pytest imports this module in each of its runs, so it imports nothing of the package before a fixture is used.
-The fixtures build on private ones: a fixture of the same name in a user's ``conftest.py`` would replace ours
-inside our own fixtures, too.
+pytest imports this module in every run, so it imports the package only when a fixture is used. The public
+fixtures build on private ones, because a user's fixture of the same name in ``conftest.py`` would also
+replace ours inside other fixtures.
 
-It works from pytest 6.2.5 on, which lacks names that the annotations use.
+It works with pytest 6.2.5 and newer. The annotations are not evaluated, because 6.2.5 lacks some names.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ _FILTERS = [
     "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning:pahoproxy",
     r"ignore:notifyAll\(\) is deprecated:DeprecationWarning:dxlclient",
     r"ignore:currentThread\(\) is deprecated:DeprecationWarning:dxlclient",
-    # The threads with which dxlclient reconnects fail if the client is destroyed meanwhile.
+    # dxlclient's reconnecting threads fail if the client is destroyed in the meantime.
     (
         r"ignore:Exception in thread Thread-\d+ \(_(connect_thread_main|on_connect_run|on_disconnect_run)\)"
         ":pytest.PytestUnhandledThreadExceptionWarning"
     ),
 ]
 if sys.version_info < (3, 11):
-    # asyncio closes no transport whose connection ends before the TLS handshake, as dxlclient's probe does.
+    # asyncio does not close the transport of a connection that ends before the TLS handshake, such as
+    # dxlclient's probe.
     _FILTERS.append("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ignore warnings about code that is not the user's: ``filterwarnings = error`` makes errors of them."""
-    if config.pluginmanager.has_plugin("warnings"):  # else pytest knows no such setting
+    """Ignore warnings about third-party code, which ``filterwarnings = error`` would turn into errors."""
+    if config.pluginmanager.has_plugin("warnings"):  # otherwise the setting is unknown
         for line in _FILTERS:
             config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Ignore them, too, if it is ``pytest -W error``, which goes before the filters of the configuration."""
+    """Ignore them also for ``pytest -W error``, which takes precedence over the configuration."""
     uses_fabric = "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ())
     if uses_fabric and item.config.pluginmanager.has_plugin("warnings"):
         for line in _FILTERS:
@@ -81,13 +82,13 @@ def _dxlthreateventclient_client(_dxlthreateventclient_clients: FixtureClients) 
 
 @pytest.fixture(scope="session")
 def dxl_fabric(_dxlthreateventclient_fabric: LocalFabric) -> LocalFabric:
-    """Return a running ``LocalFabric``, one for the whole session."""
+    """Return a running ``LocalFabric``, shared by the whole session."""
     return _dxlthreateventclient_fabric
 
 
 @pytest.fixture
 def dxl_client(_dxlthreateventclient_client: DxlClient) -> DxlClient:
-    """Return a ``DxlClient`` that is connected to ``dxl_fabric``, a new one for each test."""
+    """Return a new ``DxlClient`` for each test, connected to ``dxl_fabric``."""
     return _dxlthreateventclient_client
 
 
@@ -97,9 +98,9 @@ def publish_and_wait(
 ) -> Callable[..., Event]:
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
-    ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes a sample
-    event if none is given, and returns the DXL event once each callback of the client has run. Name a client
-    of your own to wait for that one. It raises ``TimeoutError``.
+    ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes the given
+    or a sample event, and returns the DXL event after all callbacks of the client have run. Pass
+    ``dxl_client`` to wait for another client. Raises ``TimeoutError`` if that takes too long.
     """
 
     def publish(

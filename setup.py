@@ -1,4 +1,4 @@
-"""For tools that look for ``setup.py``. All settings are in ``pyproject.toml``."""
+"""A stub for tools that need ``setup.py``. All settings are in ``pyproject.toml``."""
 
 from setuptools import setup
 

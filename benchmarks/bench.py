@@ -1,9 +1,10 @@
 """Measures the cost of this library compared with a bare dxlclient callback: ``make bench``.
 
-All figures of a table come from one run: the ways to receive take turns in rounds, in random order, in one
-receiving process. Ratios are taken within a round, and printed as their median with a 95 % confidence
-interval (bootstrap). A burst waits in the broker until all of it is published, so that the publisher takes no
-time from the receiver. The broker is mosquitto, or a LocalFabric if mosquitto is not installed.
+All figures of a table come from one run. In each round, one process receives bursts with each variant, in
+random order. Ratios are computed within a round, and printed as their median with a 95 % confidence interval
+(bootstrap). The broker holds each burst until it is completely published, so that the publisher does not
+compete with the receiver for CPU time. The broker is mosquitto, or a LocalFabric if mosquitto is not
+installed.
 """
 
 import argparse
@@ -33,7 +34,7 @@ HERE = Path(__file__).parent
 MARKER_TOPIC = "/dxlthreateventclient/bench/marker"
 
 BASE = "bare callback, json.loads"
-# (variant, what it is compared with, goal for the CPU ratio at most, goal for the events per second at least)
+# (variant, baseline, maximum CPU ratio, minimum events per second)
 BURSTS: dict[int, list[tuple[str, str, float | None, float | None]]] = {
     size: [
         ("bare callback, decodes nothing", BASE, None, None),
@@ -57,7 +58,7 @@ IMPORT_GOAL = 0.010
 
 
 def payload_of(size: int) -> bytes:
-    """Return a threat event of about so many bytes: otherData is filled up, as administrators do."""
+    """Return a threat event of about this size in bytes, with a padded otherData."""
     threat_event = sample_threat_event()
     if size < 1_000:
         threat_event["event"] = {
@@ -73,7 +74,7 @@ def payload_of(size: int) -> bytes:
 
 
 class Marker(EventCallback):
-    """A message from a client to itself: when it is back, the broker has all that was sent before it."""
+    """A message to itself. When it returns, the broker has received everything sent before it."""
 
     def __init__(self, client: DxlClient) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class Marker(EventCallback):
         client.add_event_callback(MARKER_TOPIC, self)
 
     def on_event(self, event: Event) -> None:
-        """Note that the message is back."""
+        """Record the return of the message."""
         self._is_back.set()
 
     def wait(self) -> None:
@@ -94,7 +95,7 @@ class Marker(EventCallback):
 
 
 class Receiver:
-    """The measured process, and the client that publishes what it asks for."""
+    """The measured process, and the client that publishes events for it."""
 
     def __init__(self, config_file: Path) -> None:
         self._process = subprocess.Popen(
@@ -115,7 +116,7 @@ class Receiver:
         self._publisher.destroy()
 
     def measure(self, **order: Any) -> dict[str, Any]:
-        """Have one measurement made. Return it, and under ``sent`` when each message was published."""
+        """Make one measurement. Return it, with the publishing time of each message under ``sent``."""
         assert self._process.stdout
         self._tell(json.dumps(order))
         sent: dict[str, float] = {}
@@ -128,7 +129,7 @@ class Receiver:
             else:
                 self._publisher.send_event(Event(GATE_TOPIC))
                 self._publish(**said)
-                self._marker.wait()  # now the broker has the whole burst
+                self._marker.wait()  # the broker now has the whole burst
                 self._tell("published")
         raise RuntimeError("the receiving process ended")
 
@@ -151,7 +152,7 @@ class Receiver:
 
 
 def ratio(values: list[float], base: list[float]) -> tuple[float, float, float]:
-    """Return the median of the ratios within the rounds, and its 95 % confidence interval."""
+    """Return the median of the ratios within rounds, and its 95 % confidence interval."""
     ratios = [value / other for value, other in zip(values, base, strict=True)]
     resample = random.Random(0)
     medians = sorted(statistics.median(resample.choices(ratios, k=len(ratios))) for _ in range(2_000))
@@ -159,7 +160,7 @@ def ratio(values: list[float], base: list[float]) -> tuple[float, float, float]:
 
 
 def bench_bursts(receiver: Receiver, rounds: int) -> list[dict[str, Any]]:
-    """Measure bursts of each size in each way, and print a table."""
+    """Measure bursts of each size with each variant, and print a table."""
     rows = []
     for size, comparisons in BURSTS.items():
         names = [name for name, *_ in comparisons]
@@ -168,7 +169,7 @@ def bench_bursts(receiver: Receiver, rounds: int) -> list[dict[str, Any]]:
         for number in range(rounds + 1):
             for name in random.sample(names, k=len(names)):
                 result = receiver.measure(name=name, size=size, count=COUNTS[size])
-                if number:  # the first round warms up
+                if number:  # the first round is a warm-up
                     cpu[name].append(result["cpu"])
                     rate[name].append(result["events_per_second"])
         print(
@@ -226,7 +227,7 @@ def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
 
 
 def bench_import(rounds: int) -> dict[str, Any]:
-    """Measure what importing this library takes once dxlclient is imported, without msgspec, and print it."""
+    """Measure and print the import time of this library beyond dxlclient, without msgspec."""
     code = (
         "import sys, time, dxlclient.client; sys.modules['msgspec'] = None; start = time.perf_counter();"
         " import dxlthreateventclient; print(time.perf_counter() - start)"

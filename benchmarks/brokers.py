@@ -20,7 +20,7 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 @contextmanager
 def running_broker() -> Iterator[tuple[str, Path]]:
-    """Run a broker; yield its name and the configuration file for clients."""
+    """Run a broker, and yield its name and the configuration file for clients."""
     executable = shutil.which("mosquitto", path=_PATH)
     if executable is None:
         with LocalFabric() as fabric:
@@ -45,7 +45,7 @@ def running_broker() -> Iterator[tuple[str, Path]]:
 
 
 def _configure(directory: Path) -> int:
-    """Write the certificates and the configurations of mosquitto and its clients; return a free port."""
+    """Write the certificates and configurations of mosquitto and its clients. Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     ca = trustme.CA(key_type=trustme.KeyType.RSA)
@@ -64,8 +64,8 @@ def _configure(directory: Path) -> int:
         f"keyfile {directory}/broker.pem\n"
         "require_certificate true\n"
         "allow_anonymous true\n"
-        "user root\n"  # started as root, mosquitto would change to a user who cannot read its key
-        "max_queued_messages 0\n"  # no limit: the broker holds a whole burst for the receiver
+        "user root\n"  # as root, mosquitto would switch to a user who cannot read its key
+        "max_queued_messages 0\n"  # no limit, because the broker holds a whole burst
     )
     return port
 

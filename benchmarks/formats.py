@@ -1,7 +1,7 @@
-"""How long the formats take for one event, beside parsing and writing its JSON.
+"""Measures the time each format takes for one event, compared with parsing and writing its JSON.
 
-Each figure is CPU time, since other programs run, too, and the median of rounds in which all take turns,
-since the speed of a machine drifts.
+Each figure is CPU time, because other programs may be running. It is the median of rounds in which all
+formats take turns, because the speed of a machine drifts.
 """
 
 import argparse
@@ -19,14 +19,14 @@ CALLS = 50
 
 
 def events() -> dict[str, dict[str, Any]]:
-    """Return a sample event, and one with as many keys in ``otherData`` as real servers send."""
+    """Return a sample event, and an event with a realistic number of keys in ``otherData``."""
     other_data = {f"sc_evtKey{number}": f"{{sc_evtKey{number}}}" for number in range(90)}
     other_data |= {f"sc_evtValue{number}": f"C:\\Program Files\\{number}" for number in range(30)}
     return {"sample": sample_threat_event(), "120 more keys": sample_threat_event(otherData=other_data)}
 
 
 def measure(threat_event: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Return the median of the microseconds that each function takes for the event."""
+    """Return the median time in microseconds that each function takes for the event."""
     payload = json.dumps(threat_event)
     functions: dict[str, Callable[[], object]] = {
         "json.loads": lambda: json.loads(payload),
@@ -46,7 +46,7 @@ def measure(threat_event: dict[str, Any], rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, and print a table for each event."""
+    """Measure the formats, and print a table for each event."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=40, metavar="N", help="rounds (default: %(default)s)")
     arguments = parser.parse_args()

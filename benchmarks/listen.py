@@ -1,7 +1,7 @@
-"""What ``listen`` as a service takes, for sizing: ``python benchmarks/listen.py``.
+"""Measures the resources that ``listen`` needs as a service: ``python benchmarks/listen.py``.
 
-CPU time is that of the whole process. It needs Linux (``/proc``, ``/dev/full``), and logrotate for the last
-figure.
+The CPU time is that of the whole process. This needs Linux (``/proc``, ``/dev/full``), and logrotate for the
+last figure.
 """
 
 import json
@@ -31,7 +31,7 @@ from dxlthreateventclient.testing import publish_threat_event
 TOPIC = "/dxlthreateventclient/bench"
 BURST = 5_000
 ROTATIONS = 12
-RATE = 300  # events per second while the file is rotated
+RATE = 300  # events per second during rotation
 RESTARTS = 10
 RESTART_RATE = 50  # events per second
 
@@ -53,10 +53,10 @@ class Listen:
         command += ["--format", "ecs", "--drain-seconds", "60", "--output", str(output)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr
-        self.process.stderr.readline()  # it waits for events
+        self.process.stderr.readline()  # until it waits for events
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time so far."""
+        """Return the CPU time used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -66,7 +66,7 @@ class Listen:
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
 
     def end(self, number: int) -> str:
-        """End it, and return its last line."""
+        """End the process, and return its last line."""
         self.process.send_signal(number)
         assert self.process.stderr
         last: str = self.process.communicate()[1].splitlines()[-1]
@@ -82,7 +82,7 @@ def publisher(config_file: Path) -> Iterator[DxlClient]:
 
 
 def until_still(listen: Listen) -> None:
-    """Return when it has used no CPU time worth mentioning for a second."""
+    """Return when the process has used almost no CPU time for a second."""
     used = -1.0
     while listen.cpu_seconds() - used > 0.03:
         used = listen.cpu_seconds()
@@ -90,7 +90,7 @@ def until_still(listen: Listen) -> None:
 
 
 def main() -> None:
-    """Measure, and print the figures."""
+    """Measure and print the figures."""
     with running_broker() as (broker, config_file), tempfile.TemporaryDirectory() as directory:
         print(f"Python {sys.version.split()[0]}, {broker}, bursts of {BURST} events")
         with publisher(config_file) as epo:
@@ -126,12 +126,12 @@ def main() -> None:
 
 
 def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Stop it when the broker has a burst, and some of it has arrived."""
+    """Stop ``listen`` when the broker has a whole burst and part of it has arrived."""
     _, event = next(iter(events().items()))
     listen = Listen(config_file, directory / "burst")
     back = threading.Semaphore(0)
     with CommonThreatEventClient(epo) as client:
-        # The broker sends an event to both.
+        # The broker sends each event to both clients.
         client.add_threat_event_callback(lambda *_: back.release(), TOPIC)
         for _ in range(BURST):
             publish_threat_event(epo, event, TOPIC)
@@ -142,7 +142,7 @@ def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
 
 
 def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Rotate a file while events are published, and count them."""
+    """Rotate the output file while events are published, and count the events."""
     output, rules = directory / "rotated", directory / "logrotate.conf"
     rules.write_text(
         f"{output} {{\n  rotate {2 * ROTATIONS}\n  create\n  su root root\n}}\n", encoding="utf-8"
@@ -169,7 +169,7 @@ def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
 
 
 def restart(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Restart it while events are published, and count what it misses."""
+    """Restart ``listen`` while events are published, and count the missed events."""
     output = directory / "restarted"
     _, event = next(iter(events().items()))
     stopped, published = threading.Event(), 0

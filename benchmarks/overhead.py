@@ -1,7 +1,7 @@
-"""Measures what this library adds to each event besides decoding it, and fails if that is more than 5 µs.
+"""Measures this library's overhead per event, without decoding, and fails if it exceeds 5 µs.
 
-It adds hooks where packets and messages arrive, and a way from dxlclient to each callback. The figures are
-medians of the CPU time with them, less that without them. No broker is needed.
+The overhead consists of the hooks for packets and messages, and the path from dxlclient to each callback. The
+figures are the median differences in CPU time with and without them. No broker is needed.
 """
 
 import statistics
@@ -32,7 +32,7 @@ class Bare(EventCallback):
 
 
 def nothing(*_: object) -> int:
-    """Stand for what a hook calls."""
+    """Stand in for the function that a hook calls."""
     return 0
 
 
@@ -45,14 +45,14 @@ def microseconds(call: Callable[..., object], *arguments: object) -> float:
 
 
 def difference(ours: Callable[..., object], bare: Callable[..., object], *arguments: object) -> float:
-    """Return the median of what our call takes longer than the bare one."""
+    """Return the median difference in time between our call and the bare one."""
     return statistics.median(
         microseconds(ours, *arguments) - microseconds(bare, *arguments) for _ in range(ROUNDS)
     )
 
 
 def main() -> None:
-    """Measure both, and print them."""
+    """Measure and print both figures."""
     with LocalFabric() as fabric:
         config = fabric.client_config()
         dxl_client: Any = DxlClient(config)

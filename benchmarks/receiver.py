@@ -1,6 +1,6 @@
-"""The measured process: it receives bursts of events in different ways, and reports the cost of each way.
+"""The measured process: receives bursts of events with different variants, and reports their cost.
 
-``bench.py`` starts it. It prints requests to publish, and its measurements, as JSON lines.
+``bench.py`` starts it. It prints requests for publishing, and its measurements, as JSON lines.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 GATE_TOPIC = "/dxlthreateventclient/bench/gate"
 """An event on this topic blocks dxlclient's worker until the whole burst has been published."""
 
-# A way to receive. Within its context, it calls done() for each event.
+# A way to receive events. Within its context, it calls done() for each event.
 Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
 
 
@@ -45,7 +45,7 @@ def bare(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]
 
 
 def bare_decoding(decode: Callable[[bytes], object], callbacks: int = 1) -> Variant:
-    """Receive with bare dxlclient callbacks that decode by hand."""
+    """Receive with bare dxlclient callbacks that decode events themselves."""
 
     class Decoding(EventCallback):
         def __init__(self, done: Callable[[Event], None]) -> None:
@@ -79,7 +79,7 @@ class Gate(EventCallback):
         self.is_open = threading.Event()
 
     def on_event(self, event: Event) -> None:
-        """Wait."""
+        """Wait until the gate is opened."""
         self.is_open.wait()
 
 
@@ -122,7 +122,7 @@ def stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[Non
 
 @contextmanager
 def async_stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
-    """Receive with a loop over the stream for asyncio, on a thread of its own."""
+    """Receive with a loop over an asyncio stream, on its own thread."""
     opened: list[AsyncThreatEventStream] = []
     is_open = threading.Event()
 
@@ -157,7 +157,7 @@ VARIANTS: dict[str, tuple[Variant, int]] = {
 
 
 def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> dict[str, Any]:
-    """Receive a burst of events in one way; return the cost."""
+    """Receive a burst of events with one variant. Return the cost."""
     variant, callbacks = VARIANTS[name]
     missing = count * callbacks
     finished = threading.Event()
@@ -173,7 +173,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
         cpu = time.process_time()
         request({"size": size, "count": count})
         sys.stdin.readline()
-        # The publisher has finished, so it does not compete for the processor.
+        # The publisher has finished, so it does not compete for CPU time.
         wall = time.perf_counter()
         gate.is_open.set()
         if not finished.wait(120):
@@ -185,7 +185,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
 
 
 def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rate: float) -> dict[str, Any]:
-    """Receive events at a steady rate in one way; return when each arrived."""
+    """Receive events at a steady rate with one variant. Return their times of arrival."""
     variant, _ = VARIANTS[name]
     arrivals: dict[str, float] = {}
     finished = threading.Event()
@@ -208,7 +208,7 @@ def request(what: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Make the measurements that standard input asks for, one JSON line each."""
+    """Make the measurements requested on standard input, one per JSON line."""
     with DxlClient(DxlClientConfig.create_dxl_config_from_file(sys.argv[1])) as dxl_client:
         dxl_client.connect()
         for line in sys.stdin:

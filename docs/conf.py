@@ -1,4 +1,4 @@
-"""The settings of Sphinx for ``make docs``."""
+"""The Sphinx configuration for ``make docs``."""
 
 import dxlthreateventclient
 
@@ -22,7 +22,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 
 nitpicky = True
-# Names of other projects: the build does not download their inventories.
+# Names from other projects, whose inventories the build does not download.
 nitpick_ignore_regex = [
     (r"py:.*", r"(dxlclient|collections|datetime|os|pathlib|types)\..*"),
     (

@@ -1,4 +1,4 @@
-"""Renders the picture of the demo: ``python docs/render_demo.py`` runs it and writes its output as SVG."""
+"""Renders the demo as an SVG picture: ``python docs/render_demo.py``."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ FONTS = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", mono
 
 
 def run_demo() -> str:
-    """Run the demo on a terminal; return its output with escape sequences."""
+    """Run the demo on a terminal, and return its output with escape sequences."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, *COMMAND[1:]],
@@ -46,7 +46,7 @@ def main() -> None:
     console.print(Text(f"$ {' '.join(COMMAND)}", style="bold"))
     console.print(Text.from_ansi(run_demo().rstrip("\n")))
     picture = console.export_svg(title="threat events arriving", theme=MONOKAI, unique_id="demo")
-    # Rich's SVG would make each browser download a font.
+    # Remove the web font from Rich's SVG, which browsers would download.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     PICTURE.write_text(picture.replace("Fira Code, monospace", FONTS), encoding="utf-8")
 

@@ -20,5 +20,5 @@ from dxlclient.message import Request as Request
 from dxlclient.message import Response as Response
 from dxlclient.service import ServiceRegistrationInfo as ServiceRegistrationInfo
 
-# dxlclient exports more, which other packages use: a name without a hint is no error.
+# Other packages use further names of dxlclient. A name without a hint is not an error.
 def __getattr__(name: str) -> Any: ...

@@ -1,4 +1,4 @@
 from typing import Any
 
-# Private, but dxlbootstrap uses it.
+# This private module is used by dxlbootstrap.
 def __getattr__(name: str) -> Any: ...

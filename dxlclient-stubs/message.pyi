@@ -8,7 +8,7 @@ class Message(metaclass=ABCMeta):
     MESSAGE_TYPE_EVENT: ClassVar[int]
     MESSAGE_TYPE_ERROR: ClassVar[int]
     destination_topic: str
-    # Normally bytes, but the sender can put in any MessagePack value.
+    # Normally bytes, but the sender may use any MessagePack value.
     payload: Any
     broker_ids: list[str]
     client_ids: list[str]

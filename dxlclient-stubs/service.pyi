@@ -5,7 +5,7 @@ class ServiceRegistrationInfo:
     ttl: int
     metadata: dict[str, str]
     destination_tenant_guids: list[str]
-    # dxlbootstrap's applications pass theirs, which type checkers take for an optional one.
+    # Optional, because dxlbootstrap's applications pass an attribute that type checkers infer as optional.
     def __init__(self, client: DxlClient | None, service_type: str) -> None: ...
     @property
     def service_id(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What the samples share: the configuration file, logging, secrets, and how a sample ends."""
+"""Shared code of the samples: the configuration file, logging, secrets, and shutdown."""
 
 import argparse
 import io
@@ -15,22 +15,22 @@ from dxlclient.message import Event
 from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError
 
 CONFIG_FILE = os.environ.get("DXLCLIENT_CONFIG") or Path(__file__).with_name("dxlclient.config")
-"""The file that the environment variable DXLCLIENT_CONFIG names, or ``sample/dxlclient.config``."""
+"""The value of the environment variable DXLCLIENT_CONFIG, or ``sample/dxlclient.config``."""
 
 GRACE = 8
-"""How many seconds a sample may go on after a signal. Docker kills it after 10."""
+"""The number of seconds a sample may continue after a signal. Docker kills it after 10."""
 
-# Show warnings and errors of dxlclient and of this library on stderr: each gap, from when to when events may
-# be missing, each event that could not be handled, and how many were left when a stream was closed.
+# Show warnings and errors of dxlclient and this library on stderr, including each gap, each event that could
+# not be handled, and the number of unread events in a closed stream.
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
 
-# A terminal or pipe that cannot show a character gets it escaped.
+# Escape characters that the terminal or pipe cannot show.
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Signals:
-    """SIGINT (Ctrl-C) and SIGTERM ask a sample to finish. A second one, or the end of GRACE, ends it."""
+    """The first SIGINT (Ctrl-C) or SIGTERM asks a sample to finish. A second one, or GRACE, ends it."""
 
     count = 0
     finish: Callable[[], object] | None = None
@@ -50,9 +50,9 @@ _signals = _Signals()
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a sample until it ends, or until SIGINT (Ctrl-C) or SIGTERM comes.
+    """Run a sample until it ends, or until SIGINT (Ctrl-C) or SIGTERM arrives.
 
-    The exit status is 0 if all is done, 1 if a signal left something undone, or if no broker can be reached,
+    The exit status is 0 if all work is done, 1 if a signal left something undone or no broker can be reached,
     and 2 if the configuration is wrong. The reason is printed in one line.
     """
     for name in ("SIGINT", "SIGTERM", "SIGALRM"):
@@ -75,12 +75,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def on_stop(finish: Callable[[], object]) -> None:
-    """Let the first signal call this function, such as a stream's ``close()``, and interrupt nothing."""
+    """Let the first signal call a function, such as a stream's ``close()``, and interrupt nothing."""
     _signals.finish = finish
 
 
 def until_stopped() -> Iterator[None]:
-    """Loop until a signal comes. What the loop is doing then is finished."""
+    """Loop until a signal arrives. The current iteration is finished first."""
     on_stop(lambda: None)
     while not _signals.count:
         yield
@@ -88,7 +88,7 @@ def until_stopped() -> Iterator[None]:
 
 @contextmanager
 def handling(original_event: Event) -> Iterator[None]:
-    """Say which event was not finished if handling it is broken off."""
+    """Print the message id of the event if handling it is interrupted."""
     try:
         yield
     except BaseException:
@@ -97,7 +97,7 @@ def handling(original_event: Event) -> Iterator[None]:
 
 
 def secret(name: str) -> str | None:
-    """Return the value of an environment variable, or the content of the file that ``<name>_FILE`` names.
+    """Return the value of an environment variable, or the content of the file in ``<name>_FILE``.
 
     :raise ConfigurationError: if the file cannot be read
     """
@@ -111,7 +111,7 @@ def secret(name: str) -> str | None:
 
 
 def kafka_settings(file: str) -> dict[str, str]:
-    """Return the settings in a file, one ``name=value`` on a line, or let argparse report what is wrong."""
+    """Return the settings in a file, one ``name=value`` per line, or let argparse report the error."""
     settings = {}
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
@@ -121,19 +121,19 @@ def kafka_settings(file: str) -> dict[str, str]:
         name, equals, value = map(str.strip, line.partition("="))
         if equals and not name.startswith("#"):
             settings[name] = value
-        elif name and not name.startswith("#"):  # the line is not shown: it may hold a password
+        elif name and not name.startswith("#"):  # do not show the line, which may contain a password
             raise argparse.ArgumentTypeError(f"{file}, line {number}: must be name=value")
     return settings
 
 
 def positive(text: str) -> int:
-    """Return an option's value, a whole number above 0, or let argparse report what is wrong."""
+    """Return the value of an option, a whole number above 0, or let argparse report the error."""
     if not text.isdecimal() or not 0 < int(text) <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {sys.maxsize}, got {text!r}")
     return int(text)
 
 
 def missing_extra(error: ModuleNotFoundError) -> int:
-    """Print how to install what an advanced sample needs; return the exit status."""
+    """Print the command that installs a sample's dependencies. Return the exit status."""
     print(f"{error}: pip install 'dxlthreateventclient[samples]'", file=sys.stderr)
     return 2

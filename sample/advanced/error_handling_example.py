@@ -1,4 +1,4 @@
-"""Keeps the ePO threat events that could not be handled in a file, and handles them again with --replay."""
+"""Saves failed ePO threat events to a file, and handles them again with --replay."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ REJECT_FILE = Path("rejected.jsonl")
 
 
 class KeepWhatFails(CommonThreatEventCallback):
-    """Handles each threat event, and appends the events that fail to a file, one JSON object per line."""
+    """Handles each threat event, and appends failed events to a file, one JSON object per line."""
 
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
         """Handle the event: your code goes here. This code raises KeyError if a name is missing."""
@@ -55,7 +55,7 @@ class KeepWhatFails(CommonThreatEventCallback):
 
 
 def append(file: Path, line: str) -> None:
-    """Append a line to a file. If the last one is torn, because the disk was full, begin a new one."""
+    """Append a line to a file. If the disk was full and the last line is incomplete, start a new line."""
     with file.open("a+b") as lines:
         lines.seek(max(0, lines.seek(0, os.SEEK_END) - 1))
         is_torn = lines.read() not in (b"", b"\n")
@@ -63,14 +63,14 @@ def append(file: Path, line: str) -> None:
 
 
 def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
-    """Yield the line numbers and events of such a file; None for a line that is not whole."""
+    """Yield the line numbers and events of such a file, with None for an incomplete line."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 rejected = json.loads(line)
                 event = Event(rejected["topic"])
                 event.payload = b64decode(rejected["base64"])
-                # A new Event has a new message id; this one remembers the original id.
+                # A new Event has a new message id, so keep the original one.
                 event.other_fields = {"replayed": rejected["message_id"]}
             except (ValueError, KeyError, TypeError) as error:
                 print(f"{file}, line {number}: not a rejected event: {error!r}", file=sys.stderr)
@@ -80,7 +80,7 @@ def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
 
 
 def replay(file: Path, callback: KeepWhatFails) -> bool:
-    """Handle the events of a file, and return whether all its lines were events, and none is left."""
+    """Handle the events of a file. Return True if every line was an event and was handled."""
     is_complete = True
     numbered = rejected_events(file)
     for _, (_, event) in zip(until_stopped(), numbered, strict=False):
@@ -95,7 +95,7 @@ def replay(file: Path, callback: KeepWhatFails) -> bool:
 
 
 def main() -> None:
-    """Receive events until Ctrl-C or SIGTERM, or handle the events of a file."""
+    """Receive events until Ctrl-C or SIGTERM, or replay a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replay", metavar="FILE", type=Path, help="handle the events of FILE")
     options = parser.parse_args()

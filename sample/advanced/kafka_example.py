@@ -1,4 +1,4 @@
-"""Sends each ePO threat event to a Kafka topic, from which the workers of a consumer group read."""
+"""Sends each ePO threat event to a Kafka topic for the workers of a consumer group."""
 
 import argparse
 import logging
@@ -28,8 +28,8 @@ except ModuleNotFoundError as error:
 TOPIC = "threat-events"
 REJECTED = "threat-events-rejected"
 SETTINGS = {
-    "enable.idempotence": True,  # what the producer sends again is stored once, and in order
-    "message.timeout.ms": 0,  # no limit: send again until the cluster acknowledges it
+    "enable.idempotence": True,  # repeated messages are stored once, and in order
+    "message.timeout.ms": 0,  # no limit: repeat each message until the cluster acknowledges it
     "queue.buffering.max.messages": 1000,  # more events wait in the stream's buffer
 }
 FLUSH_SECONDS = 3
@@ -37,16 +37,16 @@ logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """Sends events, and remembers each until the cluster has acknowledged it.
+    """Sends events, and keeps track of each until the cluster has acknowledged it.
 
-    :param producer: the producer to send with
+    :param producer: the producer that sends the events
     """
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
 
     def send(self, topic: str, original_event: Event, key: str | None, reason: str = "") -> None:
-        """Hand an event to the producer. While that is full, wait, and so let the stream's buffer fill."""
+        """Pass an event to the producer. While its queue is full, wait, and let the stream buffer events."""
         payload, message_id = original_event.payload, str(original_event.message_id)
         while True:
             try:
@@ -63,16 +63,16 @@ class Sender:
                 return
 
     def reject(self, error: ThreatEventDecodeError, original_event: Event) -> None:
-        """Send a payload that is not a threat event to a topic of its own."""
+        """Send a payload that is not a threat event to a separate topic."""
         logger.warning("Message %r goes to %s: %s", original_event.message_id, REJECTED, error.reason)
         self.send(REJECTED, original_event, None, error.reason)
 
     def poll(self) -> None:
-        """Report what has been acknowledged, or refused for good."""
+        """Report acknowledged and finally refused messages."""
         self._producer.poll(0)
 
     def finish(self, seconds: float) -> None:
-        """Wait so long for the acknowledgements that are missing, then name each event without one."""
+        """Wait for outstanding acknowledgements for some seconds, then report each event without one."""
         if self._producer.flush(seconds):
             self._producer.purge()
             self._producer.flush()
@@ -86,7 +86,7 @@ def _report(message_id: str, error: KafkaError | None, _: Message) -> None:
 
 
 def host_of(threat_event: dict[str, Any]) -> str | None:
-    """Return the key of an event: its host, so that the events of one host stay in order."""
+    """Return the key of an event, which is its host, so that the events of one host stay in order."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}} if host:
             return host.encode(errors="replace").decode()
@@ -95,7 +95,7 @@ def host_of(threat_event: dict[str, Any]) -> str | None:
 
 
 def main() -> None:
-    """Send each payload as it arrived: the workers decode it."""
+    """Send each payload unchanged. The workers decode it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "properties", type=kafka_settings, help="a file with librdkafka's settings, one name=value on a line"
@@ -112,7 +112,7 @@ def main() -> None:
         with client, client.threat_events(on_error=sender.reject) as events:
             on_stop(events.close)
             print("Waiting for threat events...", flush=True)
-            seconds = 0.0  # if it is broken off: there has been time enough
+            seconds = 0.0  # no more waiting if interrupted
             try:
                 while True:
                     sender.poll()
@@ -122,7 +122,7 @@ def main() -> None:
                         continue
                     with handling(original_event):
                         sender.send(TOPIC, original_event, host_of(threat_event))
-            except EOFError:  # the stream was closed, and is empty
+            except EOFError:  # the stream is closed and empty
                 seconds = FLUSH_SECONDS
             finally:
                 sender.finish(seconds)

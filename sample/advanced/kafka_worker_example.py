@@ -1,4 +1,4 @@
-"""Takes ePO threat events from a Kafka topic and handles them; the workers of a group share the events."""
+"""Handles ePO threat events from a Kafka topic. The workers of a group share the events."""
 
 import argparse
 import logging
@@ -21,9 +21,9 @@ TOPIC = "threat-events"
 FAILED = "threat-events-failed"
 SETTINGS = {
     "group.id": "threat-event-workers",
-    "enable.auto.commit": False,  # this program commits, after it has handled an event
+    "enable.auto.commit": False,  # this program commits each event after handling it
     "auto.offset.reset": "earliest",
-    "session.timeout.ms": 10_000,  # a worker that is silent for so long is dead: the others take over
+    "session.timeout.ms": 10_000,  # after this time without a heartbeat, others take over
 }
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def handle(threat_event: dict[str, Any], seconds: int) -> None:
 
 
 def keep(producer: Producer, message: Message) -> None:
-    """Send a message to the topic of failed events; return when the cluster has acknowledged it."""
+    """Send a message to the topic of failed events, and return when the cluster has acknowledged it."""
     errors: list[Any] = []
     producer.produce(
         FAILED,
@@ -51,12 +51,12 @@ def keep(producer: Producer, message: Message) -> None:
 
 
 def show(_: Consumer, partitions: list[TopicPartition]) -> None:
-    """Print which partitions of the topic this worker has from now on."""
+    """Print the partitions that are now assigned to this worker."""
     print("Partitions", *sorted(partition.partition for partition in partitions), flush=True)
 
 
 def process(consumer: Consumer, producer: Producer, message: Message, seconds: int) -> None:
-    """Handle one event, then commit it; if handling it raises, keep it in the topic of failed events."""
+    """Handle one event, then commit it. If handling raises, keep the event in the topic of failed events."""
     message_id = dict(message.headers() or {}).get("message_id")
     message_id = repr(message_id.decode(errors="replace") if isinstance(message_id, bytes) else message_id)
     print(f"Took {message_id}", flush=True)
@@ -67,7 +67,7 @@ def process(consumer: Consumer, producer: Producer, message: Message, seconds: i
         keep(producer, message)
     try:
         consumer.commit(message=message, asynchronous=False)
-    except KafkaException as error:  # this worker was too slow: its partition has a new owner
+    except KafkaException as error:  # too slow, so the partition has a new owner
         logger.warning("%s was handled, and will be handled again: %s", message_id, error)
     else:
         print(f"Finished {message_id}", flush=True)
@@ -100,7 +100,7 @@ def main() -> None:
             else:
                 process(consumer, producer, message, options.work)
     finally:
-        consumer.close()  # the others take over at once
+        consumer.close()  # the others take over immediately
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Appends each ePO threat event to a Redis Stream, from which any number of workers read."""
+"""Appends each ePO threat event to a Redis Stream for any number of workers."""
 
 import argparse
 import logging
@@ -25,12 +25,12 @@ except ModuleNotFoundError as error:
     before_sleep=tenacity.before_sleep_log(logging.getLogger(), logging.WARNING),
 )
 def append(server: redis.Redis, message_id: str, payload: bytes) -> None:
-    """Append an event to the stream; try again until Redis accepts it."""
+    """Append an event to the stream. Try again until Redis accepts it."""
     server.xadd("threat-events", {"message_id": message_id, "payload": payload})
 
 
 def main() -> None:
-    """Append each payload as it arrives: the workers decode it."""
+    """Append each payload unchanged. The workers decode it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     options = parser.parse_args()

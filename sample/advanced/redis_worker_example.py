@@ -1,4 +1,4 @@
-"""Takes ePO threat events from a Redis Stream and handles them; workers share the events."""
+"""Handles ePO threat events from a Redis Stream. All workers share the events."""
 
 import argparse
 import logging
@@ -35,7 +35,7 @@ def handle(threat_event: dict[str, Any], seconds: int) -> None:
 
 
 def next_entries(server: Any, take_over_after: int) -> Any:
-    """Return the next entries as pairs of id and fields: one of a dead worker, else a new one, else none."""
+    """Return the id and fields of the next entry, first from a dead worker, or an empty list."""
     idle = take_over_after * 1000
     if taken_over := server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=idle, count=1)[1]:
         return taken_over
@@ -45,7 +45,7 @@ def next_entries(server: Any, take_over_after: int) -> Any:
 
 
 def process(server: Any, entry_id: bytes, fields: dict[bytes, bytes], seconds: int) -> None:
-    """Handle one entry, then remove it; if that raises, move it to the stream of failed events."""
+    """Handle one entry, then remove it. If handling raises, move the entry to the stream of failed events."""
     message_id = repr(fields.get(b"message_id", b"").decode(errors="replace"))
     print(f"Took {message_id}", flush=True)
     with server.pipeline() as transaction:
@@ -66,8 +66,8 @@ def process(server: Any, entry_id: bytes, fields: dict[bytes, bytes], seconds: i
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def work(server: Any, take_over_after: int, seconds: int) -> None:
-    """Process entries one after the other, until a signal comes; finish the one that was taken."""
-    with suppress(redis.ResponseError):  # another worker has already made the group
+    """Process entries one by one until a signal arrives, and finish the current one."""
+    with suppress(redis.ResponseError):  # another worker has already created the group
         server.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     for _ in until_stopped():
         for entry_id, fields in next_entries(server, take_over_after):

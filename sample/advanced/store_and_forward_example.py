@@ -1,4 +1,4 @@
-"""Stores each ePO threat event on disk, then forwards it over HTTP and tries again until that succeeds."""
+"""Stores each ePO threat event on disk, then forwards it over HTTP, trying again until that succeeds."""
 
 import argparse
 import json
@@ -31,27 +31,28 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-# Each event is a file: writing it stores the event, deleting it, which needs no space, acknowledges it.
+# Each event is a file. Writing the file stores the event. Deleting it, which needs no disk space,
+# acknowledges it.
 QUEUE_DIRECTORY = Path("threat-event-queue")
 REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
-# The service will never accept such an event, so sending it again would hold up all later events.
+# The service will never accept such an event, and sending it again would delay all later events.
 REFUSALS = (400, 413, 422, 431)
 
 Lane: TypeAlias = "SimpleQueue[Path]"
-"""The files that one thread forwards, or several."""
+"""A queue of files for one thread, or for several."""
 
 logger = logging.getLogger(__name__)
 stopping = threading.Event()
 
 
 def say(text: str) -> None:
-    """Print a line in one piece: several threads print."""
+    """Print a line in one call, because several threads print."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def file_for(number: int, threat_event: dict[str, Any]) -> Path:
-    """Return where to store an event. The name has its number, for the order, and a checksum of its host."""
+    """Return the file for an event. Its name contains a number for the order, and a checksum of the host."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}}:
             pass
@@ -61,7 +62,7 @@ def file_for(number: int, threat_event: dict[str, Any]) -> Path:
 
 
 def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
-    """Return the lane of a file: events of one host have the same."""
+    """Return the lane of a file. All events of a host use the same lane."""
     return lanes[int(file.stem.partition("-")[2], 16) % len(lanes)]
 
 
@@ -71,7 +72,7 @@ def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: int) -> None:
-    """Write an event to disk, and return once it is there. While there is no room, wait and try again."""
+    """Write an event to disk, and return once it is stored. While there is no room, wait and try again."""
     if sum(lane.qsize() for lane in set(lanes)) >= limit:
         raise OSError(f"the queue is full: {limit} events wait to be forwarded")
     with file.open("x", encoding="utf-8") as opened:
@@ -85,7 +86,7 @@ def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: 
 
 
 def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add the bearer token. It is read for each request, so a file may be replaced at any time."""
+    """Add the bearer token. It is read for each request, so its file may be replaced at any time."""
     request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
     return request
 
@@ -98,13 +99,13 @@ def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
     stop=tenacity.stop_when_event_set(stopping),
 )
 def is_accepted(session: requests.Session, url: str, message_id: str, body: str) -> bool:
-    """Send an event until the service accepts or refuses it; return whether it accepted."""
+    """Send an event until the service accepts or refuses it. Return True if it was accepted."""
     response = session.post(
         url,
         body,
         headers={"Content-Type": "application/json", "Idempotency-Key": message_id},
         timeout=10,
-        allow_redirects=False,  # a redirect can turn the POST into a GET without a body
+        allow_redirects=False,  # a redirect may turn POST into GET without a body
     )
     if 200 <= response.status_code < 300:
         return True
@@ -114,10 +115,10 @@ def is_accepted(session: requests.Session, url: str, message_id: str, body: str)
 
 
 def forward(file: Path, session: requests.Session, url: str) -> None:
-    """Forward a stored event, then delete its file; if the service refuses the event, keep it aside."""
+    """Forward a stored event, then delete its file. If the service refuses the event, set the file aside."""
     try:
         message_id, body, _ = file.read_text(encoding="utf-8").split("\n")
-    except ValueError:  # the program was killed while it wrote the file
+    except ValueError:  # the program was killed while writing the file
         message_id, outcome = file.name, "Torn"
     else:
         outcome = "Forwarded" if is_accepted(session, url, message_id, body) else "Refused"
@@ -146,7 +147,7 @@ def forward_all(lane: Lane, url: str) -> None:
 
 @contextmanager
 def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
-    """Forward in the background. At the end, finish the requests, and say how many events are left."""
+    """Forward events in the background. At the end, finish the requests and count the events left."""
     threads = [threading.Thread(target=forward_all, args=(lane, url), daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()
@@ -160,7 +161,7 @@ def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Store events on this thread, and forward them on others."""
+    """Store events on this thread, and forward them on other threads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="the address to POST each event to")
     parser.add_argument("--senders", type=positive, default=1, help="send so many at once (default: 1)")
@@ -175,9 +176,9 @@ def main() -> None:
         REFUSED_DIRECTORY.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"cannot write to the directory {QUEUE_DIRECTORY}: {error}")
-    secret("HTTP_TOKEN")  # reports a file that cannot be read
+    secret("HTTP_TOKEN")  # reports an unreadable file early
 
-    # Several threads share one lane, or each has its own.
+    # All threads share one lane, or each has its own.
     count = options.senders
     lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
     stored = sorted(QUEUE_DIRECTORY.glob("*.json"))
@@ -191,7 +192,7 @@ def main() -> None:
             on_stop(events.close)
             print("Waiting for threat events...", flush=True)
             for number, (threat_event, original_event) in enumerate(events, first):
-                # The sender chose the message id; as a JSON string it is safe in an HTTP header.
+                # The message id comes from the sender. A JSON string is safe in an HTTP header.
                 message_id = json.dumps(original_event.message_id)
                 file = file_for(number, threat_event)
                 with handling(original_event):

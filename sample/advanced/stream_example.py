@@ -17,12 +17,12 @@ from common import CONFIG_FILE, on_stop, positive, run
 
 
 def is_severe(limit: int, threat_event: dict[str, Any]) -> bool:
-    """Return whether an event is at least this severe; 1 is the most severe, an unknown one counts as 1."""
+    """Return True if an event has this severity or a worse one (1 is the worst), or an unknown one."""
     return (severity_of(threat_event) or 1) <= limit
 
 
 def summary(threat_event: dict[str, Any]) -> str:
-    """Return one line about an event. repr() makes control characters harmless to a terminal."""
+    """Return one line about an event. repr() makes control characters safe for a terminal."""
     match threat_event:
         case {"event": {"threatSeverity": severity, "threatName": name, "target": {"hostName": host}}}:
             return f"Severity {severity!r}: {name!r} on {host!r}"
@@ -31,7 +31,7 @@ def summary(threat_event: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Connect to the fabric and loop over the events that arrive."""
+    """Connect to the fabric and loop over incoming events."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--severity",

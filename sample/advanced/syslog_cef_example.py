@@ -34,12 +34,13 @@ def syslog_message(text: str, now: datetime) -> bytes:
 
 
 class Collector:
-    """A connection to a syslog collector. It is kept, and made again if it is lost.
+    """A persistent connection to a syslog collector, restored if lost.
 
     :param host: the collector's name or IP address
     :param port: its port
-    :param tcp: whether to use TCP, else UDP
-    :param octet_counting: whether each message has its length in front (RFC 6587), else a line end behind it
+    :param tcp: True for TCP, False for UDP
+    :param octet_counting: True to send the length before each message (RFC 6587), False to send a line end
+        after it
     :param tls: the settings for TLS over TCP (RFC 5425)
     """
 
@@ -57,7 +58,7 @@ class Collector:
         before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
     )
     def send(self, message: bytes) -> None:
-        """Send a message; try again until the network accepts it."""
+        """Send a message. Try again until the network accepts it."""
         if self._octet_counting:
             message = b"%d %b" % (len(message), message)
         elif self._tcp:
@@ -66,7 +67,7 @@ class Collector:
             if self._connection is None:
                 self._connection = self._connect()
             self._raise_if_closed(self._connection)
-            # Without a time limit: a new connection to a collector that hangs would take messages, too.
+            # No time limit, because a new connection to a hanging collector would accept messages, too.
             self._connection.sendall(message)
         except OSError:
             self._close()
@@ -80,24 +81,24 @@ class Collector:
             udp.connect(address)
             return udp
         connection = socket.create_connection(self._address, timeout=10)
-        # Firewalls forget idle connections; a short buffer, and less is lost with the collector.
+        # Firewalls drop idle connections. With a small buffer, less is lost if the collector fails.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         if self._tls:
             connection = self._tls.wrap_socket(connection, server_hostname=self._address[0])
-            # By TLS 1.3 a collector refuses a client certificate, or its lack, only after the handshake.
+            # With TLS 1.3, a collector refuses a bad or missing client certificate only after the handshake.
             self._raise_if_closed(connection, within=1)
         return connection
 
     def _raise_if_closed(self, connection: socket.socket, within: float = 0) -> None:
-        """Raise an error if the collector ends the connection in time: TCP would take one more message."""
+        """Raise an error if the collector has closed the connection. TCP would accept one more message."""
         connection.settimeout(within)
         try:
             if connection.recv(1) == b"":
                 raise ConnectionResetError("the collector closed the connection")
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            pass  # the connection is open: collectors send nothing
+            pass  # the connection is open, because collectors send nothing
         connection.settimeout(None)
 
     def _close(self) -> None:
@@ -111,7 +112,7 @@ class Collector:
 
 
 def main() -> None:
-    """Send each event that arrives, until Ctrl-C."""
+    """Send incoming events until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host", help="the collector's name or IP address")
     parser.add_argument("port", type=positive, help="usually 514 for UDP, 601 or 514 for TCP, 6514 for TLS")

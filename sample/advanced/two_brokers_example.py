@@ -1,4 +1,4 @@
-"""Prints ePO threat events that arrive over two brokers, each event once, until Ctrl-C or SIGTERM."""
+"""Prints ePO threat events from two brokers, each event once, until Ctrl-C or SIGTERM."""
 
 import argparse
 import sys
@@ -15,12 +15,12 @@ from common import CONFIG_FILE, on_stop, run
 
 
 def report(gap: Gap) -> None:
-    """Print when no broker could be heard, in which time events may be missing."""
+    """Print a period in which neither broker was connected and events may be missing."""
     print(f"GAP {gap}", flush=True)
 
 
 def main() -> None:
-    """Connect to two brokers and print what arrives over either."""
+    """Connect to two brokers and print the events from both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "broker",

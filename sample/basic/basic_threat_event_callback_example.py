@@ -1,4 +1,4 @@
-"""Receives ePO threat events and prints them, until Ctrl-C or SIGTERM."""
+"""Receives and prints ePO threat events until Ctrl-C or SIGTERM."""
 
 import json
 import sys
