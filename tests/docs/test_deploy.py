@@ -25,7 +25,7 @@ SCRIPT = Path(sys.executable).with_name("dxlthreateventclient")
 
 
 def instructions(file: Path) -> list[tuple[str, str]]:
-    """The lines of a unit or a Containerfile, as a keyword and the rest."""
+    """Return the lines of a unit or a Containerfile as pairs of keyword and rest."""
     lines = re.sub(r"\\\n\s*", "", file.read_text()).splitlines()
     return [
         (word, rest.strip())
@@ -38,7 +38,7 @@ def instructions(file: Path) -> list[tuple[str, str]]:
 class TestTheUnit:
     @pytest.mark.servers
     def test_is_verified_by_systemd(self, tmp_path: Path) -> None:
-        """It exits with 0 whatever it finds, so it has to say nothing."""
+        """It always exits with 0, so check for the absence of messages."""
         unit = tmp_path / UNIT.name
 
         def verified(text: str) -> str:

@@ -1,10 +1,11 @@
-"""Every example in README.md, docs/ and the docstrings runs, over a real fabric.
+"""Run every example in README.md, docs/ and the docstrings over a real fabric.
 
 The Python blocks of a page run one after the other in one namespace, as a reader would paste them, in a
-directory with a ``dxlclient.config``. Meanwhile an ePO publishes threat events. The names ``config``,
-``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that runs forever gets Ctrl-C
-once it has printed the output that stands below it on the page, or anything if there is none, and three more
-lines. A block with a caption is saved as a file of that name; pytest runs those that it would find.
+directory with a ``dxlclient.config``. A simulated ePO publishes threat events all the time. The names
+``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that runs forever
+gets Ctrl-C once it has printed the output shown below it on the page, or any output if none is shown, and
+three more lines. A block with a caption is saved as a file of that name. If the file is a test, pytest runs
+it.
 """
 
 import builtins
@@ -61,7 +62,7 @@ class Transcript(io.StringIO):
             return self._changed.wait_for(self.is_complete, timeout=PATIENCE)
 
     def wait_until_it_goes_on(self) -> bool:
-        """Wait until it prints more than a block that ends by itself, or has time to end."""
+        """Wait until the block prints extra lines, or has had time to end by itself."""
         self.wait_until_complete()
         enough = self.getvalue().count("\n") + 3
         with self._changed:
@@ -70,14 +71,14 @@ class Transcript(io.StringIO):
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[LocalFabric]:
-    """A fabric of its own: the examples and the ePO use the topic of ePO."""
+    """A separate fabric, because the examples and the simulated ePO use ePO's topic."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
 
 @pytest.fixture(scope="module")
 def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """The client that the examples use. It publishes threat events all the time."""
+    """The client for the examples. It publishes threat events all the time."""
     stopped = threading.Event()
 
     def publish() -> None:
@@ -96,7 +97,7 @@ def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 
 def prepare(directory: Path, fabric: LocalFabric) -> None:
-    """Put the files into a directory that the examples expect there."""
+    """Fill a directory with the files that the examples expect."""
     for place in (directory, directory / "my-fabric"):
         shutil.copytree(fabric.directory, place, dirs_exist_ok=True)
     (directory / "sample").symlink_to(ROOT / "sample")
@@ -106,7 +107,7 @@ def prepare(directory: Path, fabric: LocalFabric) -> None:
 def reader(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The current directory, in which a reader tries the examples."""
+    """The current directory of a reader who tries the examples."""
     prepare(tmp_path, fabric)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -121,9 +122,9 @@ def reader(
 
 @contextlib.contextmanager
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
-    """Interrupt the main thread once it has printed more than the expected output, unless it ends before.
+    """Interrupt the main thread once it has printed more than the expected output, unless it ends first.
 
-    A block that ends by itself is not to be interrupted: it may be closing what it has opened.
+    Do not interrupt a block that ends by itself, because it may be closing its resources.
     """
     guard = threading.Lock()
     is_running = True
@@ -146,7 +147,7 @@ def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
 
 
 def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str, Any]) -> None:
-    """Run a block of Python, and compare its output with the output on the page."""
+    """Run a Python block, and compare its output with the output on the page."""
     transcript = Transcript(expected)
 
     def press_enter(prompt: str = "") -> str:
@@ -157,7 +158,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
         def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Any) -> None:
             print(threat_event_dict["event"]["threatName"])
 
-    # The lines of a traceback are those of the page.
+    # Number the lines as on the page, for tracebacks.
     code = compile("\n" * block.line + block.content, str(block.page), "exec", dont_inherit=True)
     config = load_configuration("dxlclient.config")
     with (
@@ -175,7 +176,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
 
 
 def outputs(page: Path) -> dict[int, str]:
-    """Return the expected output of each block of Python that has one, by the line of the block."""
+    """Return the expected outputs of Python blocks, by the line of the block."""
     return {
         block.line: below.content
         for block, below in itertools.pairwise(blocks(page))
@@ -198,7 +199,7 @@ WITH_EXAMPLES = [page for page in PAGES + MODULES if blocks(page, "python")]
 def test_the_python_examples_of_a_page_run(page: Path, reader: Path, dxl_client: DxlClient) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     if page in MODULES:
-        # The reader of a docstring has imported the names of its module and of the package.
+        # The names of the docstring's module and of the package are imported.
         module = vars(importlib.import_module(module_of(page)))
         package = {name: getattr(dxlthreateventclient, name) for name in dxlthreateventclient.__all__}
         namespace |= {**module, **package, "DxlClient": DxlClient}
@@ -235,7 +236,7 @@ class MyCallback(CommonThreatEventCallback): pass
 
 @pytest.mark.slow
 def test_pyright_accepts_the_python_examples(tmp_path: Path) -> None:
-    """In its standard mode, its default. (mypy's strict mode wants annotations on every function.)"""
+    """Use pyright's standard mode, because mypy's strict mode requires annotations on every function."""
     for page in WITH_EXAMPLES:
         directory = tmp_path / page.stem
         directory.mkdir()
@@ -251,7 +252,7 @@ def test_pyright_accepts_the_python_examples(tmp_path: Path) -> None:
     settings = {
         "typeCheckingMode": "standard",
         "extraPaths": [str(ROOT)],
-        "reportRedeclaration": False,  # one page can have several versions of a class
+        "reportRedeclaration": False,  # a page may contain several versions of a class
     }
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     completed = subprocess.run(
@@ -273,17 +274,17 @@ def test_the_doctests_of_a_module_pass(page: Path) -> None:
 
 
 def command_lines() -> set[str]:
-    """Return the command lines in the docs that start this package or the basic sample."""
+    """Return the command lines in the docs for this package or the basic sample."""
     start = re.compile(r"python (-m dxlthreateventclient|sample/basic/)")
     runnable = (block for page in PAGES for block in blocks(page, "sh") if not block.not_run)
     return {line for block in runnable for line in block.content.splitlines() if start.match(line)}
 
 
 def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str | None:
-    """Run a command line, until Ctrl-C if it does not end; return what is wrong, if anything."""
+    """Run a command line, with Ctrl-C if it does not end. Return the problem, if any."""
     prepare(directory, fabric)
     if " fabric " in command:
-        # This command makes the directory itself, and replaces no files.
+        # This command creates the directory itself and replaces no files.
         shutil.rmtree(directory / "my-fabric")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The wheel and the sdist: what they hold, and how they work where only they are installed."""
+"""The wheel and the sdist: their content, and their behaviour in a fresh environment."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from helpers.samples import ROOT, printed_threat_event, running_sample
 
 import dxlthreateventclient
 
-# What else uses dxlclient, and what that needs: the sources that are on PyPI for good.
+# Other packages that use dxlclient, and their requirements, with permanent source files on PyPI.
 FAMILY = ("dxltieclient==0.3.0", "dxlepoclient==0.2.2", "dxleposervice==0.2.0", "dxlbootstrap==0.2.2")
 CHECKED = ("dxltieclient", "dxlepoclient", "dxleposervice", "program.py")
 WRONG = """
@@ -40,7 +40,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(
     request: pytest.FixtureRequest, distributions: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A directory with an environment, in which the package is installed, and the unpacked sdist."""
+    """A directory with the unpacked sdist and an environment with the installed package."""
     directory = tmp_path_factory.mktemp("installed")
     [wheel], [sdist] = map(str, distributions.glob("*.whl")), map(str, distributions.glob("*.tar.gz"))
     with tarfile.open(sdist) as archive:
@@ -55,7 +55,7 @@ def installed(
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a program and the family's sources, and an environment without hints."""
+    """A directory with a program and sources of related packages, and an environment without hints."""
     directory = tmp_path_factory.mktemp("family")
     (directory / "program.py").write_text(WRONG)
     venv.create(directory / "bare")
@@ -67,7 +67,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program of the environment, without the variables of this Python."""
+    """Run a program of the environment, without this Python's environment variables."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PY")}
     program, *arguments = command
     return subprocess.run(
@@ -82,7 +82,7 @@ def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.
 
 
 def mypy(python: Path, directory: Path) -> set[str]:
-    """Return the errors of mypy in strict mode, but not that something has no hints."""
+    """Return the errors of mypy in strict mode, except missing type hints."""
     options = ["--strict", "--config-file=", "--ignore-missing-imports", "--allow-subclassing-any"]
     command = [sys.executable, "-m", "mypy", *options, f"--python-executable={python}", *CHECKED]
     completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
@@ -91,7 +91,7 @@ def mypy(python: Path, directory: Path) -> set[str]:
 
 
 def pyright(python: Path, directory: Path) -> set[str]:
-    """Return the errors of pyright in its standard mode, but not that something is missing."""
+    """Return the errors of pyright in standard mode, except missing modules."""
     settings = {"typeCheckingMode": "standard", "include": CHECKED, "reportMissingImports": False}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
     options = [f"--project={directory}", f"--pythonpath={python}", "--level=error", "--outputjson"]
@@ -126,7 +126,7 @@ class TestDistributions:
 
 
 def test_the_version_is_written_once() -> None:
-    """Only in ``_version.py``, so that no two places can differ."""
+    """It is only in ``_version.py``, so that no two places can differ."""
     pattern = re.compile(rf"\b{re.escape(dxlthreateventclient.__version__)}\b")
     files = [
         file.relative_to(ROOT)
@@ -176,7 +176,7 @@ class TestInstalledPackage:
     def test_the_hints_are_found_and_right_for_others(
         self, installed: Path, family: Path, checker: Callable[[Path, Path], set[str]]
     ) -> None:
-        """They find two methods that there are not, and no error in the packages that use dxlclient."""
+        """Type checkers find two nonexistent methods, and no errors in the packages that use dxlclient."""
         before, after = (
             checker(environment / "bin/python", family)
             for environment in (family / "bare", installed / "env")
@@ -190,7 +190,7 @@ class TestInstalledPackage:
     def test_the_fixtures_work_with_the_pytest_of_others(
         self, installed: Path, tmp_path: Path, version: str
     ) -> None:
-        """Also with every part of pytest switched off without which it works."""
+        """They also work with every optional part of pytest disabled."""
         download = ["pip", "install", "--quiet", f"--target={tmp_path}", f"pytest{version}"]
         subprocess.run([installed / "env/bin/python", "-m", *download], check=True)
         (tmp_path / "test_it.py").write_text("def test_it(publish_and_wait): publish_and_wait()\n")

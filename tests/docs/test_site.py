@@ -1,4 +1,4 @@
-"""The built site: no warnings, no dead links, no missing names, nothing from other sites."""
+"""The built site has no warnings, no dead links, no missing names and no resources from other sites."""
 
 import re
 from html.parser import HTMLParser
@@ -35,13 +35,13 @@ class Page(HTMLParser):
             self.loaded |= {values[name] for name in ("src", "href") if name in values}
 
 
-# Sphinx takes a good part of the time that all of "make test" may take.
+# Sphinx takes much of the time limit of "make test".
 slow_to_build = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Page]:
-    """The pages of the site by file."""
+    """Return the pages of the site by file."""
     return {path: Page(path) for path in building.site(tmp_path_factory).rglob("*.html")}
 
 
@@ -99,14 +99,14 @@ def test_every_public_name_is_in_the_reference(site: dict[Path, Page]) -> None:
     [anchors] = (page.anchors for path, page in site.items() if path.name == "reference.html")
     public_api = (ROOT / "tests/core/public_api.txt").read_text(encoding="utf-8")
     names = re.findall(r"^(?:class |def )?([\w.]+)", public_api, re.MULTILINE)
-    # Sphinx documents a constructor with its class.
+    # Sphinx documents constructors with their classes.
     public = {name for name in names if not name.endswith(".__init__")}
     assert public
     assert not sorted(public - anchors)
 
 
 def test_every_test_that_the_docs_name_exists() -> None:
-    # Tests in examples are the reader's own.
+    # Tests in examples belong to the reader.
     examples = re.compile(r"^\.\. code-block:: python.*?(?=^\S)", re.MULTILINE | re.DOTALL)
     for page in PAGES:
         text = examples.sub("", page.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The tables in the docs say what the code does."""
+"""The tables in the docs match the code."""
 
 import json
 
