@@ -1,4 +1,4 @@
-"""One fabric per test: all samples listen on the topic of ePO, so a shared fabric would connect the tests."""
+"""Provides one fabric per test, because all samples listen on ePO's topic."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ def fabric() -> Iterator[LocalFabric]:
 
 @pytest.fixture
 def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """The client that publishes."""
+    """The publishing client."""
     with DxlClient(fabric.client_config()) as connected_client:
         connected_client.connect()
         yield connected_client

@@ -1,6 +1,6 @@
-"""Kafka, as the mock cluster of librdkafka: the library in confluent-kafka's wheel, called through ctypes.
+"""Kafka as librdkafka's mock cluster. The library comes from confluent-kafka's wheel, via ctypes.
 
-It knows no TLS, no passwords, and loses no replica.
+It supports no TLS and no passwords, and never loses a replica.
 """
 
 import ctypes
@@ -55,7 +55,7 @@ class KafkaCluster:
             self._on_cluster("mock_broker_set_up", broker)
 
     def messages(self, topic: str, count: int) -> list[Message]:
-        """Return the messages of a topic, once there are that many; and see that there are no more."""
+        """Return the messages of a topic once there are ``count``, and check that there are no more."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "test"})
         consumer.assign([TopicPartition(topic, number, 0) for number in range(self.PARTITIONS)])
         found: list[Message] = []

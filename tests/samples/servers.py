@@ -1,4 +1,4 @@
-"""The servers that samples send to, as processes in the directory of a test."""
+"""Servers that receive from samples, as processes in a test's directory."""
 
 import os
 import shutil
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from helpers.waiting import until
 
-# Debian puts some servers into /usr/sbin, which is not on every user's PATH.
+# Debian installs some servers in /usr/sbin, which is not on every user's PATH.
 PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 class Server:
-    """A server on a free port of 127.0.0.1. It can be started again after it has ended.
+    """A server on a free port of 127.0.0.1, which can be restarted.
 
-    :param directory: its current directory, in which it also writes its log
+    :param directory: its current directory, also for its log
     :param executable: its name
-    :param package: the package of Debian that has it
+    :param package: its Debian package
     """
 
     def __init__(self, directory: Path, executable: str, package: str) -> None:
@@ -30,7 +30,7 @@ class Server:
             self.port: int = free.getsockname()[1]
 
     def start(self) -> None:
-        """Start the server; return when it answers."""
+        """Start the server, and return when it answers."""
         log = self.directory / "server.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(self.command, cwd=self.directory, stdout=output, stderr=output)

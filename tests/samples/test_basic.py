@@ -1,4 +1,4 @@
-"""The basic sample, run as a user runs it: as a process."""
+"""The basic sample, run as a process."""
 
 import signal
 from pathlib import Path

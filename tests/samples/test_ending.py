@@ -1,4 +1,4 @@
-"""What all samples share: how they end, how they report a gap, and what they print where."""
+"""Common behaviour of all samples: ending, reporting gaps, and output."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""The error handling sample, started with the commands on its page."""
+"""The error handling sample, run with the commands on its page."""
 
 import base64
 import json
@@ -43,7 +43,7 @@ class TestErrorHandlingSample:
             assert (base64.b64decode(line["base64"]), line["reason"][: len(reason)]) == (payload, reason)
 
         reject_file.unlink()
-        # Somebody fixes one of the events.
+        # Fix one of the events.
         fixed = json.dumps(sample_threat_event(threatName="fixed")).encode()
         kept[1]["base64"] = base64.b64encode(fixed).decode()
         (tmp_path / "retry.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in kept))
@@ -79,7 +79,7 @@ class TestErrorHandlingSample:
     def test_begins_a_new_line_after_a_torn_one(
         self, tmp_path: Path, dxl_client: DxlClient, start: Start
     ) -> None:
-        """The file has room for 1,000 bytes, as on a disk that is full, and then for more."""
+        """The file is limited to 1,000 bytes, as on a full disk, and can later grow."""
         reject_file = tmp_path / "rejected.jsonl"
         reject_file.write_bytes(b"{}\n" * 10_000)
         sample = start(RECEIVE)

@@ -1,4 +1,4 @@
-"""The Kafka samples, with librdkafka's mock cluster, whose brokers go away, and workers that are killed."""
+"""The Kafka samples, with failing brokers of librdkafka's mock cluster, and killed workers."""
 
 import signal
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ class TestKafkaSample:
     def test_loses_and_repeats_nothing_while_the_cluster_is_away(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start
     ) -> None:
-        """More events than the producer holds, so that some wait in the stream."""
+        """Publish more events than the producer can queue, so that some wait in the stream."""
         sample = start(PRODUCER)
         published = publish(dxl_client, 10, **SAME_HOST)
         sample.until_printed("Acknowledged ", 10)

@@ -1,4 +1,4 @@
-"""The Redis Stream samples, with a redis-server, and workers that are killed."""
+"""The Redis Stream samples, with a redis-server and killed workers."""
 
 import signal
 from collections import Counter

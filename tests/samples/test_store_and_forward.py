@@ -1,4 +1,4 @@
-"""The store-and-forward sample, killed again and again, with an HTTP server that fails half of the time."""
+"""The store-and-forward sample, repeatedly killed, with an HTTP server that fails half of the time."""
 
 import http.server
 import json
@@ -27,7 +27,7 @@ DROP, LOSE_THE_ANSWER = -1, -2
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Notes the threat events that it accepts. The test chooses the answers."""
+    """Records the accepted threat events. The test chooses the answers."""
 
     daemon_threads = True
 
@@ -58,7 +58,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.server.open_requests += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.open_requests)
             answer = next(self.server.answers)
-        time.sleep(self.server.seconds)  # as a service far away
+        time.sleep(self.server.seconds)  # like a distant service
         with self.server.lock:
             self.server.open_requests -= 1
         if answer in (204, LOSE_THE_ANSWER):
@@ -97,7 +97,7 @@ def forward(receiver: Receiver, start: Start) -> Start:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """The sample's directory for events, on a disk of 1 MB, which root alone can make."""
+    """The sample's directory for events, on a disk of 1 MB. Mounting it requires root."""
     directory = tmp_path / "threat-event-queue"
     directory.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], check=True)
@@ -106,7 +106,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def half_failing(rng: random.Random) -> Iterator[int]:
-    """Yield answers of which half fail, and no more than six in a row: each time the sample waits longer."""
+    """Yield answers. Half of them fail, at most six in a row, because the sample waits longer each time."""
     while True:
         yield from rng.sample((204, 204, 204, 503, DROP, LOSE_THE_ANSWER), 6)
 

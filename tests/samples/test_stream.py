@@ -1,4 +1,4 @@
-"""The stream sample, started with the commands on its page."""
+"""The stream sample, run with the commands on its page."""
 
 import pytest
 from dxlclient.client import DxlClient

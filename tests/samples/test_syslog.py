@@ -1,4 +1,4 @@
-"""The syslog sample, with Debian's rsyslogd as the collector, and with one of our own that misbehaves."""
+"""The syslog sample, with Debian's rsyslogd and a misbehaving collector of our own."""
 
 import json
 import re
@@ -77,7 +77,7 @@ HOSTILE: list[dict[str, Any]] = [
 
 
 def cef(event: Event) -> str:
-    """Return the line that the sample has to send for an event."""
+    """Return the line that the sample should send for an event."""
     return to_cef(json.loads(event.payload), event_id=event.message_id)
 
 
@@ -138,7 +138,7 @@ def read_until(connection: socket.socket, end: str) -> bytes:
 
 
 def counted(received: bytes) -> list[bytes]:
-    """Take messages apart that have their length in front, as RFC 6587 has it."""
+    """Split messages that start with their length (RFC 6587)."""
     messages = []
     while received:
         length, _, received = received.partition(b" ")
@@ -150,7 +150,7 @@ def counted(received: bytes) -> list[bytes]:
 class TestConnection:
     @pytest.fixture
     def tls(self, tmp_path: Path) -> ssl.SSLContext:
-        """The settings of a collector that asks for a certificate."""
+        """The TLS context of a collector that requests a client certificate."""
         ca = trustme.CA()
         ca.cert_pem.write_to_path(tmp_path / "ca.crt")
         client = ca.issue_cert("sample@localhost")

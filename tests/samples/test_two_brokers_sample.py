@@ -1,4 +1,4 @@
-"""The sample that receives over two brokers, which here are the same one."""
+"""The two-brokers sample, here with the same broker twice."""
 
 from dxlclient.client import DxlClient
 from helpers.samples import Start, documented_command

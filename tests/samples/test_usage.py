@@ -1,4 +1,4 @@
-"""How the advanced samples report wrong usage, and a missing extra."""
+"""The advanced samples report wrong usage and a missing extra."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.samples import ROOT
 
-# One process for all, since there are many: what each command line ends with and writes.
+# One process for the exit status and output of all command lines, because there are many.
 PROGRAM = """
 import contextlib, io, json, runpy, sys
 
@@ -24,7 +24,7 @@ for line in sys.stdin.read().splitlines():
     print(json.dumps([status, output.getvalue(), errors.getvalue()]))
 """
 
-# Command lines, and a part of what they say.
+# Command lines, with part of their output.
 WRONG = {
     "stream_example.py --severity 8": "invalid choice: 8",
     "error_handling_example.py --replay missing": "No such file",
