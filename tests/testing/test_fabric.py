@@ -1,4 +1,4 @@
-"""LocalFabric, tried with real clients and bare sockets."""
+"""LocalFabric, tested with real clients and bare sockets."""
 
 import os
 import queue
@@ -46,7 +46,7 @@ class TestBroker:
             assert received.get(timeout=10) == sent
 
     def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
-        """It would compare each event with all of them."""
+        """Otherwise each event would be compared with all of them."""
         dxl_client.subscribe(topic)
         assert is_subscribed(topic)
         dxl_client.unsubscribe(topic)
@@ -61,7 +61,7 @@ class TestBroker:
     def test_it_refuses_clients_of_another_authority(
         self, fabric: LocalFabric, tmp_path: Path, certificate: bool
     ) -> None:
-        """They have none, or one of their own; with TLS 1.2 neither gets beyond the handshake."""
+        """Clients without a certificate, or with a foreign one, fail in the handshake of TLS 1.2."""
         context = ssl.create_default_context(cafile=fabric.client_config().broker_ca_bundle)
         context.set_ciphers("AES128-SHA256")
         if certificate:
@@ -159,7 +159,7 @@ class TestFiles:
     def test_files_of_the_same_names_elsewhere_do_not_count(
         self, fabric: LocalFabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """dxlclient prefers those in the current directory."""
+        """dxlclient prefers files in the current directory."""
         for name in ("ca-bundle.crt", "client.crt", "client.key"):
             (tmp_path / name).touch()
         monkeypatch.chdir(tmp_path)
@@ -216,7 +216,7 @@ class TestStart:
     @pytest.mark.slow
     @pytest.mark.skipif(os.name == "nt", reason="no limit of open files on Windows")
     def test_too_few_file_descriptors_never_make_it_hang(self) -> None:
-        """Each number of free ones fails in another place: at the port, a file, or in the broker's thread."""
+        """Depending on the number of free descriptors, the port, a file or the broker's thread fails."""
         program = """
 import os, resource
 from dxlthreateventclient.testing import LocalFabric
@@ -250,7 +250,7 @@ print(*failed, sep="\\n")
     )
     @pytest.mark.parametrize("up", [False, True])
     def test_a_missing_ipv4_loopback_is_the_reason(self, up: bool) -> None:
-        """The interface is down, or is up and has an IPv6 address only."""
+        """The interface is down, or has only an IPv6 address."""
         setup = "ip link set lo up && ip addr del 127.0.0.1/8 dev lo && " if up else ""
         completed = run(START, "unshare", "-rn", "sh", "-c", f'{setup}exec "$@"', "sh")
         assert "this machine has no IPv4 loopback interface that is up" in completed.stderr
@@ -258,7 +258,7 @@ print(*failed, sep="\\n")
     @pytest.mark.skipif(os.name == "nt", reason="no limit of file sizes on Windows")
     @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
-        """As in a container whose file system is read-only; here no file may have a single byte."""
+        """As in a container with a read-only file system. Here, the file size limit is zero."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
         last_line = run(f"{limit}\n{START}").stderr.splitlines()[-1]
         assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")

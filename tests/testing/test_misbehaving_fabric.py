@@ -1,4 +1,4 @@
-"""LocalFabric misbehaves on demand, as brokers and networks do by themselves."""
+"""LocalFabric misbehaves on demand, like real brokers and networks."""
 
 import contextlib
 import socket
@@ -30,7 +30,7 @@ class TestDropConnections:
         with connected_socket(fabric) as tls:
             fabric.drop_connections()
             with pytest.raises(ConnectionResetError):
-                socket.socket.recv(tls, 1)  # below TLS, which shows a reset as an end
+                socket.socket.recv(tls, 1)  # below TLS, which reports a reset as an end
 
     def test_clients_come_back_and_receive_again(self, fabric: LocalFabric) -> None:
         with connected(fabric) as dxl_client:

@@ -1,4 +1,4 @@
-"""publish_threat_event, beside what test_sample_events.py says of it."""
+"""publish_threat_event, except for the cases in test_sample_events.py."""
 
 from unittest.mock import Mock
 

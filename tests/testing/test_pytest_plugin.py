@@ -1,4 +1,4 @@
-"""The fixtures that come with the package, in test suites of users, whose warnings are all errors."""
+"""The package's pytest fixtures in users' test suites, with all warnings as errors."""
 
 from collections.abc import Callable
 
