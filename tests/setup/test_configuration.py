@@ -1,4 +1,4 @@
-"""A configuration that can be used, and every way in which one cannot."""
+"""A usable configuration, and all kinds of unusable ones."""
 
 import re
 from pathlib import Path

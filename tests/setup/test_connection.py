@@ -1,4 +1,4 @@
-"""Connecting: what keeps a broker from being used, and what connect() does about it."""
+"""connect(): the reasons why a broker cannot be used, and the reactions to them."""
 
 import shutil
 import signal
@@ -65,7 +65,7 @@ class TestABrokenBroker:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Return the duration of a call."""
     start = time.monotonic()
     call()
     return time.monotonic() - start
@@ -73,7 +73,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Threads that destroy clients, which takes a second, before the fabric ends."""
+    """Threads that destroy clients before the fabric ends, because destroying takes a second."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
@@ -82,7 +82,7 @@ def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
 
 @pytest.fixture
 def client(fabric: LocalFabric, destroying: list[threading.Thread]) -> Iterator[DxlClient]:
-    """A client of the fabric that is not connected, and does not wait long between tries."""
+    """An unconnected client of the fabric with short waits between attempts."""
     config = load_configuration(fabric.config_file)
     config.reconnect_delay = 0.01
     dxl_client = DxlClient(config)
@@ -105,7 +105,7 @@ class TestConnect:
         assert client.connected
 
     def test_uses_the_broker_that_works(self, client: DxlClient) -> None:
-        """A DxlClient alone waits for a silent one until the keep-alive ends."""
+        """By itself, a DxlClient waits for a silent broker until the keep-alive interval ends."""
         good = client.config.brokers
         with server(stay_silent) as silent:
             client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]
@@ -183,7 +183,7 @@ class TestConnect:
     def test_is_bounded_if_the_broker_falls_silent_after_the_try(
         self, client: DxlClient, fabric: LocalFabric
     ) -> None:
-        """dxlclient goes on trying, and can be connected by the next call."""
+        """dxlclient keeps trying, and the next call can connect it."""
         connections, answers = count(), threading.Event()
 
         def serve(connection: socket.socket) -> None:
@@ -271,7 +271,7 @@ class TestTryBroker:
     def test_ends_in_time_if_a_firewall_drops_all_packets(self, fabric: LocalFabric) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
             port = full.getsockname()[1]
-            # The kernel answers no more packets once the queue of connections is full.
+            # The kernel stops answering once the queue of connections is full.
             with ExitStack() as queue:
                 for _ in range(3):
                     waiting = queue.enter_context(socket.socket())

@@ -1,4 +1,4 @@
-"""The page on troubleshooting quotes what users really read."""
+"""The troubleshooting page quotes the real messages."""
 
 import pytest
 from helpers import broken_brokers, broken_files

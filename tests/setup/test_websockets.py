@@ -1,4 +1,4 @@
-"""WebSockets, over a real broker and through a proxy."""
+"""WebSockets with a real broker and through a proxy."""
 
 import socket
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture(scope="module")
 def config_file() -> Iterator[Path]:
-    """The configuration of a broker with a port for WebSockets."""
+    """The configuration file of a broker with a WebSocket port."""
     mosquitto = Mosquitto()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
