@@ -23,7 +23,7 @@ HOSTILE = "|=\\\n\r\t\0\x1b\x85\u2028\u202e\ud800 \"'%:;,{}ab1😀é"
 
 
 def parse(line: str) -> tuple[list[str], dict[str, str]]:
-    """Parse a line as the CEF specification says: the seven fields of the header, and the extension."""
+    """Parse a line as specified by CEF into the seven header fields and the extension."""
     header: list[str] = []
     field, characters = "", iter(line)
     for character in characters:
@@ -50,7 +50,7 @@ def unescaped(value: str) -> str:
 
 
 def arrived(value: str, *, new_line: str = "\n") -> str:
-    """Return what a receiver gets of a value."""
+    """Return a value as a receiver gets it."""
     value = value.strip().replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return "".join(
         new_line if c == "\n" else c if is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in value
@@ -201,7 +201,7 @@ class TestLength:
             assert all(
                 value.endswith("…") and whole[key].startswith(value[:-1]) for key, value in cut.items()
             )
-            # The longest are shortened alike.
+            # The longest values are cut to the same length.
             assert len({len(cut[key]) for key in ("cs1", "duser", "request") if len(cut[key]) < 1023}) <= 1
 
     def test_of_the_line_is_kept_by_the_longest_ids(self) -> None:
@@ -252,7 +252,7 @@ action(type="omfile" file="{directory}/messages" template="message")
 class TestSyslog:
     @pytest.fixture
     def collector(self, tmp_path: Path) -> Iterator[tuple[int, Path]]:
-        """The port of an rsyslogd with its default limit of 8 KB, and the file into which it writes."""
+        """The port of an rsyslogd with the default limit of 8 KB, and its output file."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port: int = free.getsockname()[1]
         (tmp_path / "conf").write_text(CONFIGURATION.format(port=port, directory=tmp_path))
@@ -293,11 +293,11 @@ class TestSyslog:
 
 
 class TestParsers:
-    """What parsers of others find in the lines."""
+    """Third-party parsers read the lines."""
 
     @pytest.mark.parametrize("line", [line for line in LINES if "\\|" not in line])
     def test_jc_finds_every_key(self, line: str) -> None:
-        # It ends the header at an escaped pipe, and has the values of labelled keys under their labels.
+        # This parser ends the header at an escaped pipe, and stores labelled values under their labels.
         [found] = cast(list[dict[str, Any]], jc.parse("cef", line))
         header, fields = parse(line)
         assert found["deviceEventClassId"] == header[4]
@@ -320,7 +320,7 @@ class TestParsers:
         for line, found in zip(LINES, map(json.loads, output.splitlines()), strict=True):
             header, fields = parse(line)
             if fields:
-                # It loses the first letter of the first key.
+                # This parser loses the first letter of the first key.
                 first = next(iter(fields))
                 fields[first[1:]] = fields.pop(first)
             assert found["cef"].pop("Extensions") == fields

@@ -1,4 +1,4 @@
-"""What ePO's numbers, words and codes mean: each row of the tables, in each format."""
+"""The meanings of ePO's numbers, words and codes: each row of the tables in each format."""
 
 import csv
 import subprocess
@@ -27,7 +27,7 @@ CATEGORIES = {
     for kind in kinds.split(", ")
 }
 STOPPED = {outcome for outcome, (stopped, *_) in OUTCOME_TABLE.items() if stopped == "True"}
-# Numbers of a threat that could not be removed. Other failures are those of scans, updates and agents.
+# Numbers for threats that could not be removed. Other failures concern scans, updates and agents.
 FAILED = {1026, 1061, 1103, 1298, 1310, 1418, 1419, 1420, 1502, 2002, 2004, 2009}
 WOULD_BLOCK = {int(number) for number, _, _, outcome, *_ in NUMBERS if outcome == "would_block"}
 
@@ -82,7 +82,7 @@ class TestAnAction:
     )
     @pytest.mark.parametrize("number", [1027, 35104])
     def test_in_words_that_are_not_known_reassures_nobody(self, phrase: str, number: int) -> None:
-        """Although the number stands for a threat that was stopped."""
+        """This holds even if the number stands for a stopped threat."""
         threat_event = {"event": {"id": number, "category": "av.detect", "threatActionTaken": phrase}}
         ecs, cef, ocsf = check_formats(threat_event)
         assert explain(threat_event)[2:] == ("unknown", None)

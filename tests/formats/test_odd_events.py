@@ -1,4 +1,4 @@
-"""Whatever a threat event holds: the formats take it, and what comes out is what their readers accept."""
+"""The formats accept any threat event, and their readers accept the results."""
 
 import copy
 import json
@@ -57,7 +57,7 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 
 def with_changes(changes: list[tuple[tuple[Any, ...], Any]]) -> dict[str, Any]:
-    """Return the complete event with other values at some of its paths."""
+    """Return the complete event with changed values at some paths."""
     threat_event = copy.deepcopy(COMPLETE)
     for (*parents, key), value in changes:
         node = threat_event
@@ -72,7 +72,7 @@ PATHS = st.sampled_from(list(paths_of(COMPLETE)))
 EVENTS = st.lists(st.tuples(PATHS, st.one_of(PLAUSIBLE, ANYTHING)), max_size=12).map(with_changes)
 ANY_EVENT = st.one_of(EVENTS, EVENTS, st.dictionaries(TEXT, ANYTHING, max_size=4))
 
-# Each # becomes a text of its own, which has to be found again.
+# Each # becomes a unique text, which must be found in the result.
 SAYING = st.sampled_from(
     [
         *("#", "CORP\\#", "#\\bob", "C:\\#\\#.exe -#", "HKLM\\#\\#", "hip.registry #", "http://#/#?#"),
@@ -179,7 +179,7 @@ BROKEN_OCSF: list[dict[str, Any]] = [
 
 
 class TestTheSchemas:
-    """What they refuse, so that what they accept says something."""
+    """The schemas reject bad documents, so that their acceptance is meaningful."""
 
     @pytest.mark.parametrize("change", BROKEN_ECS, ids=str)
     def test_of_ecs_refuses(self, change: Any) -> None:

@@ -1,4 +1,4 @@
-"""The tables on the pages about the formats say what the code does."""
+"""The tables on the pages about the formats match the code."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from dxlthreateventclient.formats import severity_of, text_columns, to_cef, to_e
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """Return the complete event with another value at a path; ``None`` takes the key away."""
+    """Return the complete event with a different value at a path. ``None`` removes the key."""
     threat_event = copy.deepcopy(COMPLETE)
     *parents, key = path.split(".")
     node = threat_event
@@ -28,7 +28,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return threat_event
 
 
-# No event has them all: a file or a registry key, one protocol, a firewall's rule or another one.
+# No event has all of them: a file or a registry key, one protocol, one kind of rule.
 EVENTS = [
     COMPLETE,
     changed("event.target.protocol", "HTTP"),
@@ -46,7 +46,7 @@ KNOWN = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, tzinfo=timezone.
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a document with their paths; those of objects in a list have ``[]`` in it."""
+    """Yield the fields of a document with their paths, with ``[]`` for lists of objects."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else key)
@@ -78,7 +78,7 @@ def ocsf(threat_event: Any, known: Any) -> dict[str, Any]:
 
 
 def without(threat_event: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the event, and what is known of the message, without one thing."""
+    """Return the event and the details of the message without one item."""
     threat_event, known = copy.deepcopy(threat_event), dict(KNOWN)
     *parents, key = path.split(".")
     node: Any = known if path in KNOWN else threat_event

@@ -1,4 +1,4 @@
-"""What ePO says, in its own words and codes, and what becomes of it in each format."""
+"""ePO's words and codes, and their conversion into each format."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,7 +12,7 @@ MD5, SHA1 = "a" * 32, "b" * 40
 
 
 def converted(**event: Any) -> Any:
-    """The event in ECS, its CEF extension and header, and the event in OCSF; each is valid."""
+    """Return the event in ECS, its CEF extension and header, and the event in OCSF, after validation."""
     ecs, cef, ocsf = check_formats({"event": event})
     return ecs, cef, ocsf
 
