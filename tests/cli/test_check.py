@@ -1,4 +1,4 @@
-"""``check``, run as a process over a real fabric."""
+"""``check``, run as a process with a real fabric."""
 
 import json
 import os
@@ -36,7 +36,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 
 def steps(completed: "subprocess.CompletedProcess[str]") -> dict[str, str]:
-    """Each step and its result."""
+    """Return each step and its result."""
     assert completed.stderr == ""
     found = {}
     for line in completed.stdout.splitlines():
@@ -51,7 +51,7 @@ def last_line(completed: "subprocess.CompletedProcess[str]") -> str:
 
 
 class Spy(EventCallback):
-    """Takes note of the topics on which messages come."""
+    """Records the topics of incoming messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def test_a_refusal_of_either_side_is_named(
 
 
 def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: Path) -> None:
-    """The cause is what trying again does not change, not the first failure."""
+    """The cause is the failure that trying again cannot change, not the first one."""
     make_foreign_certificates(tmp_path)
     config_file = copy_of_configuration(fabric, tmp_path)
     down = config_file.read_text().replace("[Brokers]", "[Brokers]\ndown = down;1;127.0.0.1")

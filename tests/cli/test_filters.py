@@ -1,4 +1,4 @@
-"""The options with which ``listen`` chooses events."""
+"""The options of ``listen`` that select events."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``listen``, run as a process over a real fabric."""
+"""``listen``, run as a process with a real fabric."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""``listen`` as a service: what becomes of its files on full disks, and when they are rotated."""
+"""``listen`` as a service: its files on full disks and during rotation."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from helpers.waiting import until
 from dxlthreateventclient.testing import LocalFabric
 
 SIZE_LIMIT = 20_000
-# Without root, a limit for the size of each file is the nearest to a full disk.
+# Without root, a file size limit is the closest approximation to a full disk.
 SET_LIMIT = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, 2 * [{SIZE_LIMIT}])"
 LIMITED = [sys.executable, "-c", f"{SET_LIMIT}; os.execv(sys.argv[1], sys.argv[1:])", *PROGRAM]
 
 
 def numbers_in(*files: Path) -> list[int]:
-    """The numbers of the events in files, without half a line at the end that is just being written."""
+    """Return the numbers of the events in files, without an incomplete last line."""
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
     return [json.loads(line)["event"]["id"] for line in lines if line.endswith("\n")]
 
@@ -177,7 +177,7 @@ class TestTheHealthFile:
 def test_systemd_is_notified_while_the_loop_goes_on(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
 ) -> None:
-    """The loop hangs when nobody reads the pipe to which it writes."""
+    """The loop hangs if nobody reads from its output pipe."""
     reader, writer = os.pipe()
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}
     with (

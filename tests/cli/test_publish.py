@@ -1,4 +1,4 @@
-"""``publish``, run as a process over a real fabric."""
+"""``publish``, run as a process with a real fabric."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_after_a_bad_document_none_is_sent(arguments: Arguments, received: Recei
     assert completed.returncode == 2
     assert f"{tmp_path / 'bad.jsonl'}, line 2: what begins here is not JSON" in completed.stderr
     assert completed.stderr.count("\n") == 1
-    # What is sent next is the first to arrive.
+    # The next event sent is the first to arrive.
     assert run(*arguments).returncode == 0
     assert "event" in received(1)[0]
 
@@ -82,12 +82,12 @@ def test_ctrl_c_says_how_many_were_sent(arguments: Arguments, received: Received
     with Command(*arguments, "--interval", 60, "--count", 3) as publish:
         received(1)
         assert publish.end(signal.SIGINT) == 130
-        # It may come between sending and counting.
+        # The signal may arrive between sending and counting.
         assert re.match(r"Sending 3 .*\nInterrupted after [01] events? of 3\n$", publish.errors.all())
 
 
 def test_a_broker_that_restarts_meanwhile_is_an_error(topic: str) -> None:
-    """The events that were on their way may be lost, and no new connection must hide that."""
+    """Events in transit may be lost, and a new connection must not hide that."""
     with LocalFabric() as fabric:
         options = ("--topic", topic, "--interval", 3, "--count", 2)
         with Command("publish", "-c", fabric.config_file, *options) as publish:

@@ -1,4 +1,4 @@
-"""Signals that come at odd moments."""
+"""Signals at unusual moments."""
 
 import os
 import shutil
@@ -57,7 +57,7 @@ UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", 
 
 
 def can_unshare() -> bool:
-    """Whether there are PID namespaces, and a way to find the process that is the first of one."""
+    """Return True if there are PID namespaces, and a way to find their first process."""
     if not UNSHARE[0] or not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         return False
     return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
@@ -86,7 +86,7 @@ def test_a_signal_is_not_lost_in_a_destructor() -> None:
 def test_sighup_ends_listen_as_sigterm_does(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, is_ignored: bool
 ) -> None:
-    """It comes from a terminal that is closed, and nohup lets programs ignore it."""
+    """SIGHUP comes from a closed terminal, and nohup makes programs ignore it."""
     program = ["nohup", *PROGRAM] if is_ignored else PROGRAM
     with Listen(fabric.config_file, topic, "--format", "jsonl", program=program) as listen:
         publish_until_all_have_them(dxl_client, topic, 3)

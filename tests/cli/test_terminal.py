@@ -1,4 +1,4 @@
-"""What is written to the terminal: one line for each message, no traceback, and everything if asked for."""
+"""Terminal output: one line for each message, no tracebacks, and full logs on request."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 
 def reported(program: str, *arguments: object, verbose: bool = False) -> str:
-    """What a program writes to stderr that has its faults reported."""
+    """Return the stderr of a program that calls report_faults()."""
     set_up = (
         "import logging, sys, threading\n"
         "from dxlclient.client import DxlClient\nfrom dxlclient.message import Event\n"
@@ -68,7 +68,7 @@ def test_each_fault_is_reported_in_one_line() -> None:
     ],
 )
 def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden: set[int]) -> None:
-    """Each try to connect logs the same lines, with another delay."""
+    """Each attempt to connect logs the same lines, with a different delay."""
     program = (
         f"from dxlthreateventclient._cli import terminal; {first}\n"
         "logger = logging.getLogger('dxlclient.client')\n"
@@ -84,7 +84,7 @@ def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden:
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: bool) -> None:
-    """dxlclient's threads fail if its parts are gone. Only while it is closed this is nothing to report."""
+    """dxlclient's threads fail once parts of the client are gone. This is normal only during closing."""
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()
@@ -114,7 +114,7 @@ def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> 
 def test_events_reach_terminals_and_pipes_in_any_locale(
     monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, written: bytes
 ) -> None:
-    """A terminal gets escapes for what it cannot show, a pipe UTF-8."""
+    """A terminal gets escapes for characters it cannot show. A pipe gets UTF-8."""
     buffer = io.BytesIO()
     stdout = io.TextIOWrapper(buffer, encoding="ascii")
     monkeypatch.setattr(stdout, "isatty", lambda: is_terminal)
@@ -124,7 +124,7 @@ def test_events_reach_terminals_and_pipes_in_any_locale(
 
 
 def shown(program: str, **environment: str) -> str:
-    """What a program shows on a terminal."""
+    """Return the terminal output of a program."""
     terminal_end, end = pty.openpty()
     code = (
         f"from dxlclient.message import Event; from dxlthreateventclient._cli import terminal as t; {program}"
@@ -157,7 +157,7 @@ def test_progress_is_replaced_by_the_next_message() -> None:
     ],
 )
 def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str, painted: str) -> None:
-    """Also without colours."""
+    """It is obvious even without colours."""
     program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
     assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
     assert shown(program, NO_COLOR="1").endswith(f"  {outcome}\r\n")

@@ -1,4 +1,4 @@
-"""What the command line says about wrong usage and in its help, and what it imports."""
+"""The command line: wrong usage, help texts and imports."""
 
 import argparse
 import ast
@@ -81,7 +81,7 @@ def test_the_console_script_calls_itself_by_its_own_name() -> None:
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
 def test_the_command_line_uses_public_names_only(file: Path) -> None:
-    """What it lacks there is missing for the programs of users, too."""
+    """A name that is missing here is also missing for users' programs."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom):
