@@ -1,4 +1,4 @@
-"""Brokers and other servers as people really meet them, and the key words with which each is reported."""
+"""Realistic faulty brokers and other servers, with the key words of their error messages."""
 
 import functools
 import select
@@ -28,7 +28,7 @@ def tls(
     answer: bytes = ACCEPTED,
     silent: bool = False,
 ) -> Serve:
-    """A broker over TLS that answers the first packet; without an answer it is silent, or closes at once."""
+    """A TLS broker that answers the first packet, or stays silent, or closes immediately."""
 
     @functools.cache
     def context() -> ssl.SSLContext:
@@ -54,7 +54,7 @@ def tls(
 
 
 def plain(answer: bytes) -> Serve:
-    """A server that answers the first packet in the clear."""
+    """A server that answers the first packet without TLS."""
 
     def serve(connection: socket.socket) -> None:
         connection.recv(1000)
@@ -64,31 +64,31 @@ def plain(answer: bytes) -> Serve:
 
 
 def close_at_once(connection: socket.socket) -> None:
-    """Close a connection without having read anything."""
+    """Close a connection without reading anything."""
 
 
 def stay_silent(connection: socket.socket) -> None:
-    """Read, and never answer."""
+    """Read without ever answering."""
     while connection.recv(1000):
         pass
 
 
 def trickle(connection: socket.socket) -> None:
-    """Answer with a byte now and then: no single read takes long."""
+    """Answer byte by byte, so that no single read takes long."""
     while True:
         connection.sendall(b"H")
         time.sleep(0.02)
 
 
 def in_parts(connection: socket.socket) -> None:
-    """Be a proxy whose headers come after the first line has been read."""
+    """Act as a proxy whose headers arrive after the first line has been read."""
     connection.recv(1000)
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
     connection.sendall(connection.recv(1) and b"Proxy-Agent: x\r\n\r\n")  # TLS begins
 
 
 def exchange(one: socket.socket, other: socket.socket) -> None:
-    """Hand on what comes from either side, until one is closed."""
+    """Forward data in both directions until one side is closed."""
     while True:
         for ready in select.select([one, other], [], [])[0]:
             if not (data := ready.recv(10_000)):
@@ -97,7 +97,7 @@ def exchange(one: socket.socket, other: socket.socket) -> None:
 
 
 def relay(connection: socket.socket) -> None:
-    """Be the HTTP proxy that connects to where it is asked to."""
+    """Act as an HTTP proxy that connects to the requested address."""
     host, _, port = connection.recv(1000).split()[1].decode().rpartition(":")
     with socket.create_connection((host, int(port))) as target:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -105,26 +105,26 @@ def relay(connection: socket.socket) -> None:
 
 
 class Broken(NamedTuple):
-    """One kind of broker that cannot be used."""
+    """One kind of unusable broker."""
 
     serve: Serve
-    """What it does with a connection."""
+    """The server's treatment of a connection."""
 
     words: str
-    """Parts of what the user reads, with a bar between them; {broker} and {address} name the broker."""
+    """Parts of the error message, separated by bars. {broker} and {address} name the broker."""
 
     is_final: bool = True
-    """Whether trying again is of no use."""
+    """True if trying again cannot help."""
 
     change: Spoil = lambda _: None
-    """What is special about the configuration; {port} in it is the port of the server."""
+    """The change to the configuration, with {port} for the server's port."""
 
     timeout: float = 15.0
-    """How long the try may take."""
+    """The time limit of the attempt."""
 
 
 def over_websockets(section: str = "") -> Spoil:
-    """Use WebSockets, perhaps through a proxy."""
+    """Use WebSockets, optionally through a proxy."""
     return edit(
         "[BrokersWebSockets]\n", f"[General]\nUseWebSockets = yes\n[BrokersWebSockets]\n{BROKER}{section}"
     )
@@ -162,7 +162,7 @@ def _expired_ca() -> str:
 
 
 KINDS: dict[str, Broken] = {
-    # Where nothing is reached.
+    # Unreachable addresses.
     "a wrong name and nobody at the address": Broken(
         close_at_once,
         f"the name no-such-host.invalid: Name | cannot reach 127.0.0.1:1: Connection refused; {REACH}",
@@ -175,7 +175,7 @@ KINDS: dict[str, Broken] = {
         False,
         edit(";127.0.0.1", ";one..two"),
     ),
-    # What is not a broker.
+    # Servers that are not brokers.
     "closes at once": Broken(close_at_once, f"{{broker}} closed the connection: {QUESTION}", False),
     "SSH": Broken(
         plain(b"SSH-2.0-x\r\n"), f"{{broker}} does not speak TLS (wrong version number): {QUESTION}"
@@ -191,7 +191,7 @@ KINDS: dict[str, Broken] = {
     "an HTTPS server of the same CA": Broken(
         tls(answer=_http("400 Bad")), f"does not speak MQTT: {QUESTION}"
     ),
-    # Its TLS and its certificate.
+    # The broker's TLS and certificate.
     "forward secrecy only": Broken(
         tls(ciphers="ECDHE-RSA-AES256-GCM-SHA384"),
         "refuses what dxlclient 5.7 offers | and takes ECDHE-RSA-AES256-GCM-SHA384: allow TLS 1.3 on the",
@@ -215,7 +215,7 @@ KINDS: dict[str, Broken] = {
         tls(_small_key, ciphers="AES128-SHA256:@SECLEVEL=0"),
         "or that of its CA, is weak, and OpenSSL on this machine refuses it | with an RSA key of 2,048 bits",
     ),
-    # The client's certificate, and MQTT.
+    # The client's certificate and MQTT.
     "refuses the client": Broken(
         tls(clients_of=foreign_ca, version=V13),
         "{broker} refuses the client certificate | unknown ca; 'python -m dxlclient provisionconfig' gets",

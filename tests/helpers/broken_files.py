@@ -1,4 +1,4 @@
-"""Configurations and certificate files that people really have, and key words of each refusal."""
+"""Realistic broken configurations and certificate files, with the key words of their error messages."""
 
 import base64
 import os
@@ -29,7 +29,7 @@ Content = Callable[[], str | bytes]
 
 
 def write_good(directory: Path) -> Path:
-    """Write a configuration in which nothing is wrong, with its files; return its path."""
+    """Write a correct configuration with its files, and return its path."""
     (directory / "ca.crt").write_text(fabric_ca().pem)
     config_file = directory / "dxlclient.config"
     config_file.write_text(CONFIG)
@@ -70,7 +70,7 @@ def put(name: str, content: Content) -> Spoil:
 
 
 def make_fifo(config_file: Path) -> None:
-    """Put a FIFO in the place of the configuration."""
+    """Replace the configuration with a FIFO."""
     config_file.unlink()
     os.mkfifo(config_file)
 
@@ -79,10 +79,10 @@ class Broken(NamedTuple):
     """One kind of broken set-up."""
 
     spoil: Spoil
-    """What breaks a good one; gets the path of the configuration."""
+    """A function that breaks a correct set-up, given the path of the configuration."""
 
     words: str
-    """Parts of what the user reads, with a bar between them."""
+    """Parts of the error message, separated by bars."""
 
 
 def _config(content: str | bytes) -> Spoil:
@@ -166,7 +166,7 @@ KINDS: dict[str, Broken] = {
         _proxy("Password = a%(x)sb"), "Password has a %(name)s | cannot be quoted: choose another value"
     ),
     "a proxy's password with a comma": Broken(_proxy("Password = a,b"), "Password is read as 2 values"),
-    # The files that it names.
+    # The files named in it.
     "a file that is not there": Broken(
         edit("client.crt", "~/x.crt"),
         "CertFile (~/x.crt) cannot be read | nor beside the configuration | not replaced",
@@ -247,4 +247,4 @@ FORMS: dict[str, Content] = {
         client().key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     ),
 }
-"""Other forms in which a certificate may come, by a part of what the user reads."""
+"""Other certificate formats, by a part of the error message."""

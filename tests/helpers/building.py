@@ -1,4 +1,4 @@
-"""What takes long to build, and is built once for all processes of pytest."""
+"""Slow builds, made once for all pytest processes."""
 
 import fcntl
 import os
@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the wheel and the sdist, built with the packages that are installed here."""
+    """Return a directory with the wheel and the sdist, built with the installed packages."""
     return _built("dist", ["build", "--no-isolation", "--outdir", "{}", str(ROOT)], tmp_path_factory)
 
 
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the documentation in HTML, built with warnings as errors."""
+    """Return a directory with the HTML documentation, built with warnings as errors."""
     options = ["-q", "-W", "--keep-going", "-b", "html"]
     return _built("site", ["sphinx", *options, str(ROOT / "docs"), "{}"], tmp_path_factory)
 
@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _built(name: str, module: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        directory = directory.parent  # the processes share this one
+        directory = directory.parent  # shared by all processes
     built = directory / name
     with (directory / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

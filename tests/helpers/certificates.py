@@ -1,4 +1,4 @@
-"""Certificates as good or bad as a test needs them."""
+"""Good and bad certificates for tests."""
 
 import functools
 import ssl
@@ -43,7 +43,7 @@ class Identity:
         return self._key_pem(BestAvailableEncryption(b"secret"))
 
     def configure(self, context: ssl.SSLContext) -> None:
-        """Have a server show the certificate."""
+        """Let a server present the certificate."""
         with tempfile.NamedTemporaryFile("w") as file:
             file.write(self.pem + self.key_pem)
             file.flush()
@@ -62,7 +62,7 @@ def issue(
     begins: int = -1,
     ends: int = 3650,
 ) -> Identity:
-    """Issue a certificate that is valid from and to a number of days from now."""
+    """Issue a certificate whose validity begins and ends a number of days from now."""
     key = key or rsa.generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)
@@ -81,7 +81,7 @@ def issue(
 
 
 def with_sha1(identity: Identity, issuer: Identity) -> Identity:
-    """Issue a certificate with a SHA-1 signature, which the cryptography package refuses to make."""
+    """Issue a certificate with a SHA-1 signature, which the cryptography package refuses to create."""
     request = x509.CertificateSigningRequestBuilder().subject_name(identity.certificate.subject)
     files = {
         "request": request.sign(identity.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode(),
@@ -104,7 +104,7 @@ def fabric_ca() -> Identity:
 
 @functools.cache
 def foreign_ca() -> Identity:
-    """The CA of something else."""
+    """A CA unknown to the fabric."""
     return issue("foreign", is_ca=True)
 
 

@@ -16,9 +16,9 @@ Connect = Callable[..., DxlClient]
 
 @contextmanager
 def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
-    """A function that returns a new connected client; it takes settings of the configuration by name.
+    """A function that returns a new connected client, with configuration settings as keyword arguments.
 
-    All clients are destroyed in the end, at the same time.
+    All clients are destroyed at the end, in parallel.
     """
     connected: list[DxlClient] = []
 
@@ -34,7 +34,7 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
     try:
         yield connect
     finally:
-        # Daemons, and not waited for without limit: a client whose only worker has died never ends.
+        # Daemon threads with a time limit, because a client whose only worker has died never ends.
         threads = [threading.Thread(target=client.destroy, daemon=True) for client in connected]
         for thread in threads:
             thread.start()
@@ -43,23 +43,23 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
 
 def _is_ending(dxl_client: Any, thread: threading.Thread) -> bool:
     with suppress(AttributeError, OSError):  # it has ended
-        # The MQTT client in it looks once a second whether it has to end, or if it is woken.
+        # The MQTT client checks for its end once a second, or when woken.
         dxl_client._client._sockpairW.send(b"0")
     return thread.is_alive()
 
 
 def queue_is_full(dxl_client: DxlClient) -> bool:
-    """Return whether dxlclient's queue of incoming messages is full. Nothing public shows it."""
+    """Return True if dxlclient's queue of incoming messages is full. There is no public API for this."""
     full: bool = dxl_client._thread_pool._tasks.full()  # type: ignore[attr-defined]
     return full
 
 
 def queue_length(dxl_client: DxlClient) -> int:
-    """Return how many messages wait in dxlclient's queue. Nothing public shows it."""
+    """Return the number of messages in dxlclient's queue. There is no public API for this."""
     length: int = dxl_client._thread_pool._tasks.qsize()  # type: ignore[attr-defined]
     return length
 
 
 def is_subscribed(topic: str) -> bool:
-    """Return whether a local fabric of this process has a subscription. Nothing public shows it."""
+    """Return True if a local fabric of this process has a subscription. There is no public API for this."""
     return any(topic in found.subscriptions for found in gc.get_objects() if type(found) is Broker)

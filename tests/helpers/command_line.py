@@ -1,4 +1,4 @@
-"""The command line as a process, as a user runs it."""
+"""Runs the command line as a process."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ PROGRAM = [sys.executable, "-m", "dxlthreateventclient"]
 
 
 class Lines:
-    """What a process writes into a pipe, line by line as it comes."""
+    """The output of a process in a pipe, line by line as it arrives."""
 
     def __init__(self, pipe: "IO[str]") -> None:
         self._lines: list[str] = []
@@ -36,7 +36,7 @@ class Lines:
                     self._changed.notify_all()
 
     def wait_for(self, text: str, *, times: int = 1) -> str:
-        """Wait until a text has come so often. Return all that has come."""
+        """Wait until a text has occurred ``times`` times. Return all lines so far."""
         with self._changed:
             assert self._changed.wait_for(lambda: "".join(self._lines).count(text) >= times, TIMEOUT), (
                 f"{text!r} is not in {self._lines}"
@@ -44,7 +44,7 @@ class Lines:
             return "".join(self._lines)
 
     def all(self) -> str:
-        """Return everything, after the process has ended."""
+        """Return all output after the process has ended."""
         self._thread.join(TIMEOUT)
         return "".join(self._lines)
 
@@ -87,7 +87,7 @@ class Command:
 
 
 class Listen(Command):
-    """``listen`` on a topic, once it waits for events."""
+    """``listen`` on a topic, started and waiting for events."""
 
     def __init__(self, config_file: Path, topic: str, *arguments: object, **keywords: Any) -> None:
         super().__init__("listen", "-c", config_file, "--topic", topic, *arguments, **keywords)
@@ -98,9 +98,10 @@ class Listen(Command):
         return self
 
     def said(self, *counts: int) -> list[str]:
-        """What it has said after that, when it has ended, but for the last line, which has these counts.
+        """Return the messages since then except the last line, which must have these counts, once it has
+        ended.
 
-        On a busy machine it also says that it goes on writing.
+        On a busy machine, there is also a message about continued writing.
         """
         _, *said, last = self.errors.all().splitlines()
         names = ("Received", "written", "rejected", "filtered", "dropped")
@@ -113,7 +114,7 @@ Start: TypeAlias = Callable[..., Listen]
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what the tests are about."""
+    """Return the environment without the variables under test."""
     changed = ("DXLCLIENT_CONFIG", "NO_COLOR", "PYTHONUNBUFFERED")
     return {name: value for name, value in os.environ.items() if name not in changed}
 
@@ -121,7 +122,7 @@ def clean_environment() -> dict[str, str]:
 def run(
     *arguments: object, program: Sequence[str] = PROGRAM, stdin: str = "", **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a subcommand to its end."""
+    """Run a subcommand until it ends."""
     return subprocess.run(
         [*program, *map(str, arguments)],
         env=clean_environment() | environment,
@@ -134,25 +135,25 @@ def run(
 
 
 def shown_on(terminal: int) -> str:
-    """Read what a terminal shows until its other end is closed, and close it."""
+    """Return a terminal's output until its other end is closed, and close it."""
     shown = b""
     try:
         while part := os.read(terminal, 4096):
             shown += part
-    except OSError:  # how a terminal says that its other end is closed
+    except OSError:  # the other end of the terminal is closed
         pass
     os.close(terminal)
     return shown.decode()
 
 
 def without(*modules: str) -> list[str]:
-    """A program that runs the command line as if modules were not installed."""
+    """Return a program that runs the command line as if modules were not installed."""
     missing = f"import sys; sys.modules |= dict.fromkeys({modules})"
     return [sys.executable, "-c", f"{missing}; from dxlthreateventclient._cli import main; sys.exit(main())"]
 
 
 def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: str) -> Path:
-    """Copy the configuration and the files of a fabric, and replace some of its parts."""
+    """Copy the configuration and files of a fabric, with some replacements."""
     for file in fabric.directory.iterdir():
         shutil.copy(file, directory)
     config_file = directory / "dxlclient.config"
@@ -167,7 +168,7 @@ def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: 
 
 
 def make_foreign_certificates(directory: Path) -> None:
-    """Write ``foreign-ca.crt``, ``foreign.crt`` and ``foreign.key``, of which no fabric knows."""
+    """Write ``foreign-ca.crt``, ``foreign.crt`` and ``foreign.key``, which no fabric trusts."""
     ca = trustme.CA()
     certificate = ca.issue_cert("stranger")
     ca.cert_pem.write_to_path(directory / "foreign-ca.crt")

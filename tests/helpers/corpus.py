@@ -1,4 +1,4 @@
-"""A complete threat event, and payloads that are none, or an odd one: what a fabric may deliver."""
+"""Payloads that a fabric may deliver: a complete threat event, odd ones, and invalid ones."""
 
 import gzip
 import json
@@ -8,10 +8,10 @@ from dxlthreateventclient.testing import sample_threat_event
 
 _EVENT = json.dumps(sample_threat_event()).encode()
 _MEBIBYTE = 1024 * 1024
-# A broker takes 1 MiB for a whole message; this leaves room for the DXL envelope.
+# A broker accepts messages of up to 1 MiB. This leaves room for the DXL envelope.
 _LARGE = _MEBIBYTE - 1024
 
-# What is wrong with the payloads, as the error says it, and the payloads by what they are.
+# The reason in the error, with invalid payloads by name.
 _MALFORMED: dict[str, dict[str, Any]] = {
     "empty": {
         "empty": b"",
@@ -83,7 +83,7 @@ _MALFORMED: dict[str, dict[str, Any]] = {
         "true": b"true",
         "null": b"null",
     },
-    # The DXL envelope may hold any MessagePack value.
+    # The DXL envelope may contain any MessagePack value.
     "not bytes": {
         "None": None,
         "an integer": 18052,

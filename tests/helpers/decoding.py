@@ -1,4 +1,4 @@
-"""Whether a payload is decoded in the same way with and without msgspec."""
+"""Checks that a payload is decoded in the same way with and without msgspec."""
 
 import importlib.util
 import sys
@@ -9,12 +9,12 @@ from unittest.mock import patch
 from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
-# Near the limit of recursion, it depends on the depth of the caller's own calls which one gives up first.
+# Near the recursion limit, the depth of the caller's stack decides which decoder gives up first.
 _DEEPEST = 900
 
 
 def _without_msgspec() -> Callable[[Any], dict[str, Any]]:
-    """Return decode_threat_event() of a second copy of its module, which finds no msgspec."""
+    """Return decode_threat_event() from a second copy of its module, without msgspec."""
     spec = importlib.util.find_spec("dxlthreateventclient.payload")
     assert spec
     assert spec.loader
@@ -29,7 +29,7 @@ _decode_without = _without_msgspec()
 
 
 def check_is_decoded_alike(payload: Any) -> None:
-    """Check that msgspec changes neither the result nor the error, down to the type of each number."""
+    """Check that msgspec changes neither the result, including number types, nor the error."""
     if isinstance(payload, bytes) and payload.count(b"[") + payload.count(b"{") > _DEEPEST:
         return
     assert _outcome(decode_threat_event, payload) == _outcome(_decode_without, payload)
@@ -37,7 +37,7 @@ def check_is_decoded_alike(payload: Any) -> None:
 
 def _outcome(decode: Callable[[Any], dict[str, Any]], payload: Any) -> str:
     try:
-        # -0.0 equals 0, and 1.0 equals 1, but not as text.
+        # Compare as text, because -0.0 equals 0, and 1.0 equals 1.
         return repr(decode(payload))
     except ThreatEventDecodeError as error:
         return repr((error.reason, error.payload, str(error), error.__cause__, error.__context__))

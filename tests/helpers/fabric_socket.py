@@ -1,4 +1,4 @@
-"""A client of a fabric that is no more than a socket."""
+"""A bare socket as a client of a fabric."""
 
 import socket
 import ssl
@@ -12,7 +12,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @contextmanager
 def tls_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> Iterator[ssl.SSLSocket]:
-    """A connection over TLS on which nothing has been said."""
+    """A TLS connection before any MQTT packet."""
     config = config or fabric.client_config()
     context = ssl.create_default_context(cafile=config.broker_ca_bundle)
     context.load_cert_chain(config.cert_file, config.private_key)
@@ -26,7 +26,7 @@ def tls_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> It
 
 @contextmanager
 def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> Iterator[ssl.SSLSocket]:
-    """A connection over TLS that has said hello in MQTT and heard the answer."""
+    """A TLS connection after MQTT's CONNECT and CONNACK."""
     with tls_socket(fabric, config) as tls:
         tls.sendall(hello("a"))
         assert tls.recv(4) == b"\x20\x02\0\0"
@@ -34,12 +34,12 @@ def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None)
 
 
 def hello(client_id: str) -> bytes:
-    """MQTT's CONNECT packet of a client with an ID of one letter."""
+    """Return the CONNECT packet of a client with a one-letter id."""
     return b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01" + client_id.encode()
 
 
 def ping(tls: ssl.SSLSocket) -> bytes:
-    """Return the broker's answer to a ping: ``PONG``."""
+    """Return the broker's answer to a ping, normally ``PONG``."""
     tls.sendall(b"\xc0\0")
     return tls.recv(2)
 

@@ -1,4 +1,4 @@
-"""Servers that are no DXL broker, or one that does something wrong."""
+"""Servers that are not DXL brokers, or misbehave."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """A server on this machine that does something with each connection. Gives its port."""
+    """Run a local server that calls a function for each connection. Yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         accepted: list[socket.socket] = []
 
@@ -28,7 +28,7 @@ def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            # The last one may still be served.
+            # The last connection may still be open.
             with suppress(OSError):
                 accepted[-1].shutdown(socket.SHUT_RDWR) if accepted else None
             thread.join()

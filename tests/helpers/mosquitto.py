@@ -1,4 +1,4 @@
-"""A mosquitto process that serves as the broker of a DXL fabric, and can be killed."""
+"""A mosquitto process as the broker of a DXL fabric, which can be killed."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from dxlclient.client_config import DxlClientConfig
 from helpers.program import freeze
 from helpers.waiting import until
 
-# With a name of its own for each broker: those with the same name would drive each other out.
+# Each broker needs a different name, because brokers with the same name would disconnect each other.
 _BRIDGE = """\
 connection hub-{}
 address 127.0.0.1:{}
@@ -24,12 +24,12 @@ restart_timeout 1
 
 
 class Mosquitto:
-    """Runs mosquitto on a free port, over mutually authenticated TLS, in a temporary directory.
+    """Runs mosquitto on a free port, with mutually authenticated TLS, in a temporary directory.
 
-    :param hub: another one from which it gets all that is published there
+    :param hub: another mosquitto, whose messages it also receives
     """
 
-    # Debian puts it where only root looks.
+    # Debian installs it in a directory on root's PATH only.
     PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
     def __init__(self, hub: "Mosquitto | None" = None) -> None:
@@ -60,9 +60,9 @@ class Mosquitto:
             f"keyfile {self.directory}/broker.pem\n"
             "require_certificate true\n"
             "allow_anonymous true\n"
-            # Started as root it would give up the right to read its key.
+            # As root, it would drop the right to read its key.
             "user root\n"
-            # It queues what a slow client does not take, without a limit.
+            # Queue messages for slow clients without a limit.
             "max_queued_messages 0\n"
             # For other brokers and proxies, without TLS.
             f"listener {self.plain_port} 127.0.0.1\n"
@@ -79,7 +79,7 @@ class Mosquitto:
         return DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
 
     def start(self) -> None:
-        """Start mosquitto; return when it listens."""
+        """Start mosquitto, and return when it listens."""
         log_file = self.directory / "mosquitto.log"
         with log_file.open("wb") as log:
             self._process = process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What stands on the pages: the blocks of code and the tables of README.md, docs/ and the docstrings."""
+"""Extracts code blocks and tables from README.md, docs/ and docstrings."""
 
 import csv
 import re
@@ -22,7 +22,7 @@ _FENCE = re.compile(
     r"^(?P<indent>)```(?P<kind>)(?P<argument>\w+)(?P<options>)\n(?P<content>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# A comment before a block says why nobody can run it.
+# Marks a block that cannot be run. The comment gives the reason.
 _NOT_RUN = re.compile(r"(?:\.\. |<!-- )not run: (.+?)(?: -->)?\n\s*\Z")
 
 
@@ -43,7 +43,7 @@ class Block:
 
 
 def table(page: str, name: str) -> list[list[str]]:
-    """Return the rows of the table of that name: the text of each cell, without markup."""
+    """Return the rows of a table by name, with the text of each cell without markup."""
     [found] = (block for block in blocks(DOCS / page) if block.options.get("name") == name)
     file = found.options.get("file")
     content = (DOCS / file).read_text(encoding="utf-8") if file else found.content
@@ -53,7 +53,7 @@ def table(page: str, name: str) -> list[list[str]]:
 
 
 def blocks(page: Path, *arguments: str) -> list[Block]:
-    """Return the blocks of code of a page in these languages, or all blocks, in their order."""
+    """Return the code blocks of a page in these languages, or all blocks, in order."""
     return [block for block in _blocks(page) if not arguments or block.argument in arguments]
 
 

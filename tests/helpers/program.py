@@ -33,7 +33,7 @@ def running(program: str, *arguments: object) -> AbstractContextManager["subproc
 
 
 def freeze(process: "subprocess.Popen[Any]") -> None:
-    """Stop a process where it is, and return when it has stopped."""
+    """Suspend a process, and return when it has stopped."""
     process.send_signal(signal.SIGSTOP)
     os.waitpid(process.pid, os.WUNTRACED)
 

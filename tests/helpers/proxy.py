@@ -18,7 +18,7 @@ _SUBACK = 9
 
 
 class Proxy:
-    """Ends the TLS of the clients, and passes on what they and mosquitto say."""
+    """Terminates the clients' TLS, and forwards packets between them and mosquitto."""
 
     def __init__(self, mosquitto: Mosquitto, listener: socket.socket) -> None:
         self.withholds_acknowledgements = False
@@ -39,7 +39,7 @@ class Proxy:
         """Reset the connections of all clients."""
         for client in tuple(self._clients):
             with contextlib.suppress(OSError):
-                # The close that follows sends a RST; the shutdown ends the thread that reads.
+                # The following close() sends RST. shutdown() ends the reading thread.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.shutdown(socket.SHUT_RD)
 
@@ -51,7 +51,7 @@ class Proxy:
 
     def _connect(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(5)  # for the handshake: dxlclient probes the port without TLS
+            connection.settimeout(5)  # for the handshake, because dxlclient probes the port without TLS
             with (
                 self._tls.wrap_socket(connection, server_side=True) as client,
                 socket.create_connection(("127.0.0.1", self._mosquitto.plain_port)) as broker,
@@ -63,7 +63,7 @@ class Proxy:
                     self._clients.discard(client)
 
     def _pass_on(self, client: ssl.SSLSocket, broker: socket.socket) -> None:
-        # One thread for both directions: two must not use one TLS connection at the same time.
+        # One thread for both directions, because two must not use a TLS connection at the same time.
         received = b""
         while True:
             readable = [client] if client.pending() else select.select([client, broker], [], [])[0]
@@ -85,10 +85,10 @@ class Proxy:
 
 
 def _packets(data: bytes) -> tuple[list[bytes], bytes]:
-    """Return the complete packets of MQTT, and the rest."""
+    """Return the complete MQTT packets, and the rest."""
     packets: list[bytes] = []
     while True:
-        # The size stands behind the first byte, seven bits in each byte and the last one below 128.
+        # The size follows the first byte, with seven bits per byte. The last byte is below 128.
         digits = next((data[1:end] for end in range(2, 6) if len(data) >= end and data[end - 1] < 0x80), b"")
         end = 1 + len(digits) + sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
         if not digits or len(data) < end:

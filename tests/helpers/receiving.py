@@ -1,4 +1,4 @@
-"""What tests publish numbered events with, and what they receive them with."""
+"""Publishing and receiving numbered events in tests."""
 
 import json
 import threading
@@ -18,13 +18,13 @@ from dxlthreateventclient.testing import publish_threat_event, sample_threat_eve
 
 
 class Receiver(CommonThreatEventCallback):
-    """Notes what it is handed, and can be waited for.
+    """Records its events, and lets tests wait for them.
 
-    :param to_raise: what it raises for each event
+    :param to_raise: an exception to raise for each event
     """
 
     def __init__(self, to_raise: BaseException | None = None) -> None:
-        # Without super().__init__(), as many subclasses are written.
+        # Like many subclasses, this does not call super().__init__().
         self.handled: list[tuple[dict[str, Any], Event]] = []
         self.errors: list[tuple[BaseException, Event]] = []
         self.threads: set[threading.Thread] = set()
@@ -44,9 +44,9 @@ class Receiver(CommonThreatEventCallback):
         return [number_of(threat_event) for threat_event, _ in self.handled]
 
     def until_received(self, number: int) -> None:
-        """Return when the event with this number has arrived, and so all that were published before it.
+        """Return when the event with this number, and thus all earlier events, have arrived.
 
-        It may take as long as the machine needs: this fails only if no event arrives for 30 seconds.
+        This fails only if no event arrives for 30 seconds, however slow the machine is.
         """
         arrived: list[dict[str, Any]] = []
         count = 0
@@ -89,7 +89,7 @@ def publish_numbers(
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events. Return when they are back, and so, most likely, with everybody else."""
+    """Publish numbered events, and return when they are back and have probably reached all other clients."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):
@@ -115,9 +115,9 @@ class Epo:
 
 
 class Publisher:
-    """Publishes events numbered 1, 2, 3, ... on a thread of its own, whenever its client is connected.
+    """Publishes events numbered 1, 2, 3, ... on a separate thread while its client is connected.
 
-    :param interval: seconds between two events; may be changed at any time
+    :param interval: the seconds between two events, which may be changed at any time
     """
 
     def __init__(self, dxl_client: DxlClient, topic: str, interval: float = 0.001) -> None:
@@ -142,7 +142,7 @@ class Publisher:
                     publish_numbers(self._dxl_client, [self.count], self._topic)
 
     def stop(self) -> None:
-        """Publish no more. The last event has the number ``count``."""
+        """Stop publishing. The last event has the number ``count``."""
         self._stopped.set()
         self._thread.join()
 

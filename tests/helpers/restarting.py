@@ -88,18 +88,18 @@ def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event],
 
 
 def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) -> None:
-    """Return when no client is reconnecting any more and events reach each tap."""
+    """Return when no client is reconnecting and events reach each tap."""
     settled = False
     while not settled:
         until(lambda: not reconnecting(), "all clients are connected", timeout)
         number = publisher.count + 1
         until(lambda: all(tap.last >= number for tap in taps), f"event {number} has arrived", timeout)  # noqa: B023
-        # A client that tore down its connection meanwhile has to be waited for again.
+        # Wait again for a client that has closed its connection in the meantime.
         settled = not reconnecting()
 
 
 def reconnecting(*functions: str) -> bool:
-    """Return whether a thread of dxlclient is at work on a connection: Python names each by its function."""
+    """Return True if a dxlclient thread, named after its function, is working on a connection."""
     functions = functions or ("_on_disconnect_run", "_connect_thread_main", "_on_connect_run")
     return any(
         thread.name.partition("(")[2].rstrip(")") in functions and not _is_left_over(thread)
@@ -108,6 +108,6 @@ def reconnecting(*functions: str) -> bool:
 
 
 def _is_left_over(thread: threading.Thread) -> bool:
-    """Return whether its client was destroyed: one that clears up waits forever for that client's queue."""
+    """Return True if the thread's client was destroyed. Its cleanup waits forever for the client's queue."""
     arguments = vars(thread).get("_args", ())
     return any(isinstance(one, DxlClient) and vars(one)["_destroyed"] for one in arguments)

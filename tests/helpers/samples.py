@@ -50,7 +50,7 @@ def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def documented_command(page: str, arguments: str) -> list[str]:
-    """Return the command line on a page of docs/ that ends with a sample and these arguments."""
+    """Return the command line in docs/ that ends with a sample and these arguments."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
     assert line, f"{page} does not say how to run {arguments}"
@@ -69,17 +69,17 @@ def ids(events: list[Event]) -> list[str]:
 
 
 def until_passed_on(dxl_client: DxlClient) -> None:
-    """Return when the broker has passed on what this client has published.
+    """Return when the broker has forwarded all events of this client.
 
-    A sample that ends then has either handled an event or counts it.
+    A sample that ends after that has either handled or counted each event.
     """
     publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 
 
 class Sample:
-    """A sample that runs in a directory where ``my-fabric`` is that of a running fabric.
+    """A sample running in a directory where ``my-fabric`` belongs to a running fabric.
 
-    Its output goes to files: they are never full, and what was written stays after a SIGKILL.
+    Its output goes to files, which never block and survive a SIGKILL.
     """
 
     def __init__(self, directory: Path, fabric: LocalFabric, command: list[str]) -> None:
@@ -107,11 +107,11 @@ class Sample:
         return self._errors.read_text()
 
     def lines(self, start: str) -> list[str]:
-        """Return what stands behind this start in the complete lines that have it."""
+        """Return the rest of each complete line that begins with ``start``."""
         return re.findall(rf"^{re.escape(start)}(.*)\n", self.output, re.MULTILINE)
 
     def until_printed(self, start: str, count: int = 1, timeout: float = 30.0) -> list[str]:
-        """Return what :meth:`lines` does, when there are as many."""
+        """Return :meth:`lines` once there are ``count``."""
         until(
             lambda: len(self.lines(start)) >= count or self.process.poll() is not None,
             f"{count} lines {start!r} in {self._output}",
@@ -122,24 +122,24 @@ class Sample:
         return lines
 
     def reported(self) -> int:
-        """Return how many events it says that it did not finish, when it has ended."""
+        """Return the reported number of unfinished events, after the sample has ended."""
         counts = re.findall(r"events handed over, (?:(\d+) unread, )?(\d+) passed over", self.errors)
         return self.errors.count("Not finished: ") + sum(int(count or 0) for count in chain(*counts))
 
     def kill(self) -> None:
-        """Kill it with SIGKILL."""
+        """Kill the sample with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def end(self, with_signal: signal.Signals) -> None:
-        """Send it SIGINT or SIGTERM, and see it end as promised."""
+        """Send SIGINT or SIGTERM, and check that the sample ends as documented."""
         self.process.send_signal(with_signal)
         assert self.process.wait(timeout=30) == 0, self.errors
         assert self.errors.endswith("Stopped.\n")
         assert "Traceback" not in self.errors
 
     def interrupt(self) -> None:
-        """Press Ctrl-C, and see it end as promised."""
+        """Press Ctrl-C, and check that the sample ends as documented."""
         self.end(signal.SIGINT)
 
     def __enter__(self) -> "Sample":

@@ -1,4 +1,4 @@
-"""What a SIEM accepts: the schemas of ECS and OCSF, and what they do not say."""
+"""Checks for SIEM documents: the schemas of ECS and OCSF, and rules beyond the schemas."""
 
 import csv
 import functools
@@ -36,16 +36,17 @@ _ECS_TYPES: dict[str, dict[str, Any]] = {
 
 
 def _ecs_schema() -> dict[str, Any]:
-    """Return a JSON schema of a document: every field with its type and allowed values, and the namespace.
+    """Return a JSON schema of a document, with the type and allowed values of every field, and the namespace.
 
-    The tables are of ECS 9.5.0-dev (its repository, May 2026): generated/csv/fields.csv and allowed values.
+    The tables come from ECS 9.5.0-dev (its repository, May 2026): generated/csv/fields.csv and allowed
+    values.
     """
     with (FORMATS / "ecs_fields.csv").open(encoding="utf-8", newline="") as table:
         fields = {row["field"]: row for row in csv.DictReader(table)}
     allowed: _Allowed = json.loads((FORMATS / "ecs_allowed_values.json").read_text(encoding="utf-8"))
     root: dict[str, Any] = {"properties": {"epo": _OBJECT}, "required": ["ecs"]} | _OBJECT
     for field, row in fields.items():
-        if field.endswith(".text"):  # Elasticsearch makes these
+        if field.endswith(".text"):  # added by Elasticsearch
             continue
         *parents, name = field.split(".")
         node = root
@@ -71,7 +72,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _expected_types(allowed: _Allowed) -> Iterator[dict[str, Any]]:
-    """For each category one of its types, and for each type one of its categories."""
+    """Yield rules: each category requires one of its types, and each type one of its categories."""
     categories = allowed["event.category"]
     for category, types in categories.items():
         yield _implies("category", [category], "type", types or [])
@@ -108,12 +109,12 @@ def _validators() -> dict[str, jsonschema.Draft202012Validator]:
 
 
 def check_ecs(document: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError if the document is not one of ECS."""
+    """Raise jsonschema.ValidationError if the document is not valid in ECS."""
     _validators()["ecs"].validate(document)
 
 
 def check_ocsf(finding: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError or AssertionError if it is not a Detection Finding of OCSF 1.5.0."""
+    """Raise jsonschema.ValidationError or AssertionError unless this is a Detection Finding of OCSF 1.5.0."""
     _validators()["ocsf"].validate(finding)
     assert finding["type_uid"] == finding["class_uid"] * 100 + finding["activity_id"]
     _check_attributes(finding, _ocsf()["classes"]["detection_finding"]["attributes"])
@@ -123,7 +124,7 @@ def check_ocsf(finding: dict[str, Any]) -> None:
 
 
 def _check_attributes(value: dict[str, Any], attributes: dict[str, Any]) -> None:
-    """Check what the JSON schema does not: no attribute is deprecated, captions belong to their ids."""
+    """Check for deprecated attributes and mismatched captions, which the JSON schema ignores."""
     for key, item in value.items():
         attribute = attributes[key]
         assert "@deprecated" not in attribute, key
@@ -148,7 +149,7 @@ def _texts_of(value: Any) -> list[str]:
 
 
 def _is_same(value: str, written: str) -> bool:
-    """Say whether an observable's value is the written one, which may be an IP address in other words."""
+    """Return True if an observable's value is the written one, or the same IP address."""
     if value.lower() in written.lower():
         return True
     try:
@@ -169,7 +170,7 @@ _HARMFUL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def is_harmless(text: str) -> bool:
-    """Say whether no character of the text ends a line, steers a terminal, or changes its direction."""
+    """Return True if no character ends a line, controls a terminal or changes the text direction."""
     if text.isprintable():
         return True
     categories = {unicodedata.category(character) for character in text}
@@ -177,9 +178,9 @@ def is_harmless(text: str) -> bool:
 
 
 def check_formats(threat_event: dict[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """Check what holds for any threat event, in all three formats.
+    """Check the rules for all threat events in all three formats.
 
-    :return: what the formats made of it: ECS, CEF, OCSF
+    :return: the event in ECS, CEF and OCSF
     """
     original = repr(threat_event)
     ecs, cef, ocsf = to_ecs(threat_event), to_cef(threat_event), to_ocsf(threat_event)

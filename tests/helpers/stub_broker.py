@@ -1,4 +1,4 @@
-"""A broker of a few lines that does what no real one does on demand: it withholds acknowledgements."""
+"""A small broker that withholds acknowledgements on demand, unlike real brokers."""
 
 import contextlib
 import socket
@@ -21,10 +21,10 @@ Answer = Callable[[str], int | None]
 
 
 class StubBroker:
-    """An MQTT broker over mutually authenticated TLS, for as many clients as connect.
+    """An MQTT broker with mutually authenticated TLS, for any number of clients.
 
-    Each SUBSCRIBE is put to ``answer``, a function that a test may replace at any time: it takes the topic
-    and returns the code of the SUBACK (``GRANTED``, ``REFUSED``), or ``WITHHELD``.
+    For each SUBSCRIBE, the broker calls ``answer``, which a test may replace at any time. The function takes
+    the topic and returns the code of the SUBACK (``GRANTED``, ``REFUSED``), or ``WITHHELD``.
     """
 
     def __init__(self, config: DxlClientConfig, tls: ssl.SSLContext, listener: socket.socket) -> None:
@@ -32,11 +32,11 @@ class StubBroker:
         self.answer: Answer = lambda _: GRANTED
         self.connects = 0
         self.subscribes: list[str] = []
-        """The topic of each SUBSCRIBE that has arrived, answered or not."""
+        """The topic of each received SUBSCRIBE, answered or not."""
         self._sessions: set[_Session] = set()
 
     def client_config(self) -> DxlClientConfig:
-        """A configuration with which a ``DxlClient`` connects, and reconnects soon."""
+        """Return a configuration for a ``DxlClient`` that reconnects quickly."""
         config = DxlClientConfig(
             self._config.broker_ca_bundle,
             self._config.cert_file,
@@ -47,19 +47,19 @@ class StubBroker:
         return config
 
     def acknowledge_withheld(self, code: int = GRANTED) -> None:
-        """Send, late, each SUBACK that was withheld on a connection that still exists."""
+        """Send the withheld SUBACKs of all existing connections."""
         for session in tuple(self._sessions):
             while session.withheld:
                 session.acknowledge(*session.withheld.pop(0), code)
 
     def publish(self, topic: str, payload: bytes) -> int:
-        """Send an event to each client whose subscription was granted; return to how many."""
+        """Send an event to each client with a granted subscription. Return the number of these clients."""
         event = Event(topic)
         event.payload = payload
         return self.send(event)
 
     def send(self, event: Event) -> int:
-        """Send an event as it is, with its message id."""
+        """Send an event unchanged, with its message id."""
         topic = event.destination_topic
         packed = event._to_bytes()  # type: ignore[attr-defined]
         receivers = [session for session in tuple(self._sessions) if topic in session.granted]
@@ -68,7 +68,7 @@ class StubBroker:
         return len(receivers)
 
     def send_malformed(self) -> None:
-        """Send all clients an event whose topic is longer than the packet."""
+        """Send all clients a malformed event, whose topic is longer than the packet."""
         for session in tuple(self._sessions):
             session.send(0x30, b"\xff\xff")
 
@@ -84,7 +84,7 @@ class StubBroker:
                 threading.Thread(target=self._converse, args=[connection], daemon=True).start()
 
     def _converse(self, connection: socket.socket) -> None:
-        # dxlclient probes the port without TLS, and clients vanish.
+        # dxlclient probes the port without TLS, and clients may vanish.
         with (
             connection,
             contextlib.suppress(OSError, EOFError),
@@ -149,7 +149,7 @@ class _Session:
             length += bytes([digit | (0x80 if size else 0)])
             if not size:
                 break
-        with self._sending, contextlib.suppress(OSError):  # the client has gone
+        with self._sending, contextlib.suppress(OSError):  # the client is gone
             self._tls.sendall(bytes([first_byte]) + length + body)
 
     def receive(self) -> tuple[int, bytes]:
@@ -173,7 +173,7 @@ class _Session:
 
     def reset(self) -> None:
         with contextlib.suppress(OSError):
-            # With this option the close that follows sends a RST; the shutdown ends the thread that reads.
+            # With this option, the following close() sends RST. shutdown() ends the reading thread.
             self._tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._tls.shutdown(socket.SHUT_RD)
 
@@ -185,7 +185,7 @@ def _text(text: str) -> bytes:
 
 @contextmanager
 def stub_broker(directory: Path) -> Iterator[StubBroker]:
-    """Run a stub broker; the clients' certificates are written to ``directory``."""
+    """Run a stub broker, and write the clients' certificates to ``directory``."""
     ca = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.maximum_version = ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,4 @@
-"""Waiting in tests: on a condition, and never for a fixed time."""
+"""Waits in tests for a condition, never for a fixed time."""
 
 import faulthandler
 import time
@@ -8,7 +8,7 @@ import pytest
 
 
 def until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-    """Return as soon as a condition holds; fail the test if it does not within ``timeout`` seconds."""
+    """Return as soon as a condition holds. Fail the test after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""A dxlclient without a broker, for what happens on its worker thread."""
+"""A dxlclient without a broker, for tests of its worker thread."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from dxlthreateventclient import AsyncThreatEventStream, CommonThreatEventClient
 
 
 class Worker:
-    """A mocked DxlClient, and what its worker thread does: it hands events to what was added."""
+    """A mocked DxlClient whose worker thread hands events to the added callbacks."""
 
     def __init__(self) -> None:
         self.dxl_client = Mock(spec=DxlClient)
@@ -27,7 +27,7 @@ class Worker:
         return self.client.async_threat_events("/topic", **options)
 
     def deliver(self, *payloads: Any) -> list[Event]:
-        """Deliver events, and return them; like dxlclient's worker, wait for the stream if it has no room."""
+        """Deliver events, and return them. Like dxlclient's worker, wait if the stream has no room."""
         for payload in payloads:
             [callback] = {call.args[1] for call in self.dxl_client.add_event_callback.call_args_list}
             callback.on_event(delivered := event(payload, "/topic"))
@@ -38,7 +38,7 @@ class Worker:
         return self.deliver(*(json.dumps(numbered(number)).encode() for number in numbers))
 
     def start(self, *numbers: int) -> threading.Thread:
-        """Deliver on another thread, which may have to wait."""
+        """Deliver events on another thread, which may have to wait."""
         thread = threading.Thread(target=self.number, args=numbers)
         thread.start()
         return thread
