@@ -1,8 +1,8 @@
-"""What all tests share: a fabric, a client connected to it, and a topic for each test.
+"""Fixtures for all tests: a fabric, a client connected to it, and a topic for each test.
 
-Starting a fabric takes a moment, and leaving a client takes a second. So each process of pytest has one
-fabric and one client for all its tests. What keeps the tests apart is the topic: each takes one of its own,
-and leaves the shared client with the subscriptions that it found.
+Starting a fabric takes a moment, and destroying a client takes a second. Each pytest process therefore has
+one fabric and one client for all its tests. Separate topics isolate the tests. A test must leave the
+subscriptions of the shared client unchanged.
 """
 
 import os
@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from dxlthreateventclient.testing import LocalFabric
 
-# Few examples where people wait, many where machines do. Always the same ones, and without a limit of time:
-# a test neither fails nor passes by chance. "make fuzz" looks for new ones.
+# Few examples for people, many for CI. They are always the same and have no time limit, so that no test fails
+# or passes by chance. "make fuzz" searches for new examples.
 for profile, count in {"quick": 10, "thorough": 200}.items():
     settings.register_profile(
         profile,
@@ -32,22 +32,22 @@ settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 
 def pytest_configure() -> None:
-    """Let the programs that tests start take Ctrl-C, even if a shell started pytest in the background.
+    """Let programs started by tests receive Ctrl-C, even if a shell started pytest in the background.
 
-    Such a shell has SIGINT ignored, and a program that is started with it ignored goes on ignoring it. With a
-    handler instead, pytest ignores it as before, and new programs get the default.
+    Such a shell ignores SIGINT, and its programs inherit that. With a handler instead, pytest still ignores
+    SIGINT, but new programs get the default.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run more processes than there are cores: tests wait for brokers and programs most of the time."""
+    """Run more processes than cores, because tests mostly wait for brokers and programs."""
     return 3 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the slow tests more time than the others get, unless they ask for more themselves."""
+    """Give slow tests more time, unless they set their own time limit."""
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(300))
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def fabric() -> Iterator[LocalFabric]:
-    """The running fabric of all tests. A test that stops or freezes a fabric starts one of its own."""
+    """The running fabric for all tests. Tests that stop or freeze a fabric start another one."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
@@ -68,7 +68,7 @@ def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def dxl_client(shared_client: DxlClient) -> Iterator[DxlClient]:
-    """A connected client. The test has to leave its subscriptions as they were."""
+    """A connected client. The test must leave its subscriptions unchanged."""
     before = set(shared_client.subscriptions)
     yield shared_client
     until(lambda: set(shared_client.subscriptions) == before, f"only {before} are subscribed")
@@ -76,7 +76,7 @@ def dxl_client(shared_client: DxlClient) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def connect(fabric: LocalFabric) -> Iterator[Connect]:
-    """A function that returns a new client, connected to the fabric."""
+    """A function that returns a new client connected to the fabric."""
     with clients(fabric.client_config) as connected_client:
         yield connected_client
 
@@ -89,6 +89,6 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no coverage of the programs that a test starts: they have no room for its data, either."""
+    """Measure no coverage of programs started by the test, which have no disk space for the data."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)
