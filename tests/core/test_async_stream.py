@@ -1,4 +1,4 @@
-"""The stream for asyncio: threat events in an async for loop, which blocks no other task."""
+"""The asyncio stream: threat events in an async for loop that does not block other tasks."""
 
 import asyncio
 import itertools
@@ -46,7 +46,7 @@ def worker() -> Worker:
 
 @pytest.fixture(scope="module")
 def crowded(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """A client of which dxlclient's queue of incoming messages is soon full."""
+    """A client with a small queue of incoming messages."""
     with clients(fabric.client_config) as connect:
         yield connect(incoming_message_queue_size=5)
 
@@ -57,7 +57,7 @@ async def taken(events: AsyncThreatEventStream) -> list[int]:
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[int]]:
-    """Another task of the event loop: its list grows as long as nothing blocks the loop."""
+    """Another task of the event loop. Its list grows while nothing blocks the loop."""
     ticks: list[int] = []
 
     async def tick() -> None:
@@ -132,7 +132,7 @@ class TestTheLoop:
                     assert (await events.get())[0] == numbered(number)
                 thread.join()
 
-        sys.setswitchinterval(1e-6)  # so that the threads interrupt each other anywhere
+        sys.setswitchinterval(1e-6)  # so that threads interrupt each other anywhere
         try:
             run(main())
         finally:
@@ -299,7 +299,7 @@ class TestCancelling:
 
 
 class TestOpeningAndLeaving:
-    """Both wait for the broker, on a thread of their own."""
+    """Both wait for the broker on separate threads."""
 
     def test_do_not_block_the_event_loop(self, run: Run, worker: Worker) -> None:
         answer, answered = threading.Event(), []
@@ -320,7 +320,7 @@ class TestOpeningAndLeaving:
         assert answered == [True]
 
     def test_are_undone_if_opening_is_cancelled(self, run: Run, worker: Worker) -> None:
-        """The loop does not wait for the broker then, and neither does asyncio.run()."""
+        """Neither the loop nor asyncio.run() then waits for the broker."""
         asked, answer = threading.Event(), threading.Event()
 
         def ask(*_: object) -> None:
@@ -379,7 +379,7 @@ class TestClosing:
     def test_the_event_loop_first_makes_no_worker_wait(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A worker that waited would wait forever, and so would all other callbacks."""
+        """A waiting worker would block itself and all other callbacks forever."""
         loop = asyncio.new_event_loop()
         events = loop.run_until_complete(worker.async_stream(max_buffered=1).__aenter__())
         worker.number(1)

@@ -1,4 +1,4 @@
-"""What a callback is handed, and what happens when it raises. Nothing it does keeps an event from another."""
+"""The arguments and exceptions of callbacks. No callback can prevent delivery to another one."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventCli
 
 
 class EndOfTheWorld(BaseException):
-    """Nobody expects it."""
+    """An exception that nobody expects."""
 
 
 class Exiting(CommonThreatEventCallback):
@@ -31,7 +31,7 @@ class CallableObject:
 
 
 class Plain(EventCallback):
-    """A callback of dxlclient, which knows nothing of threat events."""
+    """A plain dxlclient callback, which does not handle threat events."""
 
     def __init__(self, receiver: Receiver) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Plain(EventCallback):
 
 
 def log_of(caplog: pytest.LogCaptureFixture, *parts: str) -> str:
-    """Return the library's log of the one error whose text has all these parts."""
+    """Return the library's log of the only error that contains all these parts."""
     [record] = [
         record
         for record in caplog.records
@@ -60,7 +60,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, dxl_client: DxlClient, topic: str, kind: Callable[[Receiver], Any]
     ) -> None:
-        """However often it is added, and through whichever client."""
+        """This holds however often it is added, and through any client."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(dxl_client) as client, CommonThreatEventClient(dxl_client) as other:
@@ -165,7 +165,7 @@ class TestACallbackThatRaises:
     def test_is_logged_if_it_has_no_hook(
         self, dxl_client: DxlClient, topic: str, exiting: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A callback that calls sys.exit() ends nothing; the log says how a program ends."""
+        """A callback cannot end the program with sys.exit(). The log explains how to end it."""
         last = Receiver()
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(exiting, topic)

@@ -1,4 +1,4 @@
-"""What the client says to wrong arguments, and what it does with a DxlClient that a test has mocked."""
+"""The client with wrong arguments, and with a mocked DxlClient."""
 
 import re
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ class TestArguments:
 
 
 class TestAMockedDxlClient:
-    """Users' own tests mock it: it gets the callback itself, or what is equal to it."""
+    """A mock in users' tests receives the callback, or an object equal to it."""
 
     @pytest.mark.parametrize("mocked", [Mock(), MagicMock(), Mock(spec=DxlClient), MagicMock(spec=DxlClient)])
     @pytest.mark.parametrize("callback", [Receiver(), Receiver, EventCallback(), Receiver().on_threat_event])
@@ -156,7 +156,7 @@ class TestAMockedDxlClient:
         mocked.remove_event_callback.assert_called_once()
 
     def test_delivers_once_to_a_filter_and_the_topic_above(self, mocked: Mock) -> None:
-        """The filter is registered on that topic, too, since dxlclient does not look for filters there."""
+        """The filter is also registered on that topic, because dxlclient does not look for filters there."""
         receiver, client = Receiver(), CommonThreatEventClient(mocked)
         client.add_threat_event_callback(receiver, "/a")
         client.add_threat_event_callback(receiver, "/a/#")

@@ -1,4 +1,4 @@
-"""A DxlClient that is not connected, not yet or no longer, and a broker that restarts or does not answer."""
+"""A DxlClient before and after its connection, and a broker that restarts or does not answer."""
 
 import gc
 import weakref
@@ -21,7 +21,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[LocalFabric]:
-    """A fabric that no other module uses, since it is stopped and frozen."""
+    """A fabric for this module only, because it is stopped and frozen."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
@@ -46,7 +46,7 @@ class TestWithoutAConnection:
         assert removed.numbers == []
 
     def test_every_method_works(self, fabric: LocalFabric, topic: str) -> None:
-        """Before connecting and after disconnecting."""
+        """Each method works before connecting and after disconnecting."""
 
         def use() -> None:
             with CommonThreatEventClient(own) as client:
@@ -68,7 +68,7 @@ class TestWithoutAConnection:
             use()
 
     def test_nothing_can_be_added_once_it_is_destroyed(self, fabric: LocalFabric, topic: str) -> None:
-        """It would never receive anything."""
+        """The callback would never receive anything."""
         own = DxlClient(fabric.client_config())
         client = CommonThreatEventClient(own)
         own.destroy()
@@ -92,7 +92,7 @@ class TestWithoutAConnection:
             client.add_threat_event_callback(Receiver(), topic)
 
     def test_a_destroyed_dxl_client_is_freed(self, fabric: LocalFabric, topic: str) -> None:
-        """Even if its callback knows it."""
+        """It is freed even if its callback refers to it."""
 
         def use() -> "weakref.ref[DxlClient]":
             dxl_client = DxlClient(fabric.client_config())
@@ -155,7 +155,7 @@ os._exit(0)
 def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
     fabric: LocalFabric, topic: str, how: str, reason: str
 ) -> None:
-    """In a child of the process that connected it, or when a callback of its own has ended its worker."""
+    """This happens in a forked child, or when a plain callback has ended the worker."""
     with running(DEAD, fabric.config_file, topic, how) as process:
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
@@ -165,7 +165,7 @@ def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
 
 
 def test_an_error_behind_a_call_reaches_the_caller(fabric: LocalFabric, topic: str) -> None:
-    """Whoever waits must not wait forever for a thread that has failed."""
+    """The caller must not wait forever for a failed thread."""
 
     def fail(*_: object) -> None:
         raise NotImplementedError("a patched part")
@@ -185,7 +185,7 @@ Silence = Callable[[], AbstractContextManager[None]]
 class TestABrokerThatDoesNotAnswer:
     @pytest.fixture
     def silence(self, fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> Silence:
-        """A block in which the broker is frozen, and waited for a moment instead of two minutes."""
+        """A block with a frozen broker and a short wait instead of two minutes."""
 
         @contextmanager
         def frozen() -> Iterator[None]:
@@ -196,7 +196,7 @@ class TestABrokerThatDoesNotAnswer:
                     yield
                 finally:
                     fabric.thaw()
-            # amqtt does a SUBSCRIBE before an UNSUBSCRIBE that it has read, but not done yet.
+            # amqtt may process a SUBSCRIBE before an earlier UNSUBSCRIBE.
             publish_until_all_have_them(dxl_client, f"{topic}/thawed", 1)
 
         return frozen
@@ -253,7 +253,7 @@ def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     dxl_client, epo = connect(), connect()
     tap, callback = Tap(dxl_client, topic), Receiver()
     with (
-        # So dxlclient does not wait for two minutes for an answer that was lost with its connection.
+        # dxlclient must not wait for two minutes for an answer lost with its connection.
         CommonThreatEventClient(epo),
         CommonThreatEventClient(dxl_client) as client,
         client.threat_events(topic) as events,

@@ -1,4 +1,4 @@
-"""The constants, the TypedDicts and the sample events name the same keys."""
+"""The constants, the TypedDicts and the sample events have the same keys."""
 
 import json
 from pathlib import Path

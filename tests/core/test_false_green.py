@@ -1,4 +1,4 @@
-"""Whatever the library cannot see, it does not call connected."""
+"""The library never reports a connection that it cannot see."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class TestAMissingPartOfDxlclient:
     def test_is_named_by_the_constructor(
         self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        """Without it a feed could count as connected forever after its broker has died."""
+        """Without it, a feed could count as connected forever after its broker has died."""
         owner: Any = dxl_client
         *path, attribute = name.split(".")
         for part in path:

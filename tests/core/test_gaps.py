@@ -1,4 +1,4 @@
-"""A feed knows when it is deaf: every event that was published outside of the reported gaps has arrived."""
+"""A feed reports its gaps. All events published outside the reported gaps have arrived."""
 
 import logging
 import signal
@@ -42,7 +42,7 @@ with DxlClient(config) as dxl_client:
 
 
 class Gaps(list[Gap]):
-    """The gaps that were reported, as ``on_gap``."""
+    """The reported gaps, for use as ``on_gap``."""
 
     def __call__(self, gap: Gap) -> None:
         self.append(gap)
@@ -117,7 +117,7 @@ class TestAGap:
     def test_is_what_dxlclient_itself_ends(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """After a loss it waits until its queue is empty, and ends what is connected again by then."""
+        """After a loss, dxlclient waits for an empty queue, then closes even a restored connection."""
         gaps, started, go_on = Gaps(), threading.Event(), threading.Event()
 
         def slow(*_: object) -> None:
@@ -136,7 +136,7 @@ class TestAGap:
     def test_lasts_until_the_subscription_is_acknowledged(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The broker is asked again and again; dxlclient would wait for two minutes and then stay deaf."""
+        """The subscription is repeated. dxlclient would wait for two minutes and then receive nothing."""
         gaps, receiver = Gaps(), Receiver()
         withheld: list[datetime] = []
 
@@ -165,7 +165,7 @@ class TestAGap:
     def test_covers_what_was_not_read_when_the_connection_was_lost(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """The network thread had no room for it: what is on the way then is older than the last packet."""
+        """The network thread was waiting for room, so events in transit are older than the last packet."""
         gaps, go_on = Gaps(), threading.Event()
         dxl_client = connect_to_stub(incoming_message_queue_size=1)
         with CommonThreatEventClient(dxl_client, gaps) as client:
@@ -184,7 +184,7 @@ class TestAGap:
     def test_starts_just_before_it_if_events_come_in_bunches(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """As behind a proxy that passes them on four times a second: then hardly ever all is read."""
+        """This happens with a proxy that forwards events four times a second. Some are almost always unread."""
         gaps, receiver = Gaps(), Receiver()
         with CommonThreatEventClient(connect_to_stub(), gaps) as client:
             client.add_threat_event_callback(receiver, topic)
@@ -203,7 +203,7 @@ class TestAGap:
     def test_ends_after_a_malformed_packet(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """It ends the network thread of the MQTT client alone, which then seems connected and is deaf."""
+        """By itself, the MQTT client would lose its network thread, and only seem connected."""
         gaps, receiver = Gaps(), Receiver()
         with CommonThreatEventClient(connect_to_stub(), gaps) as client:
             client.add_threat_event_callback(receiver, topic)
@@ -214,7 +214,7 @@ class TestAGap:
     def test_is_not_what_somebody_else_unsubscribes(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """Removing a callback with the DxlClient's own method unsubscribes from its topic."""
+        """Removing a callback with the DxlClient's own method unsubscribes its topic."""
         gaps, receiver, direct = Gaps(), Receiver(), Receiver()
         dxl_client = connect_to_stub()
         with CommonThreatEventClient(dxl_client, gaps) as client:
@@ -258,7 +258,7 @@ class TestAGap:
             client.add_threat_event_callback(Receiver(), topic)
             own.stop()
             until(lambda: len(gaps) == 1, "the gap begins")
-            # dxlclient's thread that clears up would wait forever for a client that is destroyed.
+            # dxlclient's cleanup thread would wait forever for a destroyed client.
             until(lambda: reconnecting("_connect_thread_main"), "dxlclient tries to connect again")
             until(lambda: not reconnecting("_on_disconnect_run"), "dxlclient has cleared up")
             dxl_client.destroy()
@@ -266,7 +266,7 @@ class TestAGap:
             until(lambda: not reconnecting(), "the thread that would have connected again has ended")
 
     def test_covers_what_was_published_while_the_broker_was_silent(self, topic: str) -> None:
-        """A half-open connection is noticed late, but the gap starts when the broker was last heard."""
+        """A half-open connection is noticed late, but the gap starts at the last message from the broker."""
         gaps, receiver = Gaps(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
             dxl_client = connect(keep_alive_interval=2)
@@ -277,7 +277,7 @@ class TestAGap:
                 until(lambda: bool(gaps), "it is noticed")
                 own.thaw()
                 gaps.until_ended(1)
-                # On a busy machine the connection may be lost once more.
+                # On a busy machine, the connection may be lost once more.
                 with Publisher(dxl_client, topic):
                     until(lambda: bool(receiver.handled), "events arrive again")
         assert gaps[0].start < frozen
@@ -306,12 +306,12 @@ class TestAGap:
     def test_of_a_silent_broker_is_one_loss(
         self, connect_to_stub: Connect, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The MQTT client would report it twice, and dxlclient would connect twice at the same time."""
+        """By itself, the MQTT client would report it twice, and dxlclient would make two connections."""
         gaps = Gaps()
         dxl_client: Any = connect_to_stub(keep_alive_interval=60)
         with CommonThreatEventClient(dxl_client, gaps) as client:
             client.add_threat_event_callback(Receiver(), topic)
-            # A ping that was sent long ago, and a broker that was last heard long ago.
+            # The last ping and the last message from the broker are long ago.
             vars(dxl_client._client).update(_ping_t=1.0, _last_msg_in=0.0)
             gaps.until_ended(1)
         assert caplog.text.count("Unexpected disconnect") == 1
@@ -319,7 +319,7 @@ class TestAGap:
 
 class TestTwoLossesInQuickSuccession:
     def test_leave_no_client_that_does_not_connect_again(self, topic: str) -> None:
-        """If dxlclient takes a connection for restored that has been lost again."""
+        """dxlclient may take a connection for restored that has been lost again."""
         gaps, go_on, receiver = Gaps(), threading.Event(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
             dxl_client: Any = connect(reconnect_delay=0.1)
@@ -363,7 +363,7 @@ class TestASubscription:
     def test_that_the_broker_withholds_delays_no_removal(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str, what: str
     ) -> None:
-        """It takes effect for the next event, however long the broker is waited for."""
+        """Removal takes effect for the next event, even if the broker never answers."""
 
         def one_shot(*_: object) -> None:
             seen.append(1)
@@ -411,7 +411,7 @@ class TestASubscription:
     def test_of_dxlclient_itself_is_asked_for_again(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """While dxlclient waits for that, nothing can be added or removed."""
+        """While dxlclient waits, no callback can be added or removed."""
         with CommonThreatEventClient(connect_to_stub()) as client:
             client.add_threat_event_callback(Receiver(), topic)
             before = len(broker.subscribes)
@@ -427,7 +427,7 @@ class TestASubscription:
     def test_of_others_that_is_withheld_delays_nobody(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """While dxlclient waits for it, it holds the lock of all subscriptions."""
+        """While dxlclient waits, it holds the lock of all subscriptions."""
         dxl_client, others = connect_to_stub(), f"{topic}/others"
         client = CommonThreatEventClient(dxl_client)
         waiting = threading.Thread(target=dxl_client.subscribe, args=[others], daemon=True)
@@ -445,7 +445,7 @@ class TestASubscription:
     def test_made_before_needs_an_acknowledgement_of_its_own(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """dxlclient sends nothing for a topic that it is subscribed to."""
+        """dxlclient sends no SUBSCRIBE for a topic to which it is already subscribed."""
         dxl_client = connect_to_stub()
         dxl_client.subscribe(topic)
         with CommonThreatEventClient(dxl_client) as client:
@@ -472,7 +472,7 @@ class TestASubscription:
     def test_sent_as_the_connection_is_lost_makes_nobody_wait(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """dxlclient would wait for two minutes, and keep the lock that it needs to subscribe again."""
+        """By itself, dxlclient would wait for two minutes and hold the lock it needs to subscribe again."""
         dxl_client: Any = connect_to_stub(keep_alive_interval=60)
         subscribe, losing = dxl_client._client.subscribe, iter([True])
 
@@ -495,7 +495,7 @@ class TestASubscription:
 
 
 def test_a_slow_consumer_keeps_its_connection(tmp_path: Path, topic: str) -> None:
-    """The answer to a ping waits behind the events, and each event shows as well that the broker is there."""
+    """The answer to a ping is queued behind events, and each event proves that the broker is alive."""
     gaps, receiver = Gaps(), Receiver()
 
     def slow(*_: object) -> None:

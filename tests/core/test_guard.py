@@ -1,4 +1,4 @@
-"""What one callback does reaches no other, and no hostile code or sender can spoil a feed."""
+"""Callbacks are isolated from each other, and no hostile code or sender can disturb a feed."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventCli
 
 @dataclass
 class Equal(CommonThreatEventCallback):
-    """Equal to all others: a dataclass compares its fields."""
+    """Equal to all others, like a dataclass with equal fields."""
 
     name: str = "same"
     numbers: list[int] = field(default_factory=list, compare=False)
@@ -31,7 +31,7 @@ class Equal(CommonThreatEventCallback):
 
 
 class Incomparable(Receiver):
-    """Like an array of numpy, which has no truth value to compare by."""
+    """Like a NumPy array, whose comparisons have no truth value."""
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("the truth value is ambiguous")
@@ -44,7 +44,7 @@ class TestAnEvent:
     def test_can_be_changed_and_sent_on_by_a_callback(
         self, dxl_client: DxlClient, topic: str, payload: Any
     ) -> None:
-        """Each callback and stream has a copy of its own."""
+        """Each callback and each stream gets its own copy."""
 
         class Forwarding(EventCallback):
             def on_event(self, event: Event) -> None:
@@ -86,7 +86,7 @@ class TestAnEvent:
     def test_can_be_sent_on_while_all_queues_are_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str, in_a_loop: bool
     ) -> None:
-        """DxlClient alone hangs for good: its network thread waits for room and keeps what sending needs."""
+        """By itself, DxlClient would deadlock: its waiting network thread holds a lock for sending."""
         crowded, receiver = connect(incoming_message_queue_size=1), Receiver()
 
         def send_on(threat_event: dict[str, Any], event: Event) -> None:
@@ -138,7 +138,7 @@ class TestEqualCallbacks:
 
 class TestAFilter:
     def test_gets_the_events_of_the_topic_above_it(self, dxl_client: DxlClient, topic: str) -> None:
-        """So does MQTT have it, and the broker sends them."""
+        """MQTT defines this, and the broker sends these events."""
         receiver = Receiver()
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(receiver, f"{topic}/#")
@@ -162,7 +162,7 @@ class TestAFilter:
 
 
 class RaisingHandler(logging.Handler):
-    """Writes to a disk that is full."""
+    """Writes to a full disk."""
 
     def emit(self, record: logging.LogRecord) -> None:
         raise OSError("no space left on device")
@@ -172,7 +172,7 @@ class TestWhere:
     def test_passes_over_what_is_not_wanted_and_no_more(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What it cannot judge is handed over: an event for which it raises, and one that is malformed."""
+        """Malformed events, and events for which the predicate raises, are delivered."""
 
         def is_wanted(threat_event: dict[str, Any]) -> bool:
             number = number_of(threat_event)
@@ -243,7 +243,7 @@ class TestWhatTheSenderChooses:
     def test_neither_forges_a_log_line_nor_steers_a_terminal(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A message id can be any text, and so can what is below a filter."""
+        """A message id may be any text, as may a topic below a filter."""
         receiver = Receiver()
         hostile = event(b"junk", f"{topic}/a\x1b[2Jb\nERROR forged")
         hostile._message_id = "id\r\nCRITICAL forged \u202e"  # type: ignore[attr-defined]
@@ -307,7 +307,7 @@ class TestACallbackThatWouldNeverRun:
 
 class TestLeaving:
     def test_leaves_none_of_what_other_threads_add_meanwhile(self, dxl_client: DxlClient, topic: str) -> None:
-        """However adding, removing and leaving overlap."""
+        """This holds however adding, removing and leaving overlap."""
         receiver = Receiver()
         for _ in range(20):
             ended = threading.Event()
@@ -356,7 +356,7 @@ class TestLeaving:
             until(lambda: queue_length(dxl_client) == 50, "all have arrived")
             leaving = threading.Thread(target=client.remove_threat_event_callback, args=[slow, topic + below])
             leaving.start()
-            leaving.join(30)  # while the first event is being handled
+            leaving.join(30)  # during the first event
             go_on.set()
             arrived.until_received(1)
             until(lambda: "passed over" in caplog.text, "it is logged")

@@ -1,4 +1,4 @@
-"""The library stays thin: who may import whom, and what an import loads."""
+"""The library stays thin: rules for imports between modules, and the modules an import loads."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import dxlthreateventclient
 
 PACKAGE = Path(dxlthreateventclient.__file__).parent
 
-# What the modules of a room, or a module at the top, may import of this package.
+# The imports from this package that are allowed in each room and top-level module.
 ALLOWED = {
     name: set(imports.split())
     for names, _, imports in (
@@ -38,7 +38,7 @@ testing: client testing
 
 
 def imported_names(file: Path) -> set[str]:
-    """The names of this package that a file imports."""
+    """Return the names of this package that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -53,7 +53,7 @@ def imported_names(file: Path) -> set[str]:
 
 
 def room_of(name: str) -> str:
-    """The room or top module that an imported name is or belongs to: ``formats`` for ``formats._values``."""
+    """Return the room or top-level module of an imported name: ``formats`` for ``formats._values``."""
     first = name.split(".")[1:2] or ["__init__"]
     return first[0] if first[0] in ALLOWED else "__init__"
 
@@ -68,7 +68,7 @@ def test_a_module_imports_only_what_the_design_allows(file: Path) -> None:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The top-level modules, other than those of the standard library, that a fresh interpreter loads."""
+    """Return the top-level modules outside the standard library that a fresh interpreter loads."""
     code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     output = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
@@ -85,7 +85,7 @@ def loaded_by(statement: str) -> set[str]:
     ],
 )
 def test_an_import_loads_dxlclient_and_nothing_else(statement: str) -> None:
-    """Nothing else but msgspec, if it is installed; here it is not."""
+    """An installed msgspec would also be loaded, but is not installed here."""
     without_fast = "sys.modules['msgspec'] = None"
     loaded = loaded_by(f"{without_fast}; {statement}") - loaded_by(f"{without_fast}; import dxlclient.client")
     assert loaded == {"dxlthreateventclient"}

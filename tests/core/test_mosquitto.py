@@ -1,4 +1,4 @@
-"""Another broker than LocalFabric: Debian's mosquitto, from whose code the OpenDXL broker grew."""
+"""Debian's mosquitto, on which the OpenDXL broker is based, instead of LocalFabric."""
 
 import signal
 from collections.abc import Iterator

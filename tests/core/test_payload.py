@@ -1,4 +1,4 @@
-"""From a payload to a dictionary or an error, for whatever a fabric may deliver."""
+"""Decoding any payload that a fabric may deliver into a dictionary, or an error."""
 
 import json
 import pickle
@@ -17,7 +17,7 @@ from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 from dxlthreateventclient.testing import sample_threat_event
 
-# What the reason names beyond the kind of fault.
+# Further parts of the reason, beyond the kind of error.
 DETAILS = {
     "NaN": "NaN",
     "minus Infinity": "-Infinity",
@@ -47,7 +47,7 @@ class TestAPayload:
 
     @pytest.mark.parametrize("payload", ODD.values(), ids=ODD)
     def test_that_is_odd_is_decoded_to_what_json_says(self, payload: bytes) -> None:
-        """A byte order mark, and NULs and white space behind the object, are passed over."""
+        """A leading byte order mark, and trailing NULs and white space, are ignored."""
         text = payload.rstrip(b"\0\r\n\t\v\f ").decode("utf-8-sig")
         assert decode_threat_event(payload) == json.loads(text)
 
@@ -71,7 +71,7 @@ class TestTheCorpusOverAFabric:
     def test_reaches_every_receiver_once_and_in_order(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Behind each odd or malformed payload comes a good event, which nothing may stop."""
+        """A good event follows each odd or malformed payload and must arrive."""
         receiver, function, raiser, loop = Receiver(), Receiver(), Receiver(ValueError("mine")), Receiver()
         with (
             CommonThreatEventClient(dxl_client) as client,
@@ -128,7 +128,7 @@ JSON_VALUES = st.recursive(
     max_leaves=15,
 )
 SAMPLE_EVENT = json.dumps(sample_threat_event()).encode()
-# Bytes that mean something in JSON come often.
+# Bytes with a meaning in JSON are frequent.
 JSON_BYTES = st.lists(st.sampled_from(b'{}[]",:\\u0d8-+.eE19 \n\0') | st.integers(0, 255), max_size=6).map(
     bytes
 )
@@ -142,7 +142,7 @@ MESSAGE_PACK_VALUES = st.recursive(
 
 
 class TestMsgspec:
-    """It changes how long decoding takes, and nothing else. Without it, like is compared with like."""
+    """It changes only the time for decoding. If it is not installed, these tests compare equal functions."""
 
     @pytest.mark.parametrize("payload", [*MALFORMED.values(), *ODD.values()], ids=[*MALFORMED, *ODD])
     def test_decodes_the_corpus_as_the_standard_library_does(self, payload: Any) -> None:

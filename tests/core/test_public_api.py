@@ -1,6 +1,6 @@
-"""The public API, so that it changes only when somebody means it to.
+"""The public API must change only on purpose.
 
-After a change that is meant: python tests/core/test_public_api.py > tests/core/public_api.txt
+After an intended change, run: python tests/core/test_public_api.py > tests/core/public_api.txt
 """
 
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import griffe
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
-# The command line is used as a program, and these are nobody's business but ours.
+# Not public: the command line, which is used as a program, and the loggers.
 INTERNAL = {"__main__", "logger"}
 
 
@@ -21,7 +21,7 @@ def public_api() -> list[str]:
 
 
 def described(owner: griffe.Module | griffe.Class) -> Iterator[str]:
-    # What a class inherits from one of this package's private classes is public, too.
+    # Members inherited from a private class of this package are also public.
     members = owner.all_members if isinstance(owner, griffe.Class) else owner.members
     for name, found in members.items():
         member = found.final_target if isinstance(found, griffe.Alias) and found.inherited else found

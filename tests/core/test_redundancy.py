@@ -1,4 +1,4 @@
-"""One stream over several connections: each event once, and a gap only while no client is subscribed."""
+"""One stream over several connections, with each event once, and gaps only while no client is subscribed."""
 
 import json
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from dxlthreateventclient import Gap, ThreatEventStream, redundant_threat_events
 
 
 class Fabric:
-    """Two brokers, and a client at each."""
+    """Two brokers with one client each."""
 
     def __init__(self, brokers: list[StubBroker], dxl_clients: list[DxlClient]) -> None:
         self.brokers = brokers
         self.dxl_clients = dxl_clients
 
     def deafen(self, number: int, topic: str) -> None:
-        """Reset the connection at one broker, which acknowledges no subscription to the topic any more."""
+        """Reset the connection to a broker that no longer acknowledges the subscription."""
         broker = self.brokers[number]
         before = broker.subscribes.count(topic)
         broker.answer = lambda subscribed: WITHHELD if subscribed == topic else GRANTED

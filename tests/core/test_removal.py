@@ -1,4 +1,4 @@
-"""Removing callbacks, one by one or with their client: the others get every event, and nothing is left."""
+"""Removing callbacks one by one or with their client. The others get every event, and nothing is left."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def as_object(receiver: Receiver) -> Any:
 
 
 def as_function(receiver: Receiver) -> Any:
-    """Its method, which is a new object each time."""
+    """Return a method of the receiver, which is a new object each time."""
     return receiver.on_threat_event
 
 
@@ -79,7 +79,7 @@ class TestRemovingACallback:
     def test_leaves_the_subscription_of_one_for_all_topics(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        """Somebody made that subscription by hand."""
+        """That subscription was made manually."""
         first, second = Receiver(), Receiver()
         dxl_client.add_event_callback(None, second)
         dxl_client.subscribe(topic)
@@ -162,7 +162,7 @@ class TestInsideACallback:
     def test_it_removes_itself_and_adds_itself_again(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        """The helper thread hears of both later, and takes back only what was removed."""
+        """The feed thread handles both later, and unsubscribes only removed topics."""
         numbers: list[int] = []
         unknown = Receiver()
 
@@ -176,7 +176,7 @@ class TestInsideACallback:
             for number in range(10):
                 publish_numbers(dxl_client, [number], topic)
                 until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
-                # Returns when the helper thread has done both: it may have unsubscribed in between.
+                # Returns when the feed thread has handled both. It may have unsubscribed in between.
                 client.remove_threat_event_callback(unknown, topic)
 
     def test_it_adds_another_to_a_new_topic(self, dxl_client: DxlClient, topic: str) -> None:
@@ -194,7 +194,7 @@ class TestInsideACallback:
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str
     ) -> None:
-        """The answer of the broker waits behind the events, for which only this callback makes room."""
+        """The broker's answer is queued behind events, and only this callback makes room."""
 
         class Restless(Receiver):
             def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
@@ -252,7 +252,7 @@ class TestLeavingTheClient:
     def test_takes_no_time_under_a_slow_callback_and_a_flood(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
     ) -> None:
-        """DxlClient alone would not end before the flood does: it waits for each event to be handled."""
+        """By itself, DxlClient would wait for each event to be handled, until the flood ends."""
         program = """
 import sys, time
 from dxlclient.client import DxlClient

@@ -1,4 +1,4 @@
-"""An exception that a signal handler raises at any moment: nothing hangs or stays registered."""
+"""A signal handler may raise at any moment, but nothing hangs or stays registered."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from helpers.receiving import Publisher
 
 from dxlthreateventclient.testing import LocalFabric
 
-# An exception in the middle of what coverage does is not what these tests are about.
+# Exceptions within coverage's code are not the subject of these tests.
 pytestmark = pytest.mark.usefixtures("without_coverage")
 
 PROGRAM = """
@@ -70,7 +70,7 @@ with DxlClient(DxlClientConfig.create_dxl_config_from_file(config)) as dxl_clien
 print(json.dumps({"interrupts": interrupts, "left": left}), flush=True)
 """
 
-# A loop over a stream with a small buffer, which fills up and empties all the time, and so logs a lot.
+# A loop over a stream with a small buffer, which fills and empties constantly and therefore logs a lot.
 LOOP = """
 import faulthandler, sys
 from dxlclient.client import DxlClient
@@ -145,13 +145,13 @@ class TestCtrlC:
     def test_ends_a_program_at_any_moment(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, programs: int
     ) -> None:
-        """Up to Python 3.12 it may leave the lock of a logging handler held, for which nobody may wait."""
+        """Up to Python 3.12, a signal may leave a logging handler locked, so nothing may wait for it."""
         chance = random.Random(programs)
         with Publisher(dxl_client, topic):
             for _ in range(programs):
                 with running(LOOP, fabric.config_file, topic) as process:
                     until_printed(process, "ready")
-                    time.sleep(chance.uniform(0, 0.2))  # not a wait: any moment will do
+                    time.sleep(chance.uniform(0, 0.2))  # a random moment, not a wait
                     process.send_signal(signal.SIGINT)
                     output, errors = process.communicate(timeout=50)
                 assert (process.returncode, "interrupted" in output) == (0, True), errors

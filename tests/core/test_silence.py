@@ -1,4 +1,4 @@
-"""Nothing goes wrong in silence, however the program around it is set up."""
+"""No failure is silent, however the program is set up."""
 
 import os
 
@@ -66,11 +66,11 @@ class TestAProgramThatSetsUpNoLogging:
                 printed: list[str] = []
 
                 def has_printed() -> bool:
-                    # Again and again: the program has yet to subscribe.
+                    # Repeat, because the program may not have subscribed yet.
                     publish_payload(epo, b"{broken", EPO_THREAT_EVENT_RESPONSE_TOPIC)
                     publish_threat_event(epo, sample_threat_event(threatName="good"))
                     printed.append(process.stdout.readline() if process.stdout else "")
-                    return "".join(printed).count("good") == 2  # so a broken one has come between them
+                    return "".join(printed).count("good") == 2  # with a broken one between them
 
                 until(has_printed, "it prints two good events")
                 process.kill()
@@ -80,7 +80,7 @@ class TestAProgramThatSetsUpNoLogging:
 
 class TestALoggingSetUpThatDisablesLoggers:
     def test_leaves_the_hook_and_the_counts(self, dxl_client: DxlClient, topic: str) -> None:
-        """The default of ``logging.config.dictConfig`` disables every logger that exists."""
+        """By default, ``logging.config.dictConfig`` disables all existing loggers."""
         import logging  # noqa: PLC0415
 
         failed: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""The stream: threat events in a for loop, on the caller's own thread."""
+"""The stream: threat events in a for loop on the caller's own thread."""
 
 import math
 import signal
@@ -39,7 +39,7 @@ def client(dxl_client: DxlClient) -> Iterator[CommonThreatEventClient]:
 
 @pytest.fixture(scope="module")
 def crowded(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """A client of which dxlclient's queue of incoming messages is soon full."""
+    """A client with a small queue of incoming messages."""
     with clients(fabric.client_config) as connect:
         yield connect(incoming_message_queue_size=5)
 
@@ -80,7 +80,7 @@ class TestTheLoop:
     def test_runs_on_the_thread_of_the_caller(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        """So a slow loop delays no callback."""
+        """Therefore a slow loop delays no callback."""
         receiver = Receiver()
         with client.threat_events(topic) as events:
             client.add_threat_event_callback(receiver, topic)
@@ -219,7 +219,7 @@ class TestClosing:
             assert taken(events) == [1]
 
     def test_is_possible_in_the_middle_of_closing(self) -> None:
-        """As a signal handler does that interrupts close() before whichever of its lines."""
+        """A signal handler may interrupt close() before any of its lines."""
 
         step = seen = 0
 
@@ -300,7 +300,7 @@ class TestTheBuffer:
         assert warnings(caplog) == []
 
     def test_makes_no_worker_wait_if_it_could_not_be_opened(self, worker: Worker) -> None:
-        """Events may arrive until dxlclient has given up waiting for the broker and the stream is removed."""
+        """Events may arrive until the stream gives up waiting for the broker and is removed."""
         worker.dxl_client.add_event_callback.side_effect = WaitTimeoutException("no answer")
         with pytest.raises(WaitTimeoutException), worker.stream(max_buffered=1):
             pass
@@ -348,7 +348,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's answers wait behind the worker, which waits for this thread to make room."""
+    """The broker's answers are queued behind the worker, which waits for this thread to make room."""
 
     @pytest.mark.parametrize("leaves", ["the stream", "the stream, closed", "the client"])
     def test_a_full_stream_can_be_left(
@@ -392,7 +392,7 @@ class TestWhileEventsPourIn:
         until(lambda: not is_subscribed(other), "it is unsubscribed")
 
     def test_a_stream_can_be_opened(self, crowded: DxlClient, dxl_client: DxlClient, topic: str) -> None:
-        """Its events arrive before the broker acknowledges the filter."""
+        """Events arrive before the broker acknowledges the filter."""
         go_on, below = threading.Event(), f"{topic}/below"
         with Publisher(dxl_client, below), CommonThreatEventClient(crowded) as client:
             client.add_threat_event_callback(lambda *_: go_on.wait(30), below)
@@ -460,11 +460,11 @@ class TestASignal:
     def test_ends_a_busy_loop_while_events_pour_in(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, number: signal.Signals, last_line: str
     ) -> None:
-        """If its handler closes the stream, after what is buffered; Ctrl-C at once."""
+        """A handler that closes the stream ends the loop after the buffered events. Ctrl-C does not wait."""
         with running(PROGRAM, fabric.config_file, topic) as process:
             until_printed(process, "ready")
             with Publisher(dxl_client, topic):
-                # By then one has been taken and 50 are buffered, and the worker waits with the next.
+                # Now one event has been taken, 50 are buffered, and the worker waits with the next one.
                 until_printed(process, "arrived 51")
                 process.send_signal(number)
                 if number is signal.SIGTERM:

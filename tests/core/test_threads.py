@@ -15,7 +15,7 @@ from dxlthreateventclient import CommonThreatEventClient
 
 @pytest.fixture(autouse=True)
 def _restless() -> Iterator[None]:
-    """Python switches between threads as often as it can, so that each run tries many orders."""
+    """Make Python switch threads as often as possible, so that each run tries many interleavings."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield

@@ -1,4 +1,4 @@
-"""What a user writes, and mypy in strict mode and pyright accept."""
+"""User code that mypy in strict mode and pyright accept."""
 
 from typing import Any, cast
 

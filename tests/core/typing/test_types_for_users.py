@@ -1,4 +1,4 @@
-"""Type hints as users' type checkers see them, in the installed wheel: mypy in strict mode, and pyright."""
+"""The type hints of the installed wheel, checked by mypy in strict mode and by pyright."""
 
 import json
 import re
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds this wheel and nothing else."""
+    """The interpreter of an environment that contains only this wheel."""
     directory = tmp_path_factory.mktemp("typing")
     builder = venv.EnvBuilder(with_pip=False, symlinks=sys.platform != "win32")
     context = builder.ensure_directories(directory / "env")
@@ -51,7 +51,7 @@ def mypy(python: Path, program: str, directory: Path) -> dict[int, str]:
 
 
 def pyright(python: Path, program: str, directory: Path) -> dict[int, str]:
-    """Return the errors by line, in pyright's standard mode, which is its default."""
+    """Return the errors by line, in pyright's standard mode."""
     settings = {"typeCheckingMode": "standard", "include": [str(HERE / program)]}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
     output = checked(

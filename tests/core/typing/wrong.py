@@ -1,4 +1,4 @@
-"""What type checkers reject: each line that ends in ``# wrong``, and no other."""
+"""Code that type checkers reject: exactly the lines that end in ``# wrong``."""
 
 from typing import Any, cast
 
