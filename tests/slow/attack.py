@@ -1,4 +1,4 @@
-"""Attacks the library with random programs over a real broker, and stops at the first that breaks a promise.
+"""Attacks the library with random programs over a real broker, and stops at the first broken promise.
 
 A program has up to four threads. They add and remove callbacks, open streams and close, drain or cancel
 them, publish, close clients, and freeze and restart the broker. On the main thread a signal handler raises at
@@ -95,7 +95,7 @@ class Published:
 
 
 class Client:
-    """A client, its gaps, and when it was closed."""
+    """A client, its gaps, and the time of closing."""
 
     def __init__(self, dxl_client: DxlClient) -> None:
         self.dxl_client = dxl_client
@@ -490,7 +490,7 @@ class Actor:
 
 
 class Log(logging.Handler):
-    """Collects the errors that no program asks for."""
+    """Collects the errors that no program provokes."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -516,7 +516,7 @@ def attack(world: World, program: Program, log: Log) -> tuple[str, Counter[str]]
 
 
 def main() -> None:
-    """Attack for some time."""
+    """Attack the library for some time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="(default: a random one)")
     parser.add_argument("--seconds", type=float, default=120.0, help="for how long (default: %(default)s)")

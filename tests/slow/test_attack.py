@@ -1,4 +1,4 @@
-"""Random programs against a model of what must be delivered: see attack.py."""
+"""Random programs, checked against a model of the required deliveries. See attack.py."""
 
 import subprocess
 import sys

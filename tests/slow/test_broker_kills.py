@@ -1,10 +1,10 @@
-"""A broker that is killed again and again, while events flow and slow consumers have a backlog.
+"""A broker is repeatedly killed while events flow and slow consumers have a backlog.
 
-One run feeds all consumers with the same events, each through a DxlClient of its own. It falls into phases,
-one for each life of the broker. From the first event of a phase that a client receives it is subscribed. All
-that follow are due to it, up to those that have reached the witness when the broker is killed: mosquitto
-hands an event to all subscribers before it reads the next. What is published from then until the restart is
-on its way while the broker dies, and nobody promises it.
+One run sends the same events to all consumers, each with a separate DxlClient. A run has one phase for each
+life of the broker. A client counts as subscribed from the first event that it receives in a phase. All later
+events are due, up to the last one that has reached the witness before the kill, because mosquitto sends an
+event to all subscribers before it reads the next one. Events published between the kill and the restart are
+in transit and not promised.
 """
 
 from collections.abc import Iterator
@@ -24,20 +24,20 @@ TOPIC = "/test/kills"
 KILLS = 10
 BACKLOG = 60
 STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events
-# How many of the last events that reached the witness, which is the fast callback's client, do not count.
+# The number of last events at the witness (the fast callback's client) that do not count.
 MARGIN = 10
 
 
 @dataclass
 class Phase:
-    """The events with numbers above ``after`` and up to ``last``: all from the same life of the broker."""
+    """The events with numbers above ``after`` up to ``last``, all from one life of the broker."""
 
     after: int
     last: int = 0
 
 
 class Run:
-    """What happened over all kills."""
+    """The results of all kills."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.mosquitto = stack.enter_context(Mosquitto())

@@ -1,4 +1,4 @@
-"""Two brokers that get all events from a third, and are killed in turn: a redundant stream misses nothing."""
+"""A redundant stream misses nothing when two brokers, fed by a third one, are killed in turn."""
 
 from contextlib import ExitStack
 
@@ -13,7 +13,7 @@ from dxlthreateventclient import Gap, redundant_threat_events
 
 pytestmark = [
     pytest.mark.slow,
-    # A thread of dxlclient that reconnects fails when the connection is lost again meanwhile.
+    # A reconnecting thread of dxlclient fails if the connection is lost again.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
@@ -48,7 +48,7 @@ def test_a_redundant_stream_misses_and_repeats_nothing(capsys: pytest.CaptureFix
             first = publisher.count + 1
             for broker in brokers * KILLS:
                 until_settled(publisher, taps, 60)
-                # A gap starts a second before the last packet: two within a second would overlap.
+                # A gap starts a second before the last packet, so two gaps within a second would overlap.
                 until_published(publisher, 150)
                 broker.stop()
                 until_published(publisher, 20)

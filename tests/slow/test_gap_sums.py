@@ -1,8 +1,9 @@
-"""Every event that was published outside of the reported gaps has arrived, whatever the connection does.
+"""All events published outside the reported gaps have arrived, whatever happens to the connection.
 
-One run disturbs all consumers thirty times, in five ways in random order, while a publisher on a connection
-of its own numbers its events and notes when it sends each, and when it gets it back: in between the broker
-has taken it, late if it was frozen. GAPS_SEED repeats a run, and GAPS_ROUNDS makes it longer.
+One run disturbs all consumers thirty times, in five ways in random order. Meanwhile, a publisher on a
+separate connection sends numbered events, and records the times of sending and receiving each. Between these
+times the broker has accepted the event, possibly late if it was frozen. GAPS_SEED repeats a run, and
+GAPS_ROUNDS makes it longer.
 """
 
 import os
@@ -22,7 +23,7 @@ from helpers.waiting import until
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    # A thread of dxlclient that reconnects fails when the connection is lost again meanwhile.
+    # A reconnecting thread of dxlclient fails if the connection is lost again.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
@@ -68,7 +69,7 @@ def flap(mosquitto: Mosquitto, between: Proxy, chance: random.Random) -> None:
 
 
 class Run:
-    """What happened: the disturbances, what was published, and what the consumers got of it."""
+    """The results: the disturbances, the published events, and the consumers with their events."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.seed = int(os.environ.get("GAPS_SEED", time.time_ns() % 1_000_000))

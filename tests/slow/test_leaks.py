@@ -1,4 +1,4 @@
-"""What is left after close, by count: threads, file descriptors and sockets of the whole process."""
+"""Counts the threads, file descriptors and sockets left in the whole process after closing."""
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ CYCLES = 200
 
 
 def held() -> dict[str, int]:
-    """Count what this process holds."""
+    """Count the resources of this process."""
     # dxlclient leaves the sockets of lost connections to the garbage collector.
     gc.collect()
     process = psutil.Process()
@@ -31,12 +31,12 @@ def held() -> dict[str, int]:
 
 
 def until_no_more_is_held(than: dict[str, int]) -> None:
-    # It may be less: what an earlier test held may go only now.
+    # There may be fewer, because resources of an earlier test may be released only now.
     until(lambda: all(count <= than[what] for what, count in held().items()), f"at most {than}")
 
 
 def receive_one(receiver: DxlClient, sender: DxlClient, topic: str, number: int) -> None:
-    """Receive an event with a stream and with a callback, and close both."""
+    """Receive an event with a stream and a callback, and close both."""
     callback = Receiver()
     with CommonThreatEventClient(receiver) as client, client.threat_events(topic) as events:
         client.add_threat_event_callback(callback, topic)

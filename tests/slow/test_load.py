@@ -1,4 +1,4 @@
-"""A burst that is far larger than what a stream may buffer, and a loop that starts late."""
+"""A burst far larger than a stream's buffer, and a loop that starts late."""
 
 import json
 
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 TOPIC = "/test/load"
 EVENTS = 20_000
-EVENT_SIZE = 5_000  # bytes, at least
+EVENT_SIZE = 5_000  # minimum, in bytes
 MAX_BUFFERED = 1_000
-# dxlclient queues 1,000 messages before the stream, and Python's objects may double what the payloads take.
+# dxlclient queues 1,000 messages before the stream, and Python objects may double the size of payloads.
 MEMORY_BOUND = 2 * (MAX_BUFFERED + 1_000) * EVENT_SIZE
 
 LATE_LOOP = """
