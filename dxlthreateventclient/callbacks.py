@@ -69,7 +69,7 @@ class CommonThreatEventCallback(EventCallback):
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle an event that could not be handled. Override this method to keep or report such events.
+        """Handle an event whose decoding or handling failed. Override it to keep or report such events.
 
         The default logs an error with the topic, the message id and the reason. Exceptions from this method
         are logged. Later events and other callbacks are unaffected.
@@ -175,8 +175,9 @@ def log_error(error: BaseException, original_event: Event) -> None:
         _log("Message %s on topic %s: the callback raised", original_event, exc_info=error)
     else:
         _log(
-            "Message %s on topic %s: the callback raised %s, which ends nothing, because callbacks run on a"
-            " thread of dxlclient. To end the program, set a threading.Event for which the main thread waits",
+            "Message %s on topic %s: the callback raised %s, which does not end the program, because"
+            " callbacks run on a thread of dxlclient. To end it, set a threading.Event for which the main thread"
+            " waits",
             original_event,
             type(error).__name__,
             exc_info=error,

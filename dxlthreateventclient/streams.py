@@ -131,7 +131,7 @@ class Stream(EventCallback):
 
     def _check_not_opened(self) -> None:
         if self._is_opened:
-            raise RuntimeError("a stream is opened once: ask the client for another one")
+            raise RuntimeError("a stream can be opened only once: ask the client for another one")
 
     def _check_opened(self) -> None:
         if not self._is_opened:

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     if sys.stdout is None:
-        parser.error("stdout is closed: what is printed would be lost")
+        parser.error("stdout is closed, so all output would be lost")
     interrupt_on_signals()
     report_faults(verbose=options.verbose)
     # Python's default. With "-W error", warnings from dxlclient would end the program.

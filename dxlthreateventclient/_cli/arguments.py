@@ -48,7 +48,7 @@ def add_subcommand(
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add ``--config`` with its default."""
-    what = "the configuration of the DXL client (default: what DXLCLIENT_CONFIG names, else dxlclient.config)"
+    what = "the configuration of the DXL client (default: $DXLCLIENT_CONFIG, or dxlclient.config)"
     parser.add_argument("-c", "--config", metavar="FILE", help=what)
 
 

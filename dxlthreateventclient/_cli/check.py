@@ -25,9 +25,9 @@ from dxlthreateventclient.formats import one_line
 _STYLES = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
 _SOON = 30  # days
 _HINT = (
-    "All is well here. If no threat events arrive, look on the side of ePO: its automatic response 'Send DXL"
-    " Threat Event' must be enabled, with a filter that lets the events through; and the fabric must let this"
-    " client receive on the topic, for a broker acknowledges a subscription that it does not serve."
+    "All is well here. If no threat events arrive, check ePO: its automatic response 'Send DXL Threat Event'"
+    " must be enabled, with a filter that lets the events through. The fabric must also let this client"
+    " receive on the topic, because a broker acknowledges even subscriptions that it forbids."
 )
 
 
@@ -37,14 +37,14 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
         subcommands,
         "check",
         run_check,
-        "Find out why no events arrive. Checks the configuration, the certificates, each broker and whether a"
-        " message that is sent comes back. Nothing is sent on the topic of the threat events.",
+        "Find out why no events arrive. Checks the configuration, the certificates, each broker, and that a"
+        " test message comes back. Nothing is sent on the topic of the threat events.",
         ("", "--config my/dxlclient.config", "--json --warn-days 14"),
     )
     parser.set_defaults(interrupted=INTERRUPTED)
     arguments.add_config(parser)
     parser.add_argument("--json", action="store_true", help="write one JSON object, for programs")
-    what = "end with the status 1 if a certificate ends within N days"
+    what = "exit with status 1 if a certificate expires within N days"
     parser.add_argument("--warn-days", metavar="N", type=arguments.positive, help=what)
 
 
@@ -85,7 +85,7 @@ def _outcome(step: Step) -> Finding:
 def _try(config: DxlClientConfig, broker: Broker, can_connect: bool) -> Finding:
     version, ends = try_broker(config, broker, with_tls=can_connect)
     if not ends:
-        return Finding(f"{version}; the rest takes the certificates and the key")
+        return Finding(f"{version}; all further steps need the certificates and the key")
     detail = f"{version}, it accepts the client certificate, and its own is valid until {ends:%Y-%m-%d}"
     return Finding(detail, ends)
 

@@ -34,17 +34,17 @@ _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add the options that select events."""
-    what = "only events of the severities 1 (the most severe) to N, and those without a severity"
+    what = "only events of severity 1 (the most severe) to N, and events without a severity"
     parser.add_argument("--severity", metavar="N", type=arguments.severity, help=what)
     for name, what, example in (
-        ("id", "with such an event number", "180*"),
-        ("category", "of such a category", "av.*"),
-        ("action", "with such an action taken", "*block*"),
-        ("host", "with such an analyzer, source or target host", "srv-*"),
+        ("id", "with this event number", "180*"),
+        ("category", "of this category", "av.*"),
+        ("action", "with this action taken", "*block*"),
+        ("host", "with this analyzer, source or target host", "srv-*"),
     ):
-        text = f"only events {what}, and those that name none; repeatable; for example {example!r}"
+        text = f"only events {what}, and events without one; repeatable; for example {example!r}"
         parser.add_argument(f"--{name}", metavar="PATTERN", action="append", help=text)
-    what = "only events with this outcome, and those whose outcome is unknown; repeatable: %(choices)s"
+    what = "only events with this outcome, and events with an unknown outcome; repeatable: %(choices)s"
     parser.add_argument("--outcome", metavar="OUTCOME", choices=OUTCOMES, action="append", help=what)
 
 

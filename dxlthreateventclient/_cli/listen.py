@@ -38,7 +38,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
         subcommands,
         "listen",
         run_listen,
-        "Print the threat events that arrive, until Ctrl-C. Only they go to stdout; all else goes to stderr.",
+        "Print incoming threat events until Ctrl-C. Events go to stdout, and everything else to stderr.",
         ("", "-c my/dxlclient.config --severity 3", "--format ecs --output events-%Y-%m-%d.ndjson"),
     )
     arguments.add_config(parser)
@@ -47,21 +47,21 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
     what = f"a topic, or a filter that ends in '/#'; repeatable (default: {EPO_THREAT_EVENT_RESPONSE_TOPIC})"
     add("--topic", type=arguments.topic_filter, action="append", help=what)
     add_filters(parser)
-    add("--count", metavar="N", type=arguments.positive, help="end after so many events")
+    add("--count", metavar="N", type=arguments.positive, help="end after N events")
     what = (
         "how often to try again if no broker can be reached at the start; -1: no limit (default: %(default)s)"
     )
     add("--retries", metavar="N", type=arguments.retries, default=5, help=what)
     what = (
         "append events to this file instead of stdout; fields such as %%Y-%%m-%%d stand for the time in UTC;"
-        " if it was moved away, a new one is begun; if the disk is full, events wait in memory"
+        " if the file was moved, a new one is created; if the disk is full, events wait in memory"
     )
     add("--output", metavar="FILE", type=Path, help=what)
     what = "append payloads that are not threat events to this file, each as a line of JSON"
     add("--reject-file", metavar="FILE", type=Path, help=what)
     what = "write the state of the feed to this file, as JSON, when it changes and every 10 seconds"
     add("--health-file", metavar="FILE", type=Path, help=what)
-    what = "how long to write what has arrived after the first Ctrl-C or SIGTERM (default: %(default)s)"
+    what = "how long to write remaining events after the first Ctrl-C or SIGTERM (default: %(default)s)"
     add("--drain-seconds", metavar="N", type=arguments.seconds, default=80.0, help=what)
 
 

@@ -174,7 +174,7 @@ class Rejects:
         except OSError as failure:
             self.not_kept += 1
             if not self._is_failing:
-                tell(f"Cannot write the reject file {self._file}: {failure.strerror}. It goes on without")
+                tell(f"Cannot write the reject file {self._file}: {failure.strerror}. Continuing without it")
             self._is_failing = True
         else:
             if self._is_failing:

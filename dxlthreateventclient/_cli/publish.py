@@ -37,8 +37,8 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
         subcommands,
         "publish",
         run_publish,
-        "Send threat events as ePO would: from files, or a sample event. All who listen take them for real"
-        " ones, so the fabric has to be named.",
+        "Send threat events as ePO would: from files, or a sample event. All listeners treat them as real,"
+        " so the fabric must be named.",
         (
             "--config my/dxlclient.config",
             "--config my/dxlclient.config threat-event.json --count 10 --interval 0.5",
@@ -49,9 +49,9 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
     add = parser.add_argument
     what = "a JSON object, an array of them, or one in each line; '-' is stdin (default: a sample event)"
     add("files", nargs="*", metavar="FILE", help=what)
-    what = "the configuration of the DXL client; required, so that nobody sends made-up threats by accident"
+    what = "the configuration of the DXL client; required, to prevent sending false threats by accident"
     add("-c", "--config", metavar="FILE", required=True, help=what)
-    what = "how many events to send, starting over if there are fewer (default: each of them once)"
+    what = "how many events to send, repeating them if there are fewer (default: each of them once)"
     add("--count", metavar="N", type=arguments.positive, help=what)
     what = "how long to wait between two events (default: %(default)s)"
     add("--interval", metavar="SECONDS", type=arguments.seconds, default=0.0, help=what)

@@ -83,7 +83,7 @@ def why_dead(dxl_client: Any) -> str | None:
         return None
     if dxl_client._client is None:
         return "the DxlClient was destroyed"
-    return "the threads of the DxlClient have ended: was it destroyed, or did a callback of its own exit?"
+    return "the threads of the DxlClient have ended: was it destroyed, or did one of its own callbacks exit?"
 
 
 class Hooks:

@@ -184,7 +184,7 @@ def _check_ca(config: DxlClientConfig) -> Finding:
     ends = valid_until(authorities or certificates, UPDATE)
     detail = f"{len(ends)} of {total} certificates are valid ones of a CA, until {ends[0]:%Y-%m-%d}"
     if not authorities:
-        detail = f"none of its {total} certificates is that of a CA; only such brokers are trusted"
+        detail = f"none of its {total} certificates is a CA's; only brokers with one of them are trusted"
     return f"{path}: {detail}", ends[0], False
 
 

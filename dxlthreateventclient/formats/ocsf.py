@@ -72,7 +72,7 @@ _RELATED = {"hosts": 1, "ip": 2, "user": 4}
 def to_ocsf(
     threat_event: Mapping[str, Any], *, event_id: str | None = None, arrived: datetime | None = None
 ) -> dict[str, Any]:
-    """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the profile Security Control.
+    """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the Security Control profile.
 
     Values without an attribute in OCSF, or of the wrong type for their attribute, are kept under
     ``unmapped``, in the structure of the threat event. Empty values and unresolved placeholders are left out.

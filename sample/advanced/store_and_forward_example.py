@@ -164,10 +164,10 @@ def main() -> None:
     """Store events on this thread, and forward them on other threads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="the address to POST each event to")
-    parser.add_argument("--senders", type=positive, default=1, help="send so many at once (default: 1)")
+    parser.add_argument("--senders", type=positive, default=1, help="parallel requests (default: 1)")
     parser.add_argument("--in-order", action="store_true", help="send events of one host one after the other")
     parser.add_argument(
-        "--limit", type=positive, default=100_000, help="let so many wait (default: %(default)s)"
+        "--limit", type=positive, default=100_000, help="events that may wait (default: %(default)s)"
     )
     options = parser.parse_args()
     if not options.url.startswith(("http://", "https://")):
