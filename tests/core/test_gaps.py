@@ -184,7 +184,7 @@ class TestAGap:
     def test_starts_just_before_it_if_events_come_in_bunches(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """This happens with a proxy that forwards events four times a second. Some are almost always unread."""
+        """This happens with a proxy that forwards events four times a second: something is always unread."""
         gaps, receiver = Gaps(), Receiver()
         with CommonThreatEventClient(connect_to_stub(), gaps) as client:
             client.add_threat_event_callback(receiver, topic)

@@ -138,7 +138,7 @@ class TestEqualCallbacks:
 
 class TestAFilter:
     def test_gets_the_events_of_the_topic_above_it(self, dxl_client: DxlClient, topic: str) -> None:
-        """MQTT defines this, and the broker sends these events."""
+        """MQTT defines filters in this way, and the broker sends these events."""
         receiver = Receiver()
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(receiver, f"{topic}/#")

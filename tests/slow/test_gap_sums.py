@@ -1,7 +1,7 @@
 """All events published outside the reported gaps have arrived, whatever happens to the connection.
 
 One run disturbs all consumers thirty times, in five ways in random order. Meanwhile, a publisher on a
-separate connection sends numbered events, and records the times of sending and receiving each. Between these
+separate connection sends numbered events, and records when each is sent and received back. Between these
 times the broker has accepted the event, possibly late if it was frozen. GAPS_SEED repeats a run, and
 GAPS_ROUNDS makes it longer.
 """

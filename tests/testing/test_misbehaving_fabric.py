@@ -30,7 +30,7 @@ class TestDropConnections:
         with connected_socket(fabric) as tls:
             fabric.drop_connections()
             with pytest.raises(ConnectionResetError):
-                socket.socket.recv(tls, 1)  # below TLS, which reports a reset as an end
+                socket.socket.recv(tls, 1)  # below TLS, which reports a reset as a normal end
 
     def test_clients_come_back_and_receive_again(self, fabric: LocalFabric) -> None:
         with connected(fabric) as dxl_client:
