@@ -175,9 +175,9 @@ def log_error(error: BaseException, original_event: Event) -> None:
         _log("Message %s on topic %s: the callback raised", original_event, exc_info=error)
     else:
         _log(
-            "Message %s on topic %s: the callback raised %s, which does not end the program, because"
-            " callbacks run on a thread of dxlclient. To end it, set a threading.Event for which the main thread"
-            " waits",
+            "Message %s on topic %s: the callback raised %s, which does not end the program,"
+            " because callbacks run on a thread of dxlclient. To end it, set a threading.Event for which the"
+            " main thread waits",
             original_event,
             type(error).__name__,
             exc_info=error,

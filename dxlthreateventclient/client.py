@@ -142,8 +142,8 @@ class CommonThreatEventClient:
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
-                such a class (instantiated for each event), or a function that takes the threat event as a
-                dictionary and the DXL event
+            such a class (instantiated for each event), or a function that takes the threat event as a
+            dictionary and the DXL event
         :param topic: the topic, or a filter that ends in ``/#``
         :param on_error: for a function only: called with the error and the DXL event if the payload could not
             be decoded or the function raised; the default logs an error
