@@ -22,7 +22,8 @@ from dxlthreateventclient.streams import ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
-# Limits for remembering a message id until all clients have delivered it: a number, and seconds.
+# Forget a message id before all clients have delivered it if there are more than this, or after this many
+# seconds.
 _MOST_IDS = 100_000
 _LONGEST = 600.0
 # The number of gaps remembered for each client, and for all clients together.

@@ -196,7 +196,7 @@ class Stream(EventCallback):
             logger.warning(message, events)
 
     def _announce(self) -> None:
-        """Wake the loop. Here, putting the event into the queue has already done so."""
+        """Wake the loop. The queue already wakes a loop that waits in it."""
 
     def _report(self, route: Route, passed_over: int) -> int:
         """Log what was not handed over, and return how many events that were."""

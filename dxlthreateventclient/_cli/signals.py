@@ -20,8 +20,8 @@ INTERRUPTED = 130
 # The interval at which a pause checks for signals, in seconds.
 _CHECK_EVERY = 0.25
 
-# The time until a message says that writing continues, and the time limit for exiting after writing has to
-# stop, in seconds.
+# In seconds: the delay before a message that writing continues, and the time limit for exiting after writing
+# has to stop.
 _SAY_AFTER = 1.0
 _END_WITHIN = 1.5
 

@@ -16,7 +16,7 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
-# Limits for remembering log lines of dxlclient: a number, which bounds memory, and seconds.
+# Forget dxlclient's log lines if there are more than this, to limit memory, or after this many seconds.
 _REMEMBERED = 1000
 _FORGET_AFTER = 600.0
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # bold red, red, yellow

@@ -117,7 +117,7 @@ class Dispatcher(EventCallback):
         self._by_topic = {}
 
     def remove(self, route: Route) -> bool:
-        """Remove a route. Return True if it was present; of several threads, only one gets True."""
+        """Remove a route. Return True if it was present, which only one of several threads sees."""
         route.is_removed = True
         removed = self._routes.pop(id(route), None)
         self._by_topic = {}

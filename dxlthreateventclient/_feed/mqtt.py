@@ -224,7 +224,7 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Hide our answers from dxlclient, which would match the number to one of its later requests.
+            # Hide our answers from dxlclient, which might match their numbers to its later requests.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))

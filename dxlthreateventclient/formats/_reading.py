@@ -1,4 +1,4 @@
-"""Interprets an event by means of the tables."""
+"""Interprets an event with the tables of ePO's numbers, words and codes."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

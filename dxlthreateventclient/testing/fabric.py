@@ -85,7 +85,7 @@ class LocalFabric:
 
     @property
     def config_file(self) -> Path:
-        """The configuration file for clients, for ``DxlClientConfig.create_dxl_config_from_file``."""
+        """The configuration file for ``DxlClientConfig.create_dxl_config_from_file()``."""
         return self.directory / "dxlclient.config"
 
     def client_config(self) -> DxlClientConfig:

@@ -319,7 +319,7 @@ class TestAGap:
 
 class TestTwoLossesInQuickSuccession:
     def test_leave_no_client_that_does_not_connect_again(self, topic: str) -> None:
-        """dxlclient may take a connection for restored that has been lost again."""
+        """dxlclient may consider a connection restored after it has been lost again."""
         gaps, go_on, receiver = Gaps(), threading.Event(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
             dxl_client: Any = connect(reconnect_delay=0.1)

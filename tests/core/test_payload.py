@@ -128,7 +128,7 @@ JSON_VALUES = st.recursive(
     max_leaves=15,
 )
 SAMPLE_EVENT = json.dumps(sample_threat_event()).encode()
-# Bytes with a meaning in JSON are frequent.
+# Make bytes with a meaning in JSON frequent.
 JSON_BYTES = st.lists(st.sampled_from(b'{}[]",:\\u0d8-+.eE19 \n\0') | st.integers(0, 255), max_size=6).map(
     bytes
 )

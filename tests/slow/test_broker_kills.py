@@ -4,7 +4,7 @@ One run sends the same events to all consumers, each with a separate DxlClient. 
 life of the broker. A client counts as subscribed from the first event that it receives in a phase. All later
 events are due, up to the last one that has reached the witness before the kill, because mosquitto sends an
 event to all subscribers before it reads the next one. Events published between the kill and the restart are
-in transit and not promised.
+in transit and may be lost.
 """
 
 from collections.abc import Iterator
