@@ -88,7 +88,7 @@ def _has_colors() -> bool:
 
 
 def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_painted: bool = True) -> str:
-    """Return an event in a format, with colours on a terminal."""
+    """Return an event in a format, with colors on a terminal."""
     if name == "text" and is_painted:
         severity = _SEVERITY_STYLES.get(severity_of(threat_event) or 0, "")
         styles = "2", severity, "36", "1", _NOT_STOPPED if explain(threat_event).stopped is False else ""

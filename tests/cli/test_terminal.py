@@ -157,7 +157,7 @@ def test_progress_is_replaced_by_the_next_message() -> None:
     ],
 )
 def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str, painted: str) -> None:
-    """It is obvious even without colours."""
+    """It is obvious even without colors."""
     program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
     assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
     assert shown(program, NO_COLOR="1").endswith(f"  {outcome}\r\n")

@@ -1,4 +1,4 @@
-"""Common behaviour of all samples: ending, reporting gaps, and output."""
+"""Common behavior of all samples: ending, reporting gaps, and output."""
 
 import re
 import signal
