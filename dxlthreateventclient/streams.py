@@ -87,7 +87,7 @@ class Stream(EventCallback):
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         self._is_opened = self._is_closed = self._is_ended = False
         self._ends = self._highest = self._entered = self._filtered = 0
-        # Counted by single calls into C: several threads may take from the stream.
+        # Counted by single calls into C, because several threads may take from the stream.
         self._taken = count()
         self._counting = threading.Lock()
         # Only one worker at a time fills the buffer, so that it never exceeds its limit.
@@ -104,7 +104,7 @@ class Stream(EventCallback):
         May be called from any thread and from a signal handler.
         """
         self._is_closed = True
-        # Each time: a signal handler that raised may have interrupted an earlier call.
+        # Not only once, because an exception in a signal handler may have interrupted an earlier call.
         self._events.put(None)
         self._ends += 1
         self._announce()
@@ -201,8 +201,8 @@ class Stream(EventCallback):
     def _report(self, route: Route, passed_over: int) -> int:
         """Log what was not handed over, and return how many events that were."""
         unread, taken = self.buffered, next(self._taken)
-        # Some came when it was closed, a worker may still wait for room with one, and an exception from a
-        # signal handler may have cost one.
+        # Some arrived after closing, a worker may still hold one while it waits for room, and an exception in
+        # a signal handler may have lost one.
         passed_over += self._entered - self._filtered - taken - unread
         if unread or passed_over:
             logger.warning(
@@ -418,7 +418,7 @@ class AsyncThreatEventStream(Stream):
                 waiter.set_result(None)
 
     def _announce(self) -> None:
-        # A signal handler that raised in close() may have kept an earlier call from waking.
+        # An exception in a signal handler may have prevented an earlier close() from waking it.
         if self._waiters and (not self._is_waking or self._is_closed):
             # Once for all that arrives until then: a call for each event would cost more than decoding it.
             self._is_waking = True

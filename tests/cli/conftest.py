@@ -1,4 +1,4 @@
-"""What the tests of ``listen`` share."""
+"""Shared fixtures of the tests of ``listen``."""
 
 from functools import partial
 

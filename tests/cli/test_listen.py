@@ -28,11 +28,11 @@ from helpers.receiving import Epo, publish_payload
 from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
-SOON = TIMEOUT  # dxlclient would wait for two minutes, and the events for 80 seconds
+SOON = TIMEOUT  # less than dxlclient's two minutes and the 80 seconds for the events
 
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in FORMATS if name != "text"]
 
-# Everything that could steer a terminal or break a line, and a lone surrogate.
+# Characters that could control a terminal or break a line, and a lone surrogate.
 HOSTILE = {
     "threatName": "\x1b[2Jgone\r\nnext\u2028\x9b\x7f\u202e[bold]x\ud800",
     "threatActionTaken": "a\tb\nc\0",
@@ -94,7 +94,7 @@ def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_pat
         sent = [epo.send_payload(bad) for bad in (b"\xff\0junk", b"", [1, {"a": 2}], 7)]
         epo.send()
         listening.output.wait_for("\n")
-        # Each is there at once, not at the end.
+        # Each payload is in the file immediately, not only at the end.
         kept, *lines = rejects.read_text().splitlines()
         assert listening.end() == 0
         said = listening.said(5, 1, 4, 0, 0)
@@ -110,7 +110,7 @@ def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_pat
 
 
 def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """From Python 3.12 on the decoder takes more than the encoder, which gives up at about 1000."""
+    """Since Python 3.12, the decoder allows deeper nesting than the encoder, which gives up at about 1000."""
     rejects = tmp_path / "rejects.jsonl"
     depths = (300, 1500, 2500, 10_000)
     with listen("--format", "json", "--reject-file", rejects) as listening:
@@ -142,7 +142,7 @@ def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo
 
 @pytest.mark.parametrize("seconds", [0, 80], ids=["the time limit", "a second signal"])
 def test_it_ends_with_1_if_nobody_reads(listen: Start, epo: Epo, seconds: int) -> None:
-    """What was not written is counted."""
+    """The unwritten events are counted."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", "--drain-seconds", seconds, stdout=writer) as listening:
         os.close(writer)
@@ -178,7 +178,7 @@ def test_a_signal_while_it_connects_ends_it_with_0(fabric: LocalFabric, tmp_path
 def test_a_second_ctrl_c_ends_it_without_a_traceback(listen: Start) -> None:
     with listen() as listening:
         listening.process.send_signal(signal.SIGINT)
-        assert listening.end(signal.SIGINT) in (0, 1)  # 1 if it was ended before it was done
+        assert listening.end(signal.SIGINT) in (0, 1)  # 1 if ended before it had finished
         assert listening.said(0, 0, 0, 0, 0) == []
 
 
@@ -208,7 +208,7 @@ def test_an_output_that_takes_nothing_ends_it_with_1(
 
 
 def test_a_closed_pipe_is_no_error_in_a_shell(fabric: LocalFabric, epo: Epo, topic: str) -> None:
-    """As after ``listen | head -n 1``."""
+    """For example, after ``listen | head -n 1``."""
     terminal, end = pty.openpty()
     arguments = ("-c", fabric.config_file, "--topic", topic)
     with Command("listen", *arguments, stdout=closed_pipe(), stderr=end) as listening:

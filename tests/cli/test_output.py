@@ -29,7 +29,7 @@ def numbers_in(*files: Path) -> list[int]:
 
 
 def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """A power cut may have torn the last line: what is there stays, and the next event begins a new one."""
+    """A power cut may leave an incomplete last line. It stays, and the next event begins a new line."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:
@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_opened_is_reported_first(tmp_path: Path, kind: st
 
 
 def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """logrotate renames the file, may make a new one, and may send SIGHUP, which kills by default."""
+    """logrotate renames the file, and may create a new one and send SIGHUP, which kills by default."""
     file, rotated = tmp_path / "events", [tmp_path / f"events.{number}" for number in range(12)]
     with listen("--format", "jsonl", "--output", file) as listening:
         for number in range(600):
@@ -79,7 +79,7 @@ def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, 
 
 
 def test_two_that_overlap_miss_nothing_between_them(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """As an upgrade does: the new one listens before the old one is stopped."""
+    """In an upgrade, the new process listens before the old one is stopped."""
     old, new = tmp_path / "old", tmp_path / "new"
     with (
         listen("--format", "jsonl", "--output", old) as first,
@@ -98,7 +98,7 @@ def test_two_that_overlap_miss_nothing_between_them(listen: Start, epo: Epo, tmp
 
 @pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """Nothing is lost if there is room again in time. The rest is counted."""
+    """Nothing is lost if space becomes available in time. Lost events are counted."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -118,7 +118,7 @@ def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Ep
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_coverage")
 def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """The newest 10,000 stay, and dxlclient goes on receiving."""
+    """The newest 10,000 events stay, and dxlclient keeps receiving."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -136,7 +136,7 @@ def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: E
 
 
 def test_a_full_reject_file_ends_nothing(listen: Start, epo: Epo) -> None:
-    """A sender could end it otherwise. The log has what the file lacks."""
+    """Otherwise a sender could end the program. The log contains the payloads that the file lacks."""
     with listen("--reject-file", "/dev/full") as listening:
         for _ in range(40):
             epo.send()

@@ -25,7 +25,7 @@ Received = Callable[[int], list[Any]]
 
 @pytest.fixture
 def received(dxl_client: DxlClient, topic: str) -> Iterator[Received]:
-    """What returns the next so many events that arrive on the topic, if there are not more."""
+    """A function that returns the next events on the topic, and checks that no more arrive."""
     with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
 
         def take(number: int) -> list[dict[str, Any]]:

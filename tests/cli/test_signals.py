@@ -65,7 +65,7 @@ def can_unshare() -> bool:
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a PID namespace")
 def test_a_signal_ends_the_first_process_of_a_container() -> None:
-    """The kernel ignores a signal to it that has no handler."""
+    """The kernel ignores signals to the first process unless it has a handler."""
     with Command("demo", program=[*UNSHARE, *PROGRAM]) as command:
         command.output.wait_for("\n")
         children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children")

@@ -283,7 +283,7 @@ class TestAGap:
         assert gaps[0].start < frozen
 
     def test_covers_the_time_for_which_the_process_was_stopped(self, topic: str) -> None:
-        """As on a laptop that sleeps: what had arrived before is read only after that."""
+        """When a laptop sleeps, events that had already arrived are read only after it wakes up."""
         with (
             LocalFabric() as own,
             DxlClient(own.client_config()) as epo,

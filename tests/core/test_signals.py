@@ -92,7 +92,7 @@ except KeyboardInterrupt:
 """
 
 
-# Python ignores what a signal handler raises while a finalizer runs, and dxlclient's events have one.
+# Python ignores exceptions from signal handlers during a finalizer, and dxlclient's events have one.
 FINALIZED = """
 import signal, sys
 from dxlclient.client import DxlClient

@@ -134,7 +134,7 @@ class TestTheTableOfAFormat:
 
 
 def example() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The event that stands on the page in all formats, and what it is in each."""
+    """Return the example event of the page, and its conversion into each format."""
     threat_event, ecs, ocsf = (
         json.loads((DOCS / "formats" / f"{name}.json").read_text()) for name in ("event", "ecs", "ocsf")
     )

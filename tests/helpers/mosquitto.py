@@ -95,17 +95,17 @@ class Mosquitto:
         until(listens, "mosquitto listens")
 
     def freeze(self) -> None:
-        """Stop the process where it is: its connections stay, and it answers nothing."""
+        """Suspend the process. Its connections stay open, but it does not answer."""
         assert self._process
         freeze(self._process)
 
     def thaw(self) -> None:
-        """Let the process go on."""
+        """Resume the process."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Kill mosquitto with SIGKILL, as LocalFabric.stop() does: it has no chance to say goodbye."""
+        """Kill mosquitto with SIGKILL. Like LocalFabric.stop(), this closes no connection cleanly."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

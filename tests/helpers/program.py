@@ -1,4 +1,4 @@
-"""A program as a process, as users run theirs."""
+"""Runs a program as a process."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def started(*command: object, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a command. It is killed at the end, if it still runs."""
+    """Run a command. It is killed at the end if it is still running."""
     process = subprocess.Popen(
         [str(word) for word in command],
         env=os.environ | environment,

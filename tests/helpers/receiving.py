@@ -98,7 +98,7 @@ def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) 
 
 
 class Epo:
-    """Publishes on a topic, as ePO does."""
+    """Publishes events on a topic, as ePO does."""
 
     def __init__(self, dxl_client: DxlClient, topic: str) -> None:
         self.dxl_client, self.topic = dxl_client, topic
@@ -123,7 +123,7 @@ class Publisher:
     def __init__(self, dxl_client: DxlClient, topic: str, interval: float = 0.001) -> None:
         self.interval = interval
         self.sent: list[datetime] = []
-        """When each was sent."""
+        """The time when each event was sent."""
         self._dxl_client = dxl_client
         self._topic = topic
         self._stopped = threading.Event()
@@ -136,9 +136,9 @@ class Publisher:
     def _publish(self) -> None:
         while not self._stopped.wait(self.interval):
             if self._dxl_client.connected:
-                # Counted first: no event that is on its way has a number above the count.
+                # Count first, so that no event in transit has a number above the count.
                 self.sent.append(datetime.now(timezone.utc))
-                with suppress(DxlException):  # the connection was lost this very moment
+                with suppress(DxlException):  # the connection was just lost
                     publish_numbers(self._dxl_client, [self.count], self._topic)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Which events a DxlClient and its callbacks got while its broker restarted, and when all is well again."""
+"""Records the events of a DxlClient and its callbacks during broker restarts, and waits for recovery."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from dxlthreateventclient import CommonThreatEventClient, Gap, ThreatEventStream
 
 
 class Tap(EventCallback):
-    """Notes, on dxlclient's worker and at once, which events reached a DxlClient, and when first."""
+    """Records each event, and its first time, on dxlclient's worker as it reaches a DxlClient."""
 
     def __init__(self, dxl_client: DxlClient, topic: str) -> None:
         super().__init__()
@@ -37,9 +37,9 @@ class Tap(EventCallback):
 
 
 class Consumer:
-    """A callback or a loop, by its name, which handles the events of a topic and notes its gaps.
+    """A named callback or loop that handles the events on a topic and records its gaps.
 
-    :param seconds: how long it takes for each event
+    :param seconds: the time it takes for each event
     """
 
     def __init__(self, name: str, dxl_client: DxlClient, topic: str, seconds: float = 0.0) -> None:
@@ -74,7 +74,7 @@ class Consumer:
 
 @contextmanager
 def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event], object]) -> Iterator[None]:
-    """Loop over a stream on another thread, which handles all that has arrived before this ends."""
+    """Loop over a stream on another thread, and handle all events that have arrived before leaving."""
 
     def loop() -> None:
         for threat_event, event in events:

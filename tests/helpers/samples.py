@@ -1,4 +1,4 @@
-"""The samples as processes, as a user runs them: the advanced ones with the command lines of their pages."""
+"""Runs the samples as processes, the advanced ones with the command lines on their pages."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def running_sample(
 
 
 def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """Wait for the next threat event that the sample prints, check its form, and return it."""
+    """Wait for the next printed threat event, check its form, and return it."""
     assert process.stdout
     assert process.stdout.readline() == f"Threat event on topic: {EPO_THREAT_EVENT_RESPONSE_TOPIC}\n"
     document = ""
@@ -58,13 +58,13 @@ def documented_command(page: str, arguments: str) -> list[str]:
 
 
 def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> list[Event]:
-    """Publish events that are numbered in their names."""
+    """Publish events with numbered names."""
     named = [{"threatName": f"threat {number}"} | overrides for number in range(count)]
     return [publish_threat_event(dxl_client, sample_threat_event(**each)) for each in named]
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids as the samples print them."""
+    """Return the message ids as printed by the samples."""
     return [repr(event.message_id) for event in events]
 
 
@@ -150,4 +150,4 @@ class Sample:
 
 
 Start = Callable[..., Sample]
-"""What the fixture ``start`` returns."""
+"""The result of the fixture ``start``."""

@@ -14,14 +14,14 @@ from confluent_kafka import Consumer, Message, TopicPartition
 class KafkaCluster:
     """A cluster of brokers on 127.0.0.1, in this process.
 
-    :param directory: where the file for the samples is written
+    :param directory: the directory for the samples' settings file
     """
 
     PARTITIONS = 4
     _BROKERS = (1, 2, 3)
 
     def __init__(self, directory: Path) -> None:
-        # The library that confluent_kafka has loaded: its file name differs from wheel to wheel.
+        # The library loaded by confluent_kafka, whose file name depends on the wheel.
         found = re.search(r"/\S*librdkafka\S*", Path("/proc/self/maps").read_text())
         assert found, "this wheel of confluent-kafka has no librdkafka in a file of its own"
         self._library = ctypes.CDLL(found[0])
@@ -46,7 +46,7 @@ class KafkaCluster:
         return self._call(function, ctypes.c_void_p(self._cluster), *arguments)
 
     def go_down(self) -> None:
-        """Let no broker answer."""
+        """Make all brokers stop answering."""
         for broker in self._BROKERS:
             self._on_cluster("mock_broker_set_down", broker)
 

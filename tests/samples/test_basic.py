@@ -34,7 +34,7 @@ class TestBasicSample:
     def test_reports_why_it_cannot_connect(self, fabric: LocalFabric, tmp_path: Path) -> None:
         for file in fabric.directory.iterdir():
             (tmp_path / file.name).write_bytes(file.read_bytes())
-        trustme.CA().cert_pem.write_to_path(tmp_path / "ca-bundle.crt")  # another CA than the broker's
+        trustme.CA().cert_pem.write_to_path(tmp_path / "ca-bundle.crt")  # not the broker's CA
         with running_sample(tmp_path / "dxlclient.config") as process:
             output, errors = process.communicate(timeout=50)
         assert (process.returncode, output) == (1, "")

@@ -57,7 +57,7 @@ class TestErrorHandlingSample:
     def test_replays_what_listen_rejected_beside_torn_lines(
         self, tmp_path: Path, dxl_client: DxlClient, start: Start
     ) -> None:
-        """A line is torn if the disk had no room for all of it."""
+        """A line is incomplete if the disk was full."""
         options = "--config my-fabric/dxlclient.config --count 1 --format jsonl --reject-file retry.jsonl"
         rejected = b'{"event": ' + b"[" * 10
         listen = start(f"python -m dxlthreateventclient listen {options}".split(), until="")

@@ -66,7 +66,7 @@ class TestKafkaSample:
     def test_names_each_event_that_was_not_acknowledged_at_the_end(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start, count: int
     ) -> None:
-        """If more wait than the producer holds, the sample is broken off before it has sent all."""
+        """With more events than the producer can queue, the sample is interrupted before sending all."""
         sample = start(PRODUCER)
         done = publish(dxl_client, 5)
         sample.until_printed("Acknowledged ", 5)

@@ -89,7 +89,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def forward(receiver: Receiver, start: Start) -> Start:
-    """Starts the command on the page, with the receiver's address, and further options."""
+    """A function that starts the command on the page with the receiver's address and options."""
     page, url = "storeandforwardexample.rst", "http://127.0.0.1:18080/threat-events"
     command = documented_command(page, f"store_and_forward_example.py {url}")
     return partial(start, [receiver.url if word == url else word for word in command])
@@ -112,7 +112,7 @@ def half_failing(rng: random.Random) -> Iterator[int]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids as the receiver gets them, and the sample prints them."""
+    """Return the message ids as the receiver gets them and the sample prints them."""
     return [json.dumps(event.message_id) for event in events]
 
 
@@ -135,7 +135,7 @@ class TestStoreAndForwardSample:
             published |= {
                 json.dumps(event.message_id): json.loads(event.payload) for event in publish(dxl_client, 8)
             }
-            # Any moment: right after an event was stored, during a request, right after it was sent.
+            # Kill it at any moment: after storing an event, during a request, or after sending it.
             moment = rng.randint(1, 8)
             match rng.choice(("Stored ", "sending", "Forwarded ")) if kill else "Stored ":
                 case "sending":
@@ -156,7 +156,7 @@ class TestStoreAndForwardSample:
     def test_tries_again_in_order_and_sends_nothing_twice(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """It sets aside what is refused, and a file that a kill has torn."""
+        """It sets aside refused events, and a file left incomplete by a kill."""
         torn = tmp_path / "threat-event-queue" / "000000000007-00000000.json"
         torn.parent.mkdir()
         torn.write_text('"{id}"\n{"event": {"threatN')
@@ -196,7 +196,7 @@ class TestStoreAndForwardSample:
         forward: Start,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """An id with line ends adds no header."""
+        """Line ends in an id cannot inject a header."""
         token = tmp_path / "token"
         token.write_text("old\n")
         monkeypatch.setenv("HTTP_TOKEN_FILE", str(token))
@@ -217,7 +217,7 @@ class TestStoreAndForwardSample:
     def test_every_event_is_kept_or_reported_at_the_end(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """SIGTERM in a burst, with a queue that is full, so that some events are in memory alone."""
+        """Send SIGTERM during a burst with a full queue, when some events are only in memory."""
         receiver.answers = repeat(503)
         sample = forward("--limit", "10")
         publish(dxl_client, 30)
@@ -231,7 +231,7 @@ class TestStoreAndForwardSample:
         kept = len(list(tmp_path.glob("threat-event-queue/*.json")))
         assert f"{kept} events wait on disk" in sample.errors
         assert kept + sample.reported() == 30
-        assert kept <= 10 + 1  # one is being sent
+        assert kept <= 10 + 1  # one more in transit
 
     @pytest.mark.servers
     def test_on_a_full_disk_it_goes_on_and_can_be_restarted(

@@ -26,7 +26,7 @@ PAGE = "syslogcefexample.rst"
 
 
 class Rsyslogd(Server):
-    """The rsyslogd of the page, which listens on UDP and TCP."""
+    """The rsyslogd from the page, which listens on UDP and TCP."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, "rsyslogd", "rsyslog")
@@ -36,7 +36,7 @@ class Rsyslogd(Server):
         self.command += ["-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "pid")]
 
     def until_written(self, count: int) -> list[list[str]]:
-        """Return the parts of the messages, of which the last is the text, once it has written so many."""
+        """Return the parts of each message, with the text last, once there are ``count`` messages."""
         file = self.directory / "threat-events.log"
         until(lambda: file.exists() and file.read_bytes().count(b"\n") >= count, f"{count} are written")
         return [line.split(" ", 7) for line in file.read_text().split("\n")[:-1]]
@@ -67,7 +67,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"threatName": "Ünïcode \U0001f642 \u2028\x85\x1b[31m", "eventDesc": "%s %d {} \ufeff"},
     {"threatName": "x" * 20_000, "eventDesc": None},
     {
-        # With rsyslogd's limit of 8 KB, the end of a longer message would be a message of its own.
+        # rsyslogd would split a message longer than its limit of 8 KB in two.
         "source": {"url": f"http://x/{'y' * 8000}\n{FORGED}"},
         "target": {"fileName": f"C:\\{'z' * 8000} {FORGED}"},
         "threatName": "ü" * 5000,
@@ -115,7 +115,7 @@ class TestWithRsyslogd:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A collector from which nothing is read unless a test does."""
+    """A collector that reads only when a test does."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         yield server
@@ -128,7 +128,7 @@ def accepted(listener: socket.socket, tls: ssl.SSLContext | None = None) -> sock
 
 
 def read_until(connection: socket.socket, end: str) -> bytes:
-    """Read until a text has come; return all that has."""
+    """Read until a text has arrived. Return everything read."""
     received = b""
     while end.encode() not in received:
         part = connection.recv(65536)
@@ -186,12 +186,12 @@ class TestConnection:
         tls: ssl.SSLContext,
         reason: str,
     ) -> None:
-        """By the sample, of the collector's certificate; or by the collector, since the sample has none."""
+        """The sample refuses the collector's certificate, or lacks the one that the collector requires."""
         if reason == "certificate verify failed":
             trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
         sample = start(command_for(listener, TLS))
         publish(dxl_client, 1)
-        for number in range(1, 6):  # which of the two is faster differs
+        for number in range(1, 6):  # either may be faster
             with suppress(OSError):
                 accepted(listener, tls)
             until(lambda: sample.errors.count(reason) >= number, "it says why")  # noqa: B023
@@ -212,7 +212,7 @@ class TestConnection:
     def test_a_collector_that_hangs_is_waited_for(
         self, dxl_client: DxlClient, listener: socket.socket, start: Start
     ) -> None:
-        """While it hangs, the system takes messages for it until its buffers are full."""
+        """While the collector hangs, the system accepts messages until its buffers are full."""
         sample = start(command_for(listener, TCP))
         published: list[Event] = []
 

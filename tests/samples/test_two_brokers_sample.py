@@ -15,6 +15,6 @@ def test_the_two_brokers_sample_prints_each_event_once(
         lines = sample.until_printed("2", count)
     fabric.drop_connections()
     sample.until_printed("GAP Events on", 2)
-    # Not interrupted: one of the two clients may still reconnect, and dxlclient's thread would fail.
+    # Do not interrupt the sample, because a client may be reconnecting, and dxlclient's thread would fail.
     sample.kill()
     assert [name for line in lines for name in ("first", "second") if name in line] == ["first", "second"]

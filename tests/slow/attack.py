@@ -1,13 +1,13 @@
 """Attacks the library with random programs over a real broker, and stops at the first broken promise.
 
-A program has up to four threads. They add and remove callbacks, open streams and close, drain or cancel
-them, publish, close clients, and freeze and restart the broker. On the main thread a signal handler raises at
-random moments. What is due to whom is known from the moments at which these calls began and ended: each event
-that the broker has provably handed out, outside of the reported gaps, while someone listened. It has to
-arrive once, unchanged and in order, and nothing else may arrive.
+A program has up to four threads. They add and remove callbacks, open streams and close, drain or cancel them,
+publish, close clients, and freeze and restart the broker. On the main thread, a signal handler raises at
+random moments. The start and end times of these calls determine the events that are due to each listener: all
+events that the broker has provably sent while it listened, outside the reported gaps. They must arrive once,
+unchanged and in order, and nothing else may arrive.
 
-A program is made from one number, its seed, and the next program from the next number: --seed N repeats
-program N first, as far as threads and the broker allow.
+Each program is generated from a number, its seed, and the next program from the next number. --seed N starts
+by repeating program N, as far as threads and the broker allow.
 """
 
 import argparse
@@ -45,24 +45,24 @@ from helpers.receiving import number_of, numbered, publish_numbers
 from helpers.restarting import Tap
 from helpers.waiting import until
 
-PATIENCE = 30.0  # seconds that a call may take
-WATCHDOG = 150  # seconds that a program may take
+PATIENCE = 30.0  # seconds, for each call
+WATCHDOG = 150  # seconds, for each program
 NEVER = float("inf")
 ROOT, MARKERS = "/attack", "/marker"
 PUBLISHED_ON = ("", "/a", "/b", "/a/deep")
 LISTENED_ON = ("", "/a", "/b", "/#", "/a/#")
 BROKERS: dict[str, type[Mosquitto] | type[LocalFabric]] = {"mosquitto": Mosquitto, "fabric": LocalFabric}
-# How often each action is drawn.
+# The relative frequency of each action.
 ACTIONS = {"publish": 10, "add": 8, "stop": 8, "stream": 4, "settle": 4, "take": 4}
 ACTIONS |= {"share": 2, "close": 1, "disturb": 1}
 
 
 class Alarm(KeyboardInterrupt):
-    """What the signal handler raises."""
+    """Raised by the signal handler."""
 
 
 class Step(NamedTuple):
-    """What a thread does, and the seed of the choices that are made for it."""
+    """An action, and the seed of its random choices."""
 
     thread: int
     action: str
@@ -73,7 +73,7 @@ Program = tuple[Step, ...]
 
 
 def new_program(seed: int) -> Program:
-    """Return the program of a seed."""
+    """Return the program for a seed."""
     chance = random.Random(seed)
     threads = chance.randint(1, 4)
     actions = chance.choices(list(ACTIONS), list(ACTIONS.values()), k=chance.randint(5, 25) * threads)
@@ -86,7 +86,7 @@ def is_closed(error: BaseException) -> bool:
 
 @dataclass
 class Published:
-    """An event: the broker handed it out between these two moments, or never."""
+    """An event, with the two times between which the broker sent it, if at all."""
 
     number: int
     topic: str
@@ -114,7 +114,7 @@ class Client:
 
 
 class Listener:
-    """A callback or a stream: from when to when it listened, and what it got."""
+    """A callback or a stream, with the times when it listened and its events."""
 
     def __init__(self, run: "Run", chance: random.Random, kind: str) -> None:
         self.run, self.kind = run, kind
@@ -129,7 +129,7 @@ class Listener:
 
     @property
     def stops(self) -> tuple[float, float]:
-        """Between which two moments it stopped listening."""
+        """The two times between which it stopped listening."""
         return min(self.stopping, self.client.closing), min(self.stopped, self.client.closed)
 
     @property
@@ -150,7 +150,7 @@ class Listener:
         )
 
     def record(self, threat_event: Any, event: Event) -> None:
-        """Note an event, and whether another callback has changed it."""
+        """Record an event, and any change to it by another callback."""
         published = self.run.published[number_of(threat_event)]
         shown = event.destination_topic, json.loads(event.payload), threat_event, event.broker_ids
         if shown != (published.topic, numbered(published.number), numbered(published.number), []):
@@ -208,7 +208,7 @@ class Callback(Listener):
 
 
 class Stream(Listener):
-    """A stream. Its events are taken by a loop in a thread of its own, or by the program with get()."""
+    """A stream, whose events are taken by a loop on a separate thread, or by the program with get()."""
 
     def __init__(self, run: "Run", chance: random.Random) -> None:
         super().__init__(run, chance, chance.choice(["taken", "loop", "async"]))
@@ -260,13 +260,13 @@ class Stream(Listener):
 
 
 class World:
-    """A broker, a client that publishes, and two that receive; one of these has a small queue."""
+    """A broker, a publishing client, and two receiving clients, one of them with a small queue."""
 
     def __init__(self, stack: ExitStack, broker: str) -> None:
         self.broker: Mosquitto | LocalFabric = BROKERS[broker]()
         stack.enter_context(self.broker)
         connect = stack.enter_context(clients(self.broker.client_config))
-        # That of a LocalFabric hands an event out once for each subscription that matches.
+        # The broker of a LocalFabric sends an event once for each matching subscription.
         self.copies = 1 if broker == "mosquitto" else len(LISTENED_ON)
         self.numbers = itertools.count()
         self._disturbing = threading.Lock()
@@ -274,7 +274,7 @@ class World:
             connect(**settings)
             for settings in ({}, {"keep_alive_interval": 2}, {"incoming_message_queue_size": 5})
         )
-        # dxlclient alone would wait for two minutes after some losses of the connection.
+        # By itself, dxlclient would wait for two minutes after some losses of the connection.
         self._watched = CommonThreatEventClient(self.publisher, lambda _: None)
         self.handed_out = Tap(self.publisher, f"{ROOT}/#").times
         self.markers = [Tap(client, MARKERS).times for client in (self.publisher, *self.receivers)]
@@ -292,11 +292,11 @@ class World:
                 self.broker.start()
 
     def settle(self) -> tuple[float, float]:
-        """Return when every DxlClient has handled all that was published before, and since when."""
+        """Wait until every DxlClient has handled all earlier events. Return the start and end times."""
         began, marker = time.time(), next(self.numbers)
 
         def is_seen_by_all() -> bool:
-            # Sent again and again: a connection may have been lost meanwhile.
+            # Repeat sending, because a connection may have been lost in the meantime.
             with suppress(DxlException):
                 publish_numbers(self.publisher, [marker], MARKERS)
             time.sleep(0.02)
@@ -349,7 +349,7 @@ class Run:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Report what is raised, unless because a client is closed."""
+        """Report exceptions, except those from closed clients."""
         try:
             yield
         except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001
@@ -378,7 +378,7 @@ class Run:
                 came = [number for number in dict.fromkeys(listener.got) if number in numbers]
                 assert came == sorted(came), f"the order is wrong: {listener}"
             missing = [published for published in due if published.number not in listener.got]
-            # A signal handler that raises in get() may cost an event.
+            # An exception from a signal handler in get() may lose an event.
             assert len(missing) <= listener.interrupts, f"{missing} did not come to {listener}"
             self.counts += Counter(delivered=len(listener.got), due=len(due), missing=len(missing))
         gaps = sum(len(client.gaps) for client in self.all_clients)
@@ -393,7 +393,7 @@ class Actor:
         self.listeners: list[Callback | Stream] = []
 
     def _call(self, chance: random.Random, call: Callable[[], object]) -> bool:
-        """Make a call. Return whether it was neither interrupted nor refused by a client that is closed."""
+        """Make a call. Return True unless it was interrupted, or refused by a closed client."""
         began, self._is_armed = time.monotonic(), self.is_interrupted and chance.random() < 0.5
         try:
             try:
@@ -433,7 +433,7 @@ class Actor:
         self.listeners.remove(listener)
         listener.stopping = min(listener.stopping, time.time())
         if not self._call(chance, listener.stop):
-            listener.interrupts += listener.kind == "taken"  # the rest of a stream is taken there
+            listener.interrupts += listener.kind == "taken"  # stop() takes the rest of a stream
             listener.stop()
         until(lambda: not listener.reader.is_alive(), f"the loop ends: {listener}")
         listener.stopped = min(listener.stopped, time.time())
@@ -449,13 +449,13 @@ class Actor:
             self._stop(chance, chance.choice(self.listeners))
 
     def share(self, chance: random.Random) -> None:
-        """Add and remove a callback which other threads add and remove, too."""
+        """Add and remove a callback that other threads also add and remove."""
         client, topic = chance.choice(self.run.clients).client, f"{self.run.root}/shared"
         self._call(chance, lambda: client.add_threat_event_callback(print, topic))
         self._call(chance, lambda: client.remove_threat_event_callback(print, topic))
 
     def take(self, chance: random.Random) -> None:
-        """Take from a stream, while a signal handler raises."""
+        """Take events from a stream while a signal handler raises."""
         mine = [one for one in self.listeners if isinstance(one, Stream) and one.kind == "taken"]
         if mine:
             listener, taken = chance.choice(mine), list[tuple[Any, Event]]()
@@ -503,7 +503,7 @@ class Log(logging.Handler):
 
 
 def attack(world: World, program: Program, log: Log) -> tuple[str, Counter[str]]:
-    """Run a program. Return what is broken, or nothing, and what was done."""
+    """Run a program. Return a description of the broken promise, if any, and the counts of actions."""
     faulthandler.dump_traceback_later(WATCHDOG, exit=True)
     log.unexpected.clear()
     run = Run(world, program)
@@ -528,7 +528,7 @@ def main() -> None:
     logger = logging.getLogger("dxlthreateventclient")
     logger.setLevel(logging.WARNING)
     logger.addHandler(log)
-    sys.setswitchinterval(1e-5)  # let Python switch between threads as often as it can
+    sys.setswitchinterval(1e-5)  # make Python switch threads as often as possible
 
     total: Counter[str] = Counter()
     deadline = time.monotonic() + options.seconds
@@ -537,7 +537,7 @@ def main() -> None:
         for seed in itertools.count(options.seed):
             if time.monotonic() > deadline:
                 break
-            # The last one is the one that hangs, if the watchdog ends this.
+            # Print it now: if the watchdog ends this process, the last printed program hangs.
             print(f"seed {seed}", end="\r", flush=True)
             program = new_program(seed)
             problem, counts = attack(world, program, log)

@@ -1,7 +1,7 @@
-"""Feeds random payloads to the library, and stops at the first that breaks a promise, in its shortest form.
+"""Feeds random payloads to the library, and stops at the first broken promise, with its shortest payload.
 
-Most payloads are mutations: of the bytes of one of the corpus, or of the values of a sample event. The seed
-that it prints repeats a failure: python tests/slow/fuzz_payload.py --seed N
+Most payloads are mutations of the bytes of a corpus payload, or of the values of a sample event. The printed
+seed repeats a failure: python tests/slow/fuzz_payload.py --seed N
 """
 
 import argparse
@@ -27,7 +27,7 @@ from helpers.receiving import Receiver, event
 from helpers.schemas import check_formats
 
 BATCH = 1000  # payloads for each seed
-# Mutations of longer payloads would show little more, and take long.
+# Mutations of longer payloads would take long and reveal little more.
 CORPUS = [one for one in (*ODD.values(), *MALFORMED.values()) if isinstance(one, bytes) and len(one) < 10_000]
 TOKENS = [
     *(b'{ } [ ] , : " \\ \0 null true false NaN Infinity -Infinity -0 1e999 1e-999 0x10 01 . - e'.split()),
@@ -76,7 +76,7 @@ def mutated_events(draw: st.DrawFn) -> bytes:
 def nested(draw: st.DrawFn) -> bytes:
     start, end = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'[{"":', b"}]")]))
     inside = [b"%s", b'{"event": %s}', b'{"event": {"otherData": {"a": %s}}}', b'{"event": {"files": %s}}']
-    # Close to the limit of recursion (a thousand levels), what can be decoded cannot always be encoded.
+    # Near the recursion limit (a thousand levels), not every decoded event can be encoded.
     depth = draw(st.integers(1, 440) | st.just(1100))
     return draw(st.sampled_from(inside)) % (start * depth + b"1" + end * depth)
 
@@ -123,7 +123,7 @@ def check(payload: Any) -> None:
 
 
 def main() -> None:
-    """Run for a time."""
+    """Feed payloads for some time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60, metavar="N", help="for how long (default 60)")
     parser.add_argument(

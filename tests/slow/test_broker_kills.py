@@ -46,7 +46,7 @@ class Run:
         self.taps: dict[str, Tap] = {}
         self.phases = [Phase(after=0)]
         self.backlogs: list[int] = []
-        """How many events the stream held untaken at the moment of each kill."""
+        """The number of unread events in the stream at each kill."""
         for name, seconds in {"fast callback": 0.0, "slow loop": 0.05, "slow callback": 0.05}.items():
             dxl_client = connect()
             self.taps[name] = Tap(dxl_client, TOPIC)
@@ -54,7 +54,7 @@ class Run:
             stack.enter_context(self.consumers[name].listening())
         with Publisher(connect(), TOPIC, STEADY) as publisher:
             for _ in range(KILLS):
-                # dxlclient hangs for two minutes if the broker dies and owes it a subscription.
+                # dxlclient hangs for two minutes if the broker dies before acknowledging a subscription.
                 until_settled(publisher, list(self.taps.values()), timeout=60)
                 self.kill_amid_a_burst(publisher)
             until_settled(publisher, list(self.taps.values()), timeout=60)

@@ -31,9 +31,9 @@ TOPIC = "/test/gaps"
 ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
 # Seconds for each event.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
-# What each disturbance explains beside its own time, in seconds: a gap starts one second before the last
-# packet; dxlclient waits for its queue, tears the connection down that was restored meanwhile, and waits
-# between two tries to connect.
+# The additional gap time allowed for each disturbance, in seconds. A gap starts one second before the last
+# packet. dxlclient waits for its queue, closes the connection that was restored in the meantime, and waits
+# between two attempts to connect.
 ALLOWANCE = 5.0
 
 Disturb = Callable[[Mosquitto, Proxy, random.Random], None]
@@ -84,7 +84,8 @@ class Run:
             dxl_client = connect(keep_alive_interval=2, incoming_message_queue_size=20)
             self.consumers.append(Consumer(name, dxl_client, TOPIC, seconds))
             stack.enter_context(self.consumers[-1].listening())
-        # It outlives a frozen broker: what it sends into a connection that ends was never published.
+        # The publisher must survive a frozen broker, because events sent into an ending connection are never
+        # published.
         directly = stack.enter_context(clients(self.mosquitto.client_config))(keep_alive_interval=60)
         self.tap = Tap(directly, TOPIC)
         with Publisher(directly, TOPIC) as self.publisher:
@@ -100,10 +101,10 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            # Some come while dxlclient is still busy with the one before.
+            # Some disturbances come while dxlclient is still busy with the previous one.
             if self.chance.random() < 0.7:
                 self.until_settled()
-            # A burst, and what follows evenly.
+            # A burst, and evenly published events after it.
             for interval in (0.0005, 0.015):
                 self.publisher.interval = interval
                 time.sleep(self.chance.uniform(0, 0.4))
@@ -115,11 +116,11 @@ class Run:
         until(lambda: all(consumer.is_settled for consumer in self.consumers), "all listen again", 120)
 
     def missing(self, consumer: Consumer) -> list[int]:
-        """The events that did not arrive."""
+        """Return the numbers of the events that did not arrive."""
         return sorted(set(range(1, self.publisher.count + 1)) - set(consumer.handled))
 
     def unexplained(self, consumer: Consumer) -> list[int]:
-        """Those that did not arrive, and that the broker took outside of the gaps."""
+        """Return the numbers of missing events that the broker accepted outside the gaps."""
         times = [
             (number, sent := self.publisher.sent[number - 1], self.tap.times.get(number, sent))
             for number in self.missing(consumer)

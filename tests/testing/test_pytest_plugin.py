@@ -34,7 +34,7 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
-    """Runs a user's tests in this process, or with options in one of its own, which has imported nothing."""
+    """A function that runs a user's tests in this process, or, with options, in a fresh one."""
     pytester.makeini("[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
 
     def run_tests(tests: str, *options: str, conftest: str = "") -> pytest.RunResult:
@@ -47,7 +47,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 class TestPublishAndWait:
     def test_it_returns_when_each_callback_has_run(self, run: Run) -> None:
-        """Also when the fabric misbehaves, and its clients have to connect again."""
+        """This holds even if the fabric misbehaves and its clients have to reconnect."""
         tests = """
 CLIENTS = []
 
@@ -107,7 +107,7 @@ def test_a_callback_that_takes_long(dxl_client, publish_and_wait):
 class TestPlugin:
     @pytest.mark.slow
     def test_unused_it_imports_nothing(self, pytester: pytest.Pytester) -> None:
-        """Every run of pytest imports it, in every project of the environment."""
+        """pytest imports the plugin in every run, in every project of the environment."""
         pytester.makepyfile("""
 import sys
 
@@ -118,7 +118,7 @@ def test_unused():
         pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
     def test_fixtures_of_the_same_names_do_not_clash(self, run: Run) -> None:
-        """A user's fixture replaces ours; those that the user did not replace go on working."""
+        """A user's fixture replaces ours, and the other fixtures keep working."""
         tests = """
 @pytest.fixture(scope="module")
 def dxl_client():
@@ -136,7 +136,7 @@ def test_both(dxl_client, dxl_fabric, publish_and_wait):
 
     @pytest.mark.parametrize("options", ["", "-p no:warnings --strict-markers"])
     def test_it_works_whatever_becomes_of_warnings(self, run: Run, options: str) -> None:
-        """What is said on the command line goes before the filters of the configuration."""
+        """Options on the command line take precedence over the filters of the configuration."""
         run(ONE_TEST, "-W", "error", *options.split()).assert_outcomes(passed=1)
 
     @pytest.mark.slow
