@@ -121,7 +121,7 @@ class Stream(EventCallback):
 
     @property
     def buffered(self) -> int:
-        """How many events wait in this stream."""
+        """The number of events waiting in this stream."""
         return max(0, self._events.qsize() - self._ends)
 
     @property
@@ -199,7 +199,7 @@ class Stream(EventCallback):
         """Wake the loop. The queue already wakes a loop that waits in it."""
 
     def _report(self, route: Route, passed_over: int) -> int:
-        """Log what was not handed over, and return how many events that were."""
+        """Log the events that were not handed over, and return their number."""
         unread, taken = self.buffered, next(self._taken)
         # Some arrived after closing, a worker may still hold one while it waits for room, and an exception in
         # a signal handler may have lost one.
@@ -420,7 +420,7 @@ class AsyncThreatEventStream(Stream):
     def _announce(self) -> None:
         # An exception in a signal handler may have prevented an earlier close() from waking it.
         if self._waiters and (not self._is_waking or self._is_closed):
-            # Once for all that arrives until then: a call for each event would cost more than decoding it.
+            # One call for all events until then, because a call for each would cost more than decoding it.
             self._is_waking = True
             self._call_soon(self._wake)
 

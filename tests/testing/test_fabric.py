@@ -138,7 +138,7 @@ with LocalFabric() as fabric:
                     tls.sendall(b"no MQTT")
         except OSError:
             assert not client_certificate
-    # A thread of dxlclient that reconnects may end with a traceback of its own.
+    # A thread of dxlclient that reconnects may end with a traceback.
     config.reconnect_when_disconnected = False
     with DxlClient(config) as dxl_client:
         dxl_client.connect()
