@@ -60,7 +60,7 @@ def main() -> None:
     event.payload = b"{}"
     bare = Bare()
     mqtt = dxl_client._client  # noqa: SLF001
-    message = SimpleNamespace(topic=TOPIC)
+    message = SimpleNamespace(topic=TOPIC, payload=b"\x02\x02")
 
     def read(_: int) -> int:
         mqtt.on_message(mqtt, dxl_client, message)

@@ -82,8 +82,6 @@ class CommonThreatEventClient:
 
         May be called more than once. If a signal handler raises an exception just as a ``with`` block begins,
         Python may skip the end of the block. A program with such handlers should call this method at exit.
-
-        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
         for stream in self._streams():
             stream.close()
@@ -181,7 +179,6 @@ class CommonThreatEventClient:
             ignored
         :param topic: the topic for which it was added
         :raise TypeError: if it is not a callback
-        :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
         _check_callback(threat_event_callback)
         self._member.remove(topic, threat_event_callback)

@@ -114,7 +114,7 @@ class _Connections:
             self._close()
             raise
 
-    def remove(self, _topic: str, _callback: object) -> None:
+    def remove_everywhere(self, _callback: object) -> None:
         """Unsubscribe on all connections."""
         try:
             self._close()
@@ -134,8 +134,8 @@ class _Connections:
             member.drain(callback, finish)
 
     def is_waiting_for_broker(self) -> bool:
-        """Return False: nothing waits behind the events of this stream, because it is closed first."""
-        return False
+        """Return True if the answer of one of the brokers is overdue."""
+        return any(member.is_waiting_for_broker() for member in self._members)
 
     def _close(self) -> None:
         with ExitStack() as stack:

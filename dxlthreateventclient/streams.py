@@ -54,7 +54,7 @@ class Source(Protocol):
 
     def add(self, route: Route) -> None: ...
 
-    def remove(self, topic: str, callback: Any, /) -> None: ...
+    def remove_everywhere(self, callback: Any, /) -> None: ...
 
     def drain(self, callback: Any, done: Callable[[], None], /) -> None: ...
 
@@ -139,7 +139,7 @@ class Stream(EventCallback):
 
     def _leave(self) -> None:
         self.close()
-        self._source.remove(self._route.topic, self)
+        self._source.remove_everywhere(self)
 
     # Called by the worker.
 
@@ -448,7 +448,7 @@ class AsyncThreatEventStream(Stream):
             failed = error
         if self._is_closed:
             # Its task was cancelled in the meantime.
-            self._source.remove(self._route.topic, self)
+            self._source.remove_everywhere(self)
         if not self._call_soon(self._settle, subscribed, failed):
             self._settle(subscribed, failed)
 

@@ -18,8 +18,6 @@ Deliver: TypeAlias = Callable[[Event], Outcome]
 
 logger = logging.getLogger(__name__)
 
-# Guards the counts, which several worker threads may change.
-_counting = threading.Lock()
 # The dispatcher caches the routes of at most this many topics.
 _MOST_REMEMBERED = 1000
 
@@ -28,6 +26,7 @@ class Owner(Protocol):
     """A client through which a callback was added."""
 
     counts: Counter[str]
+    counting: threading.Lock
     last_event_at: float | None
 
 
@@ -55,6 +54,8 @@ class Route(EventCallback):
         self.is_draining = self.is_drained = False
         # The number of events that arrived for this route, and the number it was called with.
         self.arrived = self.received = 0
+        # Not a lock of the module, which a forked process could find locked.
+        self._counting = threading.Lock()
         self._deliver = deliver
         self._report = report
 
@@ -62,14 +63,14 @@ class Route(EventCallback):
         """Hand an event to the callback."""
         if self.is_removed:
             return
-        with _counting:
+        with self._counting:
             self.received += 1  # now, so that an event in progress does not count as passed over
         outcome = self._deliver(event)
         now = time.time()
-        with _counting:
-            for owner in self.owners:
+        for owner in self.owners:
+            with owner.counting:
                 owner.counts[outcome] += 1
-                owner.last_event_at = now
+            owner.last_event_at = now
 
     def report(self) -> None:
         """Report the number of events that arrived but were passed over."""
@@ -113,6 +114,7 @@ class Dispatcher(EventCallback):
 
     def add(self, route: Route) -> None:
         """Add a route."""
+        route.is_removed = False
         self._routes[id(route)] = route
         self._by_topic = {}
 

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 
@@ -14,13 +15,24 @@ from dxlthreateventclient.status import Gap
 logger = logging.getLogger(__name__)
 
 
-def start_thread(name: str, target: Callable[[], object]) -> None:
+def start_thread(
+    name: str, target: Callable[[], object], failed: Callable[[], object] = lambda: None
+) -> None:
     """Start a daemon thread, safe from exceptions in signal handlers.
 
     ``Thread.start()`` waits for the new thread. If a signal handler raises during that wait, the thread may
     never run. Call ``start()`` on another new thread, where no signal handler runs.
+
+    :param failed: called if the system cannot start another thread
     """
-    _thread.start_new_thread(threading.Thread(target=target, name=name, daemon=True).start, ())
+    _thread.start_new_thread(_start, (threading.Thread(target=target, name=name, daemon=True), failed))
+
+
+def _start(thread: threading.Thread, failed: Callable[[], object]) -> None:
+    try:
+        thread.start()
+    except RuntimeError:
+        failed()
 
 
 class Reporter:
@@ -34,6 +46,7 @@ class Reporter:
         self._lock = threading.Lock()
         self._calls: deque[Callable[[], object]] = deque()
         self._is_running = False
+        self._thread = 0
 
     def report(self, call: Callable[[], object]) -> None:
         """Make a call after all earlier ones. Log any exception it raises."""
@@ -43,9 +56,13 @@ class Reporter:
                 return
             self._is_running = True
         try:
-            start_thread("DxlThreatEventReports", self._make_calls)
-        except RuntimeError:  # cannot start a thread, so the next report tries again
-            self._is_running = False
+            start_thread("DxlThreatEventReports", self._make_calls, self._try_again_later)
+        except RuntimeError:
+            self._try_again_later()
+
+    def _try_again_later(self) -> None:
+        """Let the next report start the thread."""
+        self._is_running = False
 
     def after_all(self, call: Callable[[], object]) -> None:
         """Make a call after all pending reports, or immediately if there are none."""
@@ -54,7 +71,12 @@ class Reporter:
         else:
             call()
 
+    def is_current(self) -> bool:
+        """Return True if this thread makes the calls, so that it must not wait for them."""
+        return self._is_running and self._thread == _thread.get_ident()
+
     def _make_calls(self) -> None:
+        self._thread = _thread.get_ident()
         while True:
             with self._lock:
                 if not self._calls:
@@ -96,6 +118,8 @@ class Listener:
             # Do not overlap the last gap, which was already reported.
             self.gap = Gap(max(start, self._last_end), None, tuple(sorted(self._heard)), reason)
             self._reporter.report(partial(self._call, self.gap))
+        elif self.gap is not None:
+            self.gap = replace(self.gap, topics=tuple(sorted(self._heard | set(self.gap.topics))))
 
     def update(self, topics: set[str], acknowledged: frozenset[str]) -> None:
         """Record the client's topics and the acknowledged subscriptions. This may end the gap."""

@@ -5,6 +5,7 @@ import time
 from _thread import allocate_lock
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dxlclient.exceptions import WaitTimeoutException
@@ -75,12 +76,12 @@ class Double:
 
     def __init__(self, dxl_client: Any) -> None:
         self.dispatcher = Dispatcher()
-        self.reporter = Reporter()
         self._dxl_client = dxl_client
 
     def add(self, route: Route, _: Wait) -> None:
-        self._dxl_client.add_event_callback(route.topic, route)
-        self.dispatcher.add(route)
+        if not any(route is other for other in self.dispatcher.routes):
+            self._dxl_client.add_event_callback(route.topic, route)
+            self.dispatcher.add(route)
 
     def remove(self, route: Route) -> bool:
         self._dxl_client.remove_event_callback(route.topic, route)
@@ -89,7 +90,7 @@ class Double:
     def drain(self, _: list[Route], done: Callable[[], None]) -> None:
         done()
 
-    def call_when_reported(self, call: Callable[[], None]) -> None:
+    def call_when_settled(self, call: Callable[[], None]) -> None:
         call()
 
     def join(self, _: "Member") -> None:
@@ -105,10 +106,13 @@ class Member:
 
     def __init__(self, dxl_client: Any, on_gap: Callable[[Gap], object]) -> None:
         self.counts: Counter[str] = Counter()
+        self.counting = threading.Lock()
         self.last_event_at: float | None = None
         self.is_closed = False
         self.feed = _feed_of(dxl_client)
-        self.listener = Listener(on_gap, self.feed.reporter)
+        # Its own, because on_gap may be slow.
+        self._reporter = Reporter()
+        self.listener = Listener(on_gap, self._reporter)
         self.feed.join(self)
 
     @property
@@ -122,17 +126,15 @@ class Member:
         :raise RuntimeError: if the client is closed, or its DxlClient can no longer deliver events
         """
         self._check_open()
-        for other in self._find(route.topic, route.callback):
-            if self not in other.owners:
-                other.owners.append(self)
-            return
-        route.owners.append(self)
+        route = next(iter(self._find(route.topic, route.callback)), route)
+        if self not in route.owners:
+            route.owners.append(self)
         try:
             self.feed.add(route, Wait(route.topic, self.listener))
             # Another thread may have closed the client in the meantime.
             self._check_open()
         except BaseException:
-            self._drop(route)
+            self._disown(route)
             raise
 
     def remove(self, topic: str, callback: Any) -> None:
@@ -140,9 +142,14 @@ class Member:
         for route in self._find(topic, callback):
             self._drop(route)
 
+    def remove_everywhere(self, callback: Any) -> None:
+        """Remove a callback from all its topics."""
+        for route in self._find_everywhere(callback):
+            self._drop(route)
+
     def drain(self, callback: Any, done: Callable[[], None]) -> None:
         """Stop new events for a callback, and make a call once it has received all earlier ones."""
-        routes = [route for route in self.feed.dispatcher.routes if route.is_for(callback)]
+        routes = self._find_everywhere(callback)
 
         def finish() -> None:
             for route in routes:
@@ -158,14 +165,13 @@ class Member:
         """Remove the routes that no other client has added. May be called more than once."""
         self.is_closed = True
         for route in self.routes:
-            if len(route.owners) == 1:
-                self._drop(route)
-            else:
-                route.owners.remove(self)
+            self._disown(route)
+        if self._reporter.is_current():
+            return
         # Give the report of a gap's end a moment to finish.
         reported = allocate_lock()
         reported.acquire()
-        self.feed.call_when_reported(reported.release)
+        self.feed.call_when_settled(partial(self._reporter.after_all, reported.release))
         reported.acquire(timeout=_LONGEST_REPORT)
 
     def is_waiting_for_broker(self) -> bool:
@@ -178,9 +184,16 @@ class Member:
             raise RuntimeError(f"nothing can be received: {reason}")
 
     def _find(self, topic: str, callback: Any) -> list[Route]:
-        return [
-            route for route in self.feed.dispatcher.routes if route.topic == topic and route.is_for(callback)
-        ]
+        return [route for route in self._find_everywhere(callback) if route.topic == topic]
+
+    def _find_everywhere(self, callback: Any) -> list[Route]:
+        return [route for route in self.feed.dispatcher.routes if route.is_for(callback)]
+
+    def _disown(self, route: Route) -> None:
+        if route.owners == [self]:
+            self._drop(route)
+        elif self in route.owners:
+            route.owners.remove(self)
 
     def _drop(self, route: Route) -> None:
         if self.feed.remove(route):

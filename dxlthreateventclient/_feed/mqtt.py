@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dxlclient.client import DxlClient
+from dxlclient.message import Message
 from pahoproxy.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, Client
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ _PARTS = {
     "_subscriptions": "holds the topics that dxlclient itself needs: they are not unsubscribed",
     "_connected": "shows whether dxlclient believes in a connection",
     "_on_packet_ack": "ends a wait of up to two minutes for an answer that cannot come any more",
+    "_client._in_packet": "shows whether half a packet was read",
     "_client._ping_t": "is reset by messages: else a slow consumer loses its connection",
 }
 
+# The second byte of a packed DXL message gives its type.
+_EVENT = bytes([Message.MESSAGE_TYPE_EVENT])
 # The return code of a refused subscription.
 _REFUSED = 128
 # The MQTT client's loop runs at least this often, in seconds.
@@ -38,6 +42,10 @@ _LOOP_SECONDS = 1.0
 # In seconds.
 _LOOK_EVERY = 0.1
 _PAUSE = 0.01
+# After a silence of this long, the rest of a backlog may follow for this long, so nothing counts as all. In
+# seconds.
+_SILENCE = 1.0
+_BACKLOG = 0.5
 
 
 class _Request(NamedTuple):
@@ -120,7 +128,7 @@ class Hooks:
         # Times from time.time(), because time.monotonic() may stop while the machine sleeps.
         self._alive = self._heard_until = time.time()
         self._first: float | None = None
-        self._looked = self._look_until = 0.0
+        self._looked = self._look_until = self._look_from = self._read_at = 0.0
         self._meeting = threading.Lock()
 
     def install(self) -> None:
@@ -188,10 +196,11 @@ class Hooks:
         return self._send(partial(self._subscribe, topic, qos), topic)
 
     def _unsubscribe_for_dxlclient(self, topic: Any) -> tuple[int, int | None]:
-        if isinstance(topic, str) and topic in self.needed:
-            # Subscribe again instead: the answer ends dxlclient's wait, and no event is lost.
-            return self._send(partial(self._subscribe, topic), topic)
-        return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
+        with self._sending:
+            if isinstance(topic, str) and topic in self.needed:
+                # Subscribe again instead: the answer ends dxlclient's wait, and no event is lost.
+                return self._send(partial(self._subscribe, topic), topic)
+            return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
 
     def _send(
         self,
@@ -297,6 +306,9 @@ class Hooks:
             self._first = min(now, self._alive + _LOOP_SECONDS)
         if now - self._alive > _PAUSE:
             self._look_until = now + _LOOK_EVERY
+        if now - self._read_at > _SILENCE:
+            self._look_from = now + _BACKLOG
+        self._read_at = now
         try:
             result = loop_read(*arguments)
         except Exception as error:  # noqa: BLE001 - it would end the network thread
@@ -323,8 +335,9 @@ class Hooks:
     def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
         if user_data is None:  # the DxlClient was destroyed
             return
-        with suppress(UnicodeDecodeError):
-            self._feed.on_message(message.topic)
+        if message.payload[1:2] == _EVENT:
+            with suppress(UnicodeDecodeError):
+                self._feed.on_event(message.topic)
         self.is_blocked = True
         try:
             dxlclients(mqtt, user_data, message)
@@ -337,28 +350,33 @@ class Hooks:
     def _look(self, loop_misc: Callable[[], int]) -> int:
         # Runs after each packet and once a second.
         now = time.time()
-        if self._first is not None and (now < self._look_until or not 0 <= now - self._looked < _LOOK_EVERY):
+        is_due = now < self._look_until or not 0 <= now - self._looked < _LOOK_EVERY
+        if self._first is not None and is_due and not now < self._look_from <= now + _BACKLOG:
             self._looked = now
             with suppress(Exception):  # the socket may be closed by now
-                connection = self._mqtt.socket()
-                if not connection.pending() and not select.select([connection], [], [], 0)[0]:
+                if self._is_all_read():
                     # Later packets may have arrived long before they were read, but not the first one.
                     self._heard_until, self._first = self._first, None
         self._alive = now
         return loop_misc()
 
+    def _is_all_read(self) -> bool:
+        connection = self._mqtt.socket()
+        is_empty = not connection.pending() and not select.select([connection], [], [], 0)[0]
+        return is_empty and not self._mqtt._in_packet["command"]
+
     # dxlclient's queue
 
     def call_behind_queue(self, call: Callable[[], None]) -> None:
-        """Let a worker make a call after all events in dxlclient's queue have been delivered.
-
-        This waits for room in the queue. If no worker is alive, make the call on this thread.
-        """
+        """Make a call after all events in dxlclient's queue have been delivered."""
         workers = [thread for thread in self._pool._threads if thread.is_alive()]
         # All workers must meet, because any of them may still be handling an earlier event.
-        meeting = threading.Barrier(max(1, len(workers)), action=call)
-        if not workers:
-            meeting.wait()
+        met = threading.Event()
+        meeting = threading.Barrier(max(1, len(workers)), action=met.set)
         with self._meeting:  # one meeting at a time, otherwise the workers would deadlock
             for _ in workers:
                 self._pool.add_task(meeting.wait)
+        # destroy() may end the workers before they meet.
+        while not met.wait(_LOOK_EVERY) and any(thread.is_alive() for thread in workers):
+            pass
+        call()

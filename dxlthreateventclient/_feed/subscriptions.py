@@ -81,7 +81,7 @@ class Feed:
 
     def __init__(self, dxl_client: Any, mqtt: Any) -> None:
         self.dispatcher = Dispatcher()
-        self.reporter = Reporter()
+        self._reporter = Reporter()
         self.hooks = Hooks(dxl_client, mqtt, self)
         self._members: WeakSet[Member] = WeakSet()
         # Both are replaced, never modified, so that any thread may read them.
@@ -93,7 +93,8 @@ class Feed:
         self._dxl_client = dxl_client
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._inbox.put(self._install)
-        finalize(self, self._inbox.put, None)
+        # Not at exit: a handler of atexit may still drain a stream.
+        finalize(self, self._inbox.put, None).atexit = False
         start_thread("DxlThreatEventFeed", partial(_serve, self._inbox, ref(self)))
 
     # Called by other threads.
@@ -137,13 +138,13 @@ class Feed:
             route.is_draining = True
         self.settle(partial(self._drains.append, _Drain(routes, done)))
 
-    def call_when_reported(self, call: Callable[[], object]) -> None:
+    def call_when_settled(self, call: Callable[[], object]) -> None:
         """Make a call after all pending reports, or immediately on threads that must not wait."""
         if self.why_dead or self.hooks.is_worker():
             call()
         else:
             self.settle()
-            self.settle(partial(self.reporter.after_all, call))
+            self.settle(call)
 
     def on_connect(self, then: Callable[[], object]) -> None:
         self.settle(self._connect)
@@ -156,7 +157,7 @@ class Feed:
     def on_answer(self, topic: str, is_subscribe: bool, is_refused: bool) -> None:
         self.settle(partial(self._note_answer, topic, is_subscribe, is_refused))
 
-    def on_message(self, topic: str) -> None:
+    def on_event(self, topic: str) -> None:
         """Count an incoming event."""
         for route in self.dispatcher.routes_of(topic):
             route.arrived += 1
@@ -166,7 +167,7 @@ class Feed:
 
     def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
         """Log a message on the reporter's thread, for which nobody waits."""
-        self.reporter.report(partial(logger.log, level, message, exc_info=error))
+        self._reporter.report(partial(logger.log, level, message, exc_info=error))
 
     # Called by the feed thread.
 

@@ -12,6 +12,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 NAMES = [
     "_client",
+    "_client._in_packet",
     "_client._ping_t",
     "_connected",
     "_on_packet_ack",

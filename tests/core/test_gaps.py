@@ -103,6 +103,35 @@ class TestAGap:
         assert {record.levelno for record in records} == {logging.WARNING}
         assert all(topic in record.getMessage() for record in records)
 
+    def test_is_reported_to_each_client_that_shares_a_callback(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        dxl_client, receiver, gaps = connect_to_stub(), Receiver(), [Gaps(), Gaps()]
+        first, second = (CommonThreatEventClient(dxl_client, on_gap) for on_gap in gaps)
+        with first, second:
+            for client in (first, second):
+                client.add_threat_event_callback(receiver, topic)
+            broker.reset()
+            for each in gaps:
+                each.until_ended(1)
+
+    def test_starts_before_an_event_of_which_half_was_read(
+        self, connect_to_stub: Connect, broker: StubBroker, topic: str
+    ) -> None:
+        gaps = Gaps()
+        with CommonThreatEventClient(connect_to_stub(), gaps) as client:
+            client.add_threat_event_callback(Receiver(), topic)
+            quiet = time.monotonic() + 1.5
+            until(lambda: time.monotonic() > quiet, "nothing has come for a while")
+            published = datetime.now(timezone.utc)
+            for piece in (b"\x30\x50", topic.encode(), EVENT):
+                broker.send_raw(piece)
+                late = time.monotonic() + 1
+                until(lambda: time.monotonic() > late, "the rest is late")  # noqa: B023
+            broker.reset()
+            gaps.until_ended(1)
+        assert gaps[0].start < published
+
     def test_is_not_missed_however_short_it_is(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
@@ -395,7 +424,7 @@ class TestASubscription:
         with CommonThreatEventClient(connect_to_stub()) as client:
             client.add_threat_event_callback(Receiver(), topic)
             assert client.status().subscribed == ()
-        assert f"refuses the subscription to {topic}" in caplog.text
+        until(lambda: f"refuses the subscription to {topic}" in caplog.text, "it is logged")
 
     def test_whose_acknowledgement_is_lost_is_asked_for_again(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
+from dxlclient.message import Event, Request
 from helpers.clients import Connect, is_subscribed, queue_is_full, queue_length
 from helpers.receiving import Receiver, event, number_of, publish_numbers, publish_payload
 from helpers.waiting import until
@@ -166,6 +166,17 @@ class RaisingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         raise OSError("no space left on device")
+
+
+class TestAMessageThatIsNoEvent:
+    def test_does_not_count_as_a_dropped_event(self, dxl_client: DxlClient, topic: str) -> None:
+        """A filter receives the requests and responses of DXL services, too."""
+        with CommonThreatEventClient(dxl_client) as client:
+            client.add_threat_event_callback(receiver := Receiver(), f"{topic}/#")
+            dxl_client.async_request(Request(f"{topic}/service"))
+            publish_numbers(dxl_client, [1], topic)
+            receiver.until_received(1)
+        assert client.status().dropped == 0
 
 
 class TestWhere:

@@ -333,6 +333,12 @@ class TestLeaving:
             next(events)
         assert warnings(caplog) == []
 
+    def test_leaves_all_topics_of_the_stream(self, dxl_client: DxlClient, topic: str) -> None:
+        with CommonThreatEventClient(dxl_client) as client:
+            with client.threat_events(topic) as events:
+                client.add_threat_event_callback(events, f"{topic}/other")
+            assert client.status().subscribed == ()
+
     def test_the_client_ends_a_loop_on_another_thread(self, dxl_client: DxlClient, topic: str) -> None:
         def loop() -> list[int]:
             with threat_event_client.threat_events(topic) as events:

@@ -72,6 +72,11 @@ class StubBroker:
         for session in tuple(self._sessions):
             session.send(0x30, b"\xff\xff")
 
+    def send_raw(self, data: bytes) -> None:
+        """Send these bytes to all clients, such as a part of a packet."""
+        for session in tuple(self._sessions):
+            session.send_raw(data)
+
     def reset(self) -> None:
         """Reset all connections."""
         for session in tuple(self._sessions):
@@ -149,8 +154,11 @@ class _Session:
             length += bytes([digit | (0x80 if size else 0)])
             if not size:
                 break
+        self.send_raw(bytes([first_byte]) + length + body)
+
+    def send_raw(self, data: bytes) -> None:
         with self._sending, contextlib.suppress(OSError):  # the client is gone
-            self._tls.sendall(bytes([first_byte]) + length + body)
+            self._tls.sendall(data)
 
     def receive(self) -> tuple[int, bytes]:
         kind = self._read(1)[0] >> 4
