@@ -94,9 +94,11 @@ class CommonThreatEventClient:
         gap, last = listener.gap, member.last_event_at
         now = datetime.now(timezone.utc)
         topics = {route.topic for route in member.routes}
+        is_connected = member.feed.is_connected
         return FeedStatus(
-            connected=member.feed.is_connected,
-            subscribed=tuple(sorted(member.feed.acknowledged & topics)),
+            connected=is_connected,
+            # The thread of the feed hears of a loss a moment later.
+            subscribed=tuple(sorted(member.feed.acknowledged & topics)) if is_connected else (),
             open_gap=gap,
             gaps=listener.gaps,
             gap_seconds=listener.gap_seconds + (max(0.0, (now - gap.start).total_seconds()) if gap else 0.0),
