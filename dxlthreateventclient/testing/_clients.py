@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
+from dxlclient.exceptions import DxlException
 from dxlclient.message import Event
 
 from dxlthreateventclient.testing.events import publish_threat_event, sample_threat_event
@@ -65,17 +66,22 @@ class FixtureClients:
     ) -> Event:
         """Publish a threat event, and return when the callbacks of a client have handled it."""
         deadline = time.monotonic() + timeout
-        # If the connection was just dropped, an event published now would be lost.
-        if not self._reach(dxl_client, deadline):
-            raise TimeoutError(
-                f"nothing reached the client within {timeout:g} seconds: it is not connected, or its worker"
-                " thread is held up by a callback or by a full stream"
-            )
-        # After connecting, dxlclient holds the lock of this property until it has subscribed to all topics.
-        _ = dxl_client.subscriptions
-        event = publish_threat_event(
-            self._publisher, sample_threat_event() if threat_event is None else threat_event, topic
-        )
+        event = None
+        while event is None:
+            # If the connection was just dropped, an event published now would be lost.
+            if not self._reach(dxl_client, deadline):
+                raise TimeoutError(
+                    f"nothing reached the client within {timeout:g} seconds: it is not connected, or its"
+                    " worker thread is held up by a callback or by a full stream"
+                )
+            # After connecting, dxlclient holds the lock of this property until it has subscribed to all
+            # topics.
+            _ = dxl_client.subscriptions
+            # After a loss, dxlclient ends a connection that its MQTT client has restored.
+            with contextlib.suppress(DxlException):
+                event = publish_threat_event(
+                    self._publisher, sample_threat_event() if threat_event is None else threat_event, topic
+                )
         if not self._marker_arrives(self._markers_of(dxl_client), deadline):
             raise TimeoutError(
                 f"the event was not handled within {timeout:g} seconds: its connection was lost, or its"
