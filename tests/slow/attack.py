@@ -289,7 +289,14 @@ class World:
                 self.broker.drop_connections()
             else:
                 self.broker.stop()
-                self.broker.start()
+                until(self._is_started, "the broker has its port again")
+
+    def _is_started(self) -> bool:
+        # Another program may use the port for a moment.
+        with suppress(OSError):
+            self.broker.start()
+            return True
+        return False
 
     def settle(self) -> tuple[float, float]:
         """Wait until every DxlClient has handled all earlier events. Return the start and end times."""
