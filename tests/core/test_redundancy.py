@@ -1,4 +1,4 @@
-"""One stream over several connections, with each event once, and gaps only while no client is subscribed."""
+"""One stream over several connections: no event comes twice, and a gap needs all clients unsubscribed."""
 
 import json
 from collections.abc import Iterator
