@@ -1,7 +1,7 @@
 """Measures the cost of this library compared with a bare dxlclient callback: ``make bench``.
 
 All figures of a table come from one run. In each round, one process receives bursts with each variant, in
-random order. Ratios are computed within a round, and printed as their median with a 95 % confidence interval
+random order. Each ratio is computed within a round. The table shows the median ratio with a 95 % confidence interval
 (bootstrap). The broker holds each burst until it is completely published, so that the publisher does not
 compete with the receiver for CPU time. The broker is mosquitto, or a LocalFabric if mosquitto is not
 installed.
@@ -58,7 +58,7 @@ IMPORT_GOAL = 0.010
 
 
 def payload_of(size: int) -> bytes:
-    """Return a threat event of about this size in bytes, with a padded otherData."""
+    """Return a threat event of about this size in bytes. Its otherData is padded."""
     threat_event = sample_threat_event()
     if size < 1_000:
         threat_event["event"] = {
@@ -74,7 +74,7 @@ def payload_of(size: int) -> bytes:
 
 
 class Marker(EventCallback):
-    """A message to itself. When it returns, the broker has received everything sent before it."""
+    """A message that a client sends to itself. When it returns, the broker has received all earlier ones."""
 
     def __init__(self, client: DxlClient) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Receiver:
         self._publisher.destroy()
 
     def measure(self, **order: Any) -> dict[str, Any]:
-        """Make one measurement. Return it, with the publishing time of each message under ``sent``."""
+        """Make one measurement. Return it with an entry ``sent``: the publishing time of each message."""
         assert self._process.stdout
         self._tell(json.dumps(order))
         sent: dict[str, float] = {}
@@ -227,7 +227,7 @@ def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
 
 
 def bench_import(rounds: int) -> dict[str, Any]:
-    """Measure and print the import time of this library beyond dxlclient, without msgspec."""
+    """Measure and print the import time that this library adds to dxlclient, without msgspec."""
     code = (
         "import sys, time, dxlclient.client; sys.modules['msgspec'] = None; start = time.perf_counter();"
         " import dxlthreateventclient; print(time.perf_counter() - start)"

@@ -26,9 +26,9 @@ class Formatter(Protocol):
         """Return the text without a final line end.
 
         :param threat_event: the threat event, as a callback receives it
-        :param topic: the topic on which it arrived
-        :param event_id: the id of the DXL message that carried it, if known
-        :param arrived: its time of arrival, if known
+        :param topic: the topic on which the event arrived
+        :param event_id: the id of the DXL message that carried the event, if known
+        :param arrived: the time of arrival, if known
         """
 
 

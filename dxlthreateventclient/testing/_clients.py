@@ -71,8 +71,8 @@ class FixtureClients:
                 f"nothing reached the client within {timeout:g} seconds: it is not connected, or its worker"
                 " thread is held up by a callback or by a full stream"
             )
-        # Wait for the lock of this property. After connecting, dxlclient holds the lock until it has subscribed
-        # to all topics.
+        # Wait for the lock of this property. After connecting, dxlclient holds the lock until all topics are
+        # subscribed.
         _ = dxl_client.subscriptions
         event = publish_threat_event(
             self._publisher, sample_threat_event() if threat_event is None else threat_event, topic
