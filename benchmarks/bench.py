@@ -1,9 +1,9 @@
 """Measures the cost of this library compared with a bare dxlclient callback: ``make bench``.
 
 All figures of a table come from one run. In each round, one process receives bursts with each variant, in
-random order. Each ratio is computed within a round. The table shows the median ratio with a 95 % confidence
-interval (bootstrap). The broker holds each burst until it is completely published, so that the publisher does
-not compete with the receiver for CPU time. The broker is mosquitto, or a LocalFabric if mosquitto is not
+random order. Ratios are computed within a round, and printed as their median with a 95 % confidence interval
+(bootstrap). The broker holds each burst until it is completely published, so that the publisher does not
+compete with the receiver for CPU time. The broker is mosquitto, or a LocalFabric if mosquitto is not
 installed.
 """
 

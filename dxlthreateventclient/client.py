@@ -118,7 +118,7 @@ class CommonThreatEventClient:
 
         :param threat_event_callback: see :meth:`add_threat_event_callback`
         :param on_error: see :meth:`add_threat_event_callback`
-        :raise TypeError: if it is not a callback
+        :raise TypeError: if an argument has the wrong type, or a function is asynchronous
         """
         self.add_threat_event_callback(threat_event_callback, on_error=on_error)
 
@@ -126,7 +126,7 @@ class CommonThreatEventClient:
         """Remove a callback that :meth:`add_epo_threat_event_response_callback` added.
 
         :param threat_event_callback: the callback to remove; unknown callbacks are ignored
-        :raise TypeError: if it is not a callback
+        :raise TypeError: if the argument is not a callback
         """
         self.remove_threat_event_callback(threat_event_callback)
 
@@ -138,7 +138,7 @@ class CommonThreatEventClient:
         on_error: ErrorFunction | None = None,
         where: Predicate | None = None,
     ) -> None:
-        """Add a callback for the threat events on a topic. Adding it again has no effect.
+        """Add a callback for the threat events on a topic. Adding a callback again has no effect.
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
@@ -179,8 +179,8 @@ class CommonThreatEventClient:
 
         :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
             ignored
-        :param topic: the topic for which it was added
-        :raise TypeError: if it is not a callback
+        :param topic: the topic for which the callback was added
+        :raise TypeError: if the first argument is not a callback
         """
         _check_callback(threat_event_callback)
         self._member.remove(topic, threat_event_callback)

@@ -278,13 +278,13 @@ class ThreatEventStream(Stream):
         return taken
 
     def get(self, timeout: float | None = None) -> _Taken:
-        """Return the next threat event, waiting for it if there is none yet.
+        """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: how many seconds to wait at most; ``None`` and infinity wait as long as it takes, 0
-            and less do not wait
-        :return: the threat event as a dictionary, and the DXL event that carried it
-        :raise TimeoutError: if none arrived in that time
-        :raise EOFError: if the stream is closed and all that was buffered has been taken
+        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with 0
+            or less, do not wait
+        :return: the threat event as a dictionary, and the DXL event that carried the threat event
+        :raise TimeoutError: if no event arrived in that time
+        :raise EOFError: if the stream is closed and all buffered events have been taken
         :raise ValueError: if the time-out is not a number (NaN)
         """
         return _check_taken(self._take(_seconds_of(timeout)))
@@ -358,13 +358,13 @@ class AsyncThreatEventStream(Stream):
         return taken
 
     async def get(self, timeout: float | None = None) -> _Taken:
-        """Return the next threat event, waiting for it if there is none yet.
+        """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: how many seconds to wait at most; ``None`` and infinity wait as long as it takes, 0
-            and less do not wait
-        :return: the threat event as a dictionary, and the DXL event that carried it
-        :raise TimeoutError: if none arrived in that time
-        :raise EOFError: if the stream is closed and all that was buffered has been taken
+        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with 0
+            or less, do not wait
+        :return: the threat event as a dictionary, and the DXL event that carried the threat event
+        :raise TimeoutError: if no event arrived in that time
+        :raise EOFError: if the stream is closed and all buffered events have been taken
         :raise ValueError: if the time-out is not a number (NaN)
         """
         return _check_taken(await self._take(_seconds_of(timeout)))

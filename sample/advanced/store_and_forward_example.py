@@ -1,4 +1,4 @@
-"""Stores each ePO threat event on disk, then forwards it over HTTP, repeatedly if necessary."""
+"""Stores each ePO threat event on disk, then forwards it over HTTP, trying again until that succeeds."""
 
 import argparse
 import json

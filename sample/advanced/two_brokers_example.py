@@ -1,4 +1,4 @@
-"""Prints ePO threat events from two brokers, without duplicates, until Ctrl-C or SIGTERM."""
+"""Prints ePO threat events from two brokers, each event once, until Ctrl-C or SIGTERM."""
 
 import argparse
 import sys

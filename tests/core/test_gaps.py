@@ -440,7 +440,7 @@ class TestASubscription:
     def test_of_dxlclient_itself_is_asked_for_again(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """While dxlclient waits for its own subscription, no callback could be added or removed."""
+        """While dxlclient waits for its own subscription, it blocks adding and removing callbacks."""
         with CommonThreatEventClient(connect_to_stub()) as client:
             client.add_threat_event_callback(Receiver(), topic)
             before = len(broker.subscribes)

@@ -1,4 +1,4 @@
-"""One stream over several connections: no event comes twice, and a gap needs all clients unsubscribed."""
+"""One stream over several connections: no duplicates, and gaps only while no client is subscribed."""
 
 import json
 from collections.abc import Iterator

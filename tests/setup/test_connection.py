@@ -73,7 +73,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Threads that destroy clients, because destroying takes a second. The fabric ends after them."""
+    """Threads that destroy clients, because destroying takes a second. They end before the fabric."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:

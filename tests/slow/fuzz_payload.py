@@ -1,4 +1,4 @@
-"""Feeds random payloads to the library. Stops at the first broken promise, and shows the shortest payload.
+"""Feeds random payloads to the library, and stops at the first broken promise, with its shortest payload.
 
 Most payloads are mutations of the bytes of a corpus payload, or of the values of a sample event. The printed
 seed repeats a failure: python tests/slow/fuzz_payload.py --seed N
