@@ -200,7 +200,7 @@ class Stream(EventCallback):
         """Wake the loop. By default do nothing, because the queue wakes a thread that waits for it."""
 
     def _report(self, route: Route, passed_over: int) -> int:
-        """Log the events that were not handed over, and return their number."""
+        """Log how many events were not handed over, and return the number."""
         unread, taken = self.buffered, next(self._taken)
         # Also count events that arrived after closing, an event that a worker still holds while waiting for
         # room, and an event lost by an exception in a signal handler.
@@ -218,7 +218,7 @@ class Stream(EventCallback):
     # Called by the loop.
 
     def _decoded(self, item: tuple[dict[str, Any] | None, Event] | None) -> _Taken | None:
-        """Return the decoded item, or None if it cannot be decoded or marks the end."""
+        """Decode an item of the buffer. Return None if it cannot be decoded, or if it marks the end."""
         if item is None:
             self._is_ended = True
             self._events.put(None)  # put the end marker back for other consumers
@@ -280,8 +280,8 @@ class ThreatEventStream(Stream):
     def get(self, timeout: float | None = None) -> _Taken:
         """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with 0
-            or less, do not wait
+        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with
+            0 or less, do not wait
         :return: the threat event as a dictionary, and the DXL event that carried the threat event
         :raise TimeoutError: if no event arrived in that time
         :raise EOFError: if the stream is closed and all buffered events have been taken
@@ -360,8 +360,8 @@ class AsyncThreatEventStream(Stream):
     async def get(self, timeout: float | None = None) -> _Taken:
         """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with 0
-            or less, do not wait
+        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with
+            0 or less, do not wait
         :return: the threat event as a dictionary, and the DXL event that carried the threat event
         :raise TimeoutError: if no event arrived in that time
         :raise EOFError: if the stream is closed and all buffered events have been taken

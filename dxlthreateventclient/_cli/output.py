@@ -98,7 +98,7 @@ def open_lines(file: Path, what: str) -> LineFile:
 
 
 class PatientFile:
-    """A file to which failed writes are repeated.
+    """A file that repeats failed writes.
 
     :param file: the file
     :param may_wait: returns True while there is still time, and room in memory for incoming events

@@ -185,7 +185,7 @@ class Probe:
         return BrokerConnectionError(f"{self._proxy_name} {what}", is_final)
 
     def _why_no_access(self) -> str:
-        """Describe the authentication that the proxy requires, which PySocks does not report."""
+        """Describe the authentication that the proxy requires. PySocks does not report it."""
         user, password = self._proxy["proxy_username"], self._proxy["proxy_password"]
         sent = "User and Password" if user and password else "no user: [Proxy] must have User and Password"
         schemes: list[str] = []

@@ -52,7 +52,7 @@ def to_ecs(
 ) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
-    Values without a field in ECS, or of the wrong type for their field, are kept under ``epo``, in the
+    If ECS has no field for a value, or if the value has the wrong type, it is kept under ``epo``, in the
     structure of the threat event. Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.

@@ -74,8 +74,8 @@ def to_ocsf(
 ) -> dict[str, Any]:
     """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the Security Control profile.
 
-    Values without an attribute in OCSF, or of the wrong type for their attribute, are kept under
-    ``unmapped``, in the structure of the threat event. Empty values and unresolved placeholders are left out.
+    If OCSF has no attribute for a value, or if the value has the wrong type, it is kept under ``unmapped``,
+    in the structure of the threat event. Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``). By

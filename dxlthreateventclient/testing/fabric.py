@@ -40,8 +40,8 @@ local = local;{port};{host}
 class LocalFabric:
     """A local DXL fabric: a broker with TLS, its certificates, and a ``dxlclient.config``.
 
-    It listens on 127.0.0.1, uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
-    ``AES128-SHA256``), and requires a client certificate signed by its own certificate authority.
+    The broker listens on 127.0.0.1, and uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
+    ``AES128-SHA256``). Clients need a certificate signed by the fabric's own certificate authority.
 
     .. code-block:: python
 

@@ -42,7 +42,7 @@ class Plain(EventCallback):
 
 
 def log_of(caplog: pytest.LogCaptureFixture, *parts: str) -> str:
-    """Return the library's log of the only error that contains all these parts."""
+    """Return the only error in the library's log that contains all these parts."""
     [record] = [
         record
         for record in caplog.records

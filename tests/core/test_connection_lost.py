@@ -92,7 +92,7 @@ class TestWithoutAConnection:
             client.add_threat_event_callback(Receiver(), topic)
 
     def test_a_destroyed_dxl_client_is_freed(self, fabric: LocalFabric, topic: str) -> None:
-        """It is freed even if one of its callbacks refers to it."""
+        """The DxlClient is freed even if one of its callbacks refers to it."""
 
         def use() -> "weakref.ref[DxlClient]":
             dxl_client = DxlClient(fabric.client_config())
@@ -185,7 +185,7 @@ Silence = Callable[[], AbstractContextManager[None]]
 class TestABrokerThatDoesNotAnswer:
     @pytest.fixture
     def silence(self, fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> Silence:
-        """A context in which the broker is frozen, and a wait is short instead of two minutes long."""
+        """A context that freezes the broker, and shortens the longest wait, which is two minutes."""
 
         @contextmanager
         def frozen() -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Run every example in README.md, docs/ and the docstrings on a real fabric.
 
-The Python blocks of a page run one after the other in one namespace, as a reader would paste them, in a
-directory with a ``dxlclient.config``. A simulated ePO publishes threat events all the time. The names
+The Python blocks of a page run in order, as if a reader pasted them, in one namespace and in a directory
+with a ``dxlclient.config``. A simulated ePO publishes threat events all the time. The names
 ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that runs forever
 gets Ctrl-C after it has printed the output shown below it on the page (or any output if none is shown), and
 three more lines. A block with a caption is saved as a file of that name. If the file is a test, pytest runs

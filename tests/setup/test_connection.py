@@ -1,4 +1,4 @@
-"""connect(): the reasons why a broker cannot be used, and the reactions to them."""
+"""connect(): why a broker cannot be used, and how connect() reacts."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""A redundant stream misses nothing when two brokers, fed by a third one, are killed in turn."""
+"""A redundant stream misses nothing when two brokers, fed by a third broker, are killed in turn."""
 
 from contextlib import ExitStack
 

@@ -101,7 +101,7 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            # Some disturbances come while dxlclient is still busy with the previous one.
+            # Let some disturbances begin while dxlclient is still busy with the previous one.
             if self.chance.random() < 0.7:
                 self.until_settled()
             # A burst, and evenly published events after it.
