@@ -116,7 +116,7 @@ class Receiver:
         self._publisher.destroy()
 
     def measure(self, **order: Any) -> dict[str, Any]:
-        """Make one measurement. Return it with an entry ``sent``: the publishing time of each message."""
+        """Make one measurement, and return it. Its entry ``sent`` has the publishing time of each message."""
         assert self._process.stdout
         self._tell(json.dumps(order))
         sent: dict[str, float] = {}

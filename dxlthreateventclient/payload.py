@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 
-# ThreatEventDecodeError is defined in exceptions. Importing it from here still works.
+# ThreatEventDecodeError is defined in exceptions. Importing the class from here still works.
 __all__ = ["ThreatEventDecodeError", "decode_threat_event"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

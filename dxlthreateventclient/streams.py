@@ -115,7 +115,7 @@ class Stream(EventCallback):
         """Accept no new events, and end the loop after it has taken all events that had arrived.
 
         Unlike :meth:`close`, this also delivers events still queued in dxlclient. If the broker sends nothing
-        for two seconds, the stream stops waiting for its answer. Returns immediately. Can be called from any
+        for two seconds, the stream stops waiting for an answer. Returns immediately. Can be called from any
         thread and from a signal handler.
         """
         self._source.drain(self, self.close)
@@ -280,8 +280,8 @@ class ThreatEventStream(Stream):
     def get(self, timeout: float | None = None) -> _Taken:
         """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with
-            0 or less, do not wait
+        :param timeout: the longest wait in seconds; with ``None`` or infinity, wait as long as necessary;
+            with 0 or less, do not wait
         :return: the threat event as a dictionary, and the DXL event that carried the threat event
         :raise TimeoutError: if no event arrived in that time
         :raise EOFError: if the stream is closed and all buffered events have been taken
@@ -330,8 +330,8 @@ class AsyncThreatEventStream(Stream):
         self._loop = get_running_loop()
         self._is_opened = True
         subscribed = self._loop.create_future()
-        # Subscribe on a thread, because it waits for the broker. Do not use the default executor, because
-        # asyncio.run() waits for that at exit.
+        # Subscribing waits for the broker, so do it on a thread. Do not use the default executor, because
+        # asyncio.run() waits for the executor at exit.
         start_thread("DxlThreatEventStream", partial(self._subscribe, subscribed))
         try:
             await subscribed
@@ -360,8 +360,8 @@ class AsyncThreatEventStream(Stream):
     async def get(self, timeout: float | None = None) -> _Taken:
         """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: the longest wait, in seconds; with ``None`` or infinity, wait as long as necessary; with
-            0 or less, do not wait
+        :param timeout: the longest wait in seconds; with ``None`` or infinity, wait as long as necessary;
+            with 0 or less, do not wait
         :return: the threat event as a dictionary, and the DXL event that carried the threat event
         :raise TimeoutError: if no event arrived in that time
         :raise EOFError: if the stream is closed and all buffered events have been taken

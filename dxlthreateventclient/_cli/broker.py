@@ -39,7 +39,7 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # destroy() takes a second. Do not wait for it, because the end of the process does the rest.
+        # Do not wait for destroy(), which takes a second. The end of the process does the rest.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 

@@ -16,7 +16,7 @@ Connect = Callable[..., DxlClient]
 
 @contextmanager
 def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
-    """A function that returns a new connected client, with configuration settings as keyword arguments.
+    """A function that returns a new connected client. Its keyword arguments are configuration settings.
 
     All clients are destroyed at the end, in parallel.
     """

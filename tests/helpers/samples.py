@@ -64,7 +64,7 @@ def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> list[Event]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids as printed by the samples."""
+    """Return the message ids in the form that the samples print."""
     return [repr(event.message_id) for event in events]
 
 
