@@ -99,7 +99,7 @@ class Hooks:
 
     :param dxl_client: the DxlClient
     :param mqtt: the MQTT client in it
-    :param feed: the network thread notifies it of each change, so the feed must not block
+    :param feed: notified of each change by the network thread, which the feed must not block
     """
 
     def __init__(self, dxl_client: Any, mqtt: Client, feed: "Feed") -> None:
@@ -116,8 +116,8 @@ class Hooks:
         # dxlclient's own handlers expect the DxlClient itself, not a wrapper around it.
         self._user_data = dxl_client
         # Guards the requests. Hold this lock while sending, so that the number of a request is stored before
-        # its answer is looked up. Sending also takes a lock of the MQTT client, so never take this lock in a
-        # hook.
+        # its answer is looked up. Sending also takes a lock of the MQTT client. To avoid a deadlock, never take
+        # _sending in a hook.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
@@ -135,7 +135,7 @@ class Hooks:
     def install(self) -> None:
         """Set the hooks.
 
-        This takes a lock. The network thread may hold it while waiting for room in dxlclient's queue.
+        This takes a lock that the network thread may hold while it waits for room in dxlclient's queue.
         """
         mqtt = self._mqtt
         mqtt.on_connect = partial(self._on_connect, mqtt.on_connect)
