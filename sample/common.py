@@ -75,7 +75,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def on_stop(finish: Callable[[], object]) -> None:
-    """Let the first signal only call a function, such as a stream's ``close()``, without interrupting."""
+    """Let the first signal call a function, such as a stream's ``close()``, instead of interrupting."""
     _signals.finish = finish
 
 

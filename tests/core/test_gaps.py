@@ -146,7 +146,7 @@ class TestAGap:
     def test_is_what_dxlclient_itself_ends(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """After losing a connection, dxlclient waits until its queue is empty, then closes even a new one."""
+        """After a loss, dxlclient waits until its queue is empty, then closes even a restored connection."""
         gaps, started, go_on = Gaps(), threading.Event(), threading.Event()
 
         def slow(*_: object) -> None:
