@@ -1,10 +1,10 @@
 """Attacks the library with random programs over a real broker, and stops at the first broken promise.
 
 A program has up to four threads. They add and remove callbacks, and open streams and close, drain or cancel
-them. They also publish, close clients, and freeze and restart the broker. On the main thread, a signal handler raises at
-random moments. The start and end times of these calls determine which events each listener must receive: all
-events that the broker has provably sent while the listener listened, outside the reported gaps. These events
-must arrive once, unchanged and in order. No other event must arrive.
+them. They also publish, close clients, and freeze and restart the broker. On the main thread, a signal
+handler raises at random moments. The start and end times of these calls determine which events each listener
+must receive: all events that the broker has provably sent while the listener listened, outside the reported
+gaps. These events must arrive once, unchanged and in order. No other event must arrive.
 
 Each program is generated from a number, its seed. The next program uses the next number. With --seed N, the
 first program is program N again, as far as threads and the broker allow.
