@@ -1,10 +1,11 @@
 """Fixtures for pytest: ``dxl_fabric``, ``dxl_client`` and ``publish_and_wait``.
 
-pytest imports this module in every run, so it imports the package only when a fixture is used. The public
-fixtures build on private ones, because a user's fixture of the same name in ``conftest.py`` would also
-replace ours inside other fixtures.
+pytest imports this module in every run, so the module imports the package only when a fixture is used. The
+public fixtures build on private ones. Otherwise, if a user's ``conftest.py`` replaced one of the public
+fixtures, the replacement would also be used inside the others.
 
-It works with pytest 6.2.5 and newer. The annotations are not evaluated, because 6.2.5 lacks some names.
+The module works with pytest 6.2.5 and newer. Its annotations are not evaluated, because pytest 6.2.5 lacks
+some of the names.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ _FILTERS = [
     "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning:pahoproxy",
     r"ignore:notifyAll\(\) is deprecated:DeprecationWarning:dxlclient",
     r"ignore:currentThread\(\) is deprecated:DeprecationWarning:dxlclient",
-    # dxlclient's reconnecting threads fail if the client is destroyed in the meantime.
+    # If a client is destroyed while it reconnects, dxlclient's threads fail.
     (
         r"ignore:Exception in thread Thread-\d+ \(_(connect_thread_main|on_connect_run|on_disconnect_run)\)"
         ":pytest.PytestUnhandledThreadExceptionWarning"
     ),
 ]
 if sys.version_info < (3, 11):
-    # asyncio does not close the transport of a connection that ends before the TLS handshake, such as
-    # dxlclient's probe.
+    # If a connection ends before the TLS handshake, as dxlclient's probe does, asyncio does not close its
+    # transport.
     _FILTERS.append("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
@@ -47,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Ignore them also for ``pytest -W error``, which takes precedence over the configuration."""
+    """Ignore the same warnings for ``pytest -W error``, which takes precedence over the configuration."""
     uses_fabric = "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ())
     if uses_fabric and item.config.pluginmanager.has_plugin("warnings"):
         for line in _FILTERS:
@@ -99,8 +100,8 @@ def publish_and_wait(
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
     ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes the given
-    or a sample event, and returns the DXL event after all callbacks of the client have run. Pass
-    ``dxl_client`` to wait for another client. Raises ``TimeoutError`` if that takes too long.
+    event, or a sample event if none is given. It returns the DXL event after all callbacks of the client have
+    run, and raises ``TimeoutError`` if they take too long. Pass ``dxl_client`` to wait for another client.
     """
 
     def publish(

@@ -58,7 +58,7 @@ IMPORT_GOAL = 0.010
 
 
 def payload_of(size: int) -> bytes:
-    """Return a threat event of about this size in bytes, with a padded otherData."""
+    """Return a threat event of about this size in bytes. Its otherData is padded."""
     threat_event = sample_threat_event()
     if size < 1_000:
         threat_event["event"] = {
@@ -74,7 +74,7 @@ def payload_of(size: int) -> bytes:
 
 
 class Marker(EventCallback):
-    """A message to itself. When it returns, the broker has received everything sent before it."""
+    """A message that a client sends to itself. When it returns, the broker has received all earlier ones."""
 
     def __init__(self, client: DxlClient) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Receiver:
         self._publisher.destroy()
 
     def measure(self, **order: Any) -> dict[str, Any]:
-        """Make one measurement. Return it, with the publishing time of each message under ``sent``."""
+        """Make one measurement, and return it. Its entry ``sent`` has the publishing time of each message."""
         assert self._process.stdout
         self._tell(json.dumps(order))
         sent: dict[str, float] = {}
@@ -227,7 +227,7 @@ def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
 
 
 def bench_import(rounds: int) -> dict[str, Any]:
-    """Measure and print the import time of this library beyond dxlclient, without msgspec."""
+    """Measure and print the import time that this library adds to dxlclient, without msgspec."""
     code = (
         "import sys, time, dxlclient.client; sys.modules['msgspec'] = None; start = time.perf_counter();"
         " import dxlthreateventclient; print(time.perf_counter() - start)"

@@ -1,7 +1,7 @@
 """Measures the time each format takes for one event, compared with parsing and writing its JSON.
 
-Each figure is CPU time, because other programs may be running. It is the median of rounds in which all
-formats take turns, because the speed of a machine drifts.
+Other programs may be running, so each figure is CPU time. The speed of a machine drifts, so each figure is
+the median of several rounds, in which the formats take turns.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Measures the resources that ``listen`` needs as a service: ``python benchmarks/listen.py``.
 
-The CPU time is that of the whole process. This needs Linux (``/proc``, ``/dev/full``), and logrotate for the
-last figure.
+The CPU time is that of the whole process. The benchmark needs Linux (``/proc``, ``/dev/full``). The last
+figure also needs logrotate.
 """
 
 import json
@@ -53,7 +53,7 @@ class Listen:
         command += ["--format", "ecs", "--drain-seconds", "60", "--output", str(output)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr
-        self.process.stderr.readline()  # until it waits for events
+        self.process.stderr.readline()  # return when it waits for events
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far."""
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Stop ``listen`` when the broker has a whole burst and part of it has arrived."""
+    """Stop ``listen`` when the broker has received a whole burst and ``listen`` has received a part of it."""
     _, event = next(iter(events().items()))
     listen = Listen(config_file, directory / "burst")
     back = threading.Semaphore(0)

@@ -1,6 +1,6 @@
 """The measured process: receives bursts of events with different variants, and reports their cost.
 
-``bench.py`` starts it. It prints requests for publishing, and its measurements, as JSON lines.
+``bench.py`` starts this process, which prints requests for publishing and its measurements as JSON lines.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 GATE_TOPIC = "/dxlthreateventclient/bench/gate"
 """An event on this topic blocks dxlclient's worker until the whole burst has been published."""
 
-# A way to receive events. Within its context, it calls done() for each event.
+# A way to receive events: a context in which done() is called for each event.
 Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
 
 

@@ -22,7 +22,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 
 nitpicky = True
-# Names from other projects, whose inventories the build does not download.
+# Names from other projects. The build does not download the inventories of these projects.
 nitpick_ignore_regex = [
     (r"py:.*", r"(dxlclient|collections|datetime|os|pathlib|types)\..*"),
     (

@@ -1,3 +1,3 @@
-"""The version of this package. It is written only here."""
+"""The version of this package, written only here."""
 
 __version__ = "0.1.0"

@@ -49,9 +49,9 @@ class CommonThreatEventCallback(EventCallback):
     """
 
     def on_event(self, event: Event) -> None:
-        """Decode the event and hand it to :meth:`on_threat_event`. Called by dxlclient; do not override it.
+        """Decode the event and hand it to :meth:`on_threat_event`. dxlclient calls this; do not override it.
 
-        Every error is passed to :meth:`on_threat_event_error`. Never raises.
+        Passes every error to :meth:`on_threat_event_error`. Never raises an exception.
 
         :param event: the DXL event
         """
@@ -63,13 +63,13 @@ class CommonThreatEventCallback(EventCallback):
         :param threat_event_dict: the decoded payload, a ``dict[str, Any]``; see the page *The threat event*
             for its keys. It is typed ``Any`` so that an override can also annotate it as
             :class:`~dxlthreateventclient.threat_event.ThreatEvent`.
-        :param original_event: a copy of the DXL event that carried it
+        :param original_event: a copy of the DXL event that carried the threat event
         :raise NotImplementedError: unless overridden
         """
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle an event whose decoding or handling failed. Override it to keep or report such events.
+        """Handle an event that could not be decoded or handled. Override this to keep or report such events.
 
         The default logs an error with the topic, the message id and the reason. Exceptions from this method
         are logged. Later events and other callbacks are unaffected.
@@ -84,7 +84,7 @@ class CommonThreatEventCallback(EventCallback):
 def deliverer(
     callback: Any, on_error: ErrorFunction | None = None, where: Predicate | None = None
 ) -> Callable[[Event], Outcome]:
-    """Return a function that passes an event to a callback and returns the outcome. It never raises.
+    """Return a function that passes an event to a callback, returns the outcome, and never raises.
 
     :param callback: a callback object, a callback class (instantiated for each event), or a function
     :param on_error: called with the errors of a function; the default logs them
@@ -100,8 +100,8 @@ def deliverer(
 
 
 def _deliverer_to(callback: Any, where: Predicate | None = None) -> Callable[[Event], Outcome]:
-    # Look up the methods for each event, inside the try blocks of _deliver and hand_over, because the lookup
-    # may raise, too.
+    # Look up the methods for each event. Do it inside the try blocks of _deliver and hand_over, because the
+    # lookup itself may raise an exception.
     return partial(
         _deliver,
         lambda threat_event, event: callback.on_threat_event(threat_event, event),  # noqa: PLW0108
@@ -137,7 +137,7 @@ def _deliver(
 
 def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: Event) -> Outcome:
     if where is not None:
-        with suppress(ThreatEventDecodeError):  # it is delivered and reported below
+        with suppress(ThreatEventDecodeError):  # the event is delivered and reported below
             if not is_wanted(where, decode_threat_event(event.payload), event):
                 return "filtered"
     try:
@@ -168,7 +168,7 @@ def _refuse_coroutine(result: object) -> None:
 
 
 def log_error(error: BaseException, original_event: Event) -> None:
-    """Log an error with the message id and topic of its event, and the traceback of a callback."""
+    """Log an error with the message id and topic of its event. If a callback raised it, add the traceback."""
     if isinstance(error, ThreatEventDecodeError):
         _log("Message %s on topic %s was not handled: %s", original_event, shown(error))
     elif isinstance(error, Exception):
@@ -185,14 +185,14 @@ def log_error(error: BaseException, original_event: Event) -> None:
 
 
 def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) -> None:
-    """Call a hook with an error and its event. If the hook raises, too, log both. Never raises."""
+    """Call a hook with an error and its event. If the hook itself raises, log both errors. Never raises."""
     try:
         result = hook(error, original_event)
         if result is not None:
             _refuse_coroutine(result)
     except BaseException as hook_error:  # SystemExit would end dxlclient's only worker
         if hook_error is not error:
-            # A hook may cut the chain with "raise ... from None".
+            # Log the first error even if the hook hides it with "raise ... from None".
             hook_error.__suppress_context__ = False
         _log_on_worker("Message %s on topic %s: the error hook raised, too", original_event, hook_error)
 

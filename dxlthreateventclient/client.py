@@ -45,12 +45,12 @@ class CommonThreatEventClient:
                 client.add_epo_threat_event_response_callback(MyCallback())
 
     Leaving the ``with`` block removes all callbacks and streams of this client, except callbacks that another
-    client of the same ``DxlClient`` has added, too. All methods may be called from any thread, and from
-    within a callback: there they take effect for the next event and do not wait for the broker. To replace
+    client of the same ``DxlClient`` has added, too. All methods can be called from any thread. If a callback
+    calls them, they take effect for the next event and do not wait for the broker. To replace
     the last callback on a topic without a gap, add the new callback before you remove the old one.
 
     :param dxl_client: the DXL client that receives the events. The caller connects and destroys it. Callbacks
-        may be added before it is connected.
+        can be added before it is connected.
     :param on_gap: called with a :class:`~dxlthreateventclient.status.Gap` when events may be missing, and
         again when the gap ends. Runs on a separate thread; its exceptions are logged. The default logs a
         warning each time.
@@ -80,7 +80,7 @@ class CommonThreatEventClient:
     def close(self) -> None:
         """Remove the callbacks and streams of this client, as leaving the ``with`` block does.
 
-        May be called more than once. If a signal handler raises an exception just as a ``with`` block begins,
+        Can be called more than once. If a signal handler raises an exception just as a ``with`` block begins,
         Python may skip the end of the block. A program with such handlers should call this method at exit.
         """
         for stream in self._streams():
@@ -88,7 +88,7 @@ class CommonThreatEventClient:
         self._member.close()
 
     def status(self) -> FeedStatus:
-        """Return the current state of the feed. May be called from any thread at any time. Never waits."""
+        """Return the current state of the feed. Can be called from any thread at any time. Never waits."""
         member, streams = self._member, self._streams()
         listener, counts = member.listener, member.counts
         gap, last = listener.gap, member.last_event_at
@@ -97,7 +97,7 @@ class CommonThreatEventClient:
         is_connected = member.feed.is_connected
         return FeedStatus(
             connected=is_connected,
-            # The thread of the feed hears of a loss a moment later.
+            # If the connection is lost, the feed thread learns of it a moment later.
             subscribed=tuple(sorted(member.feed.acknowledged & topics)) if is_connected else (),
             open_gap=gap,
             gaps=listener.gaps,
@@ -118,7 +118,7 @@ class CommonThreatEventClient:
 
         :param threat_event_callback: see :meth:`add_threat_event_callback`
         :param on_error: see :meth:`add_threat_event_callback`
-        :raise TypeError: if it is not a callback
+        :raise TypeError: if an argument has the wrong type, or a function is asynchronous
         """
         self.add_threat_event_callback(threat_event_callback, on_error=on_error)
 
@@ -126,7 +126,7 @@ class CommonThreatEventClient:
         """Remove a callback that :meth:`add_epo_threat_event_response_callback` added.
 
         :param threat_event_callback: the callback to remove; unknown callbacks are ignored
-        :raise TypeError: if it is not a callback
+        :raise TypeError: if the argument is not a callback
         """
         self.remove_threat_event_callback(threat_event_callback)
 
@@ -138,7 +138,7 @@ class CommonThreatEventClient:
         on_error: ErrorFunction | None = None,
         where: Predicate | None = None,
     ) -> None:
-        """Add a callback for the threat events on a topic. Adding it again has no effect.
+        """Add a callback for the threat events on a topic. Adding a callback again has no effect.
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
@@ -179,8 +179,8 @@ class CommonThreatEventClient:
 
         :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
             ignored
-        :param topic: the topic for which it was added
-        :raise TypeError: if it is not a callback
+        :param topic: the topic for which the callback was added
+        :raise TypeError: if the first argument is not a callback
         """
         _check_callback(threat_event_callback)
         self._member.remove(topic, threat_event_callback)
@@ -205,7 +205,7 @@ class CommonThreatEventClient:
         The stream is subscribed from the start to the end of its ``with`` block.
 
         :param topic: the topic, or a filter that ends in ``/#``
-        :param max_buffered: the number of events that may wait in memory until the loop takes them. When the
+        :param max_buffered: the maximum number of events in memory that the loop has not taken. When the
             buffer is full, dxlclient stops reading, and eventually the broker stops sending. The buffer may
             exceed the limit only while this library waits for an answer from the broker.
         :param on_error: called on the thread of the loop with the error and the DXL event if a payload could
@@ -242,7 +242,7 @@ class CommonThreatEventClient:
             asyncio.run(main())
 
         :param topic: see :meth:`threat_events`, also for the other parameters and the exceptions
-        :param max_buffered: the number of events that may wait in memory until the loop takes them
+        :param max_buffered: the maximum number of events in memory that the loop has not taken
         :param on_error: called on the event loop; not asynchronous
         :param where: called on dxlclient's worker thread; not asynchronous
         """
@@ -268,7 +268,7 @@ def _is_callback_object(callback: object) -> bool:
 def _check_callback(callback: object) -> None:
     if _is_callback_object(callback):
         for method in ("on_event", "on_threat_event", "on_threat_event_error"):
-            # Look at the class, because reading a property of the object might raise.
+            # Look at the class, because reading a property of the object might raise an exception.
             _check_function(
                 method, getattr(callback if isinstance(callback, type) else type(callback), method, None)
             )

@@ -67,7 +67,7 @@ class Step(NamedTuple):
 def load_configuration(
     config_file: str | PathLike[str] | None = None, *, broker: str | None = None
 ) -> DxlClientConfig:
-    """Load a ``dxlclient.config`` file, and check that it works for a client.
+    """Load a ``dxlclient.config`` file, and check that a client can use it.
 
     The keep-alive interval is set to 60 seconds to detect a dead connection within two minutes.
 
@@ -93,7 +93,7 @@ def load_configuration(
 def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None = None) -> Iterator[Step]:
     """Yield the checks of :func:`load_configuration` one by one, even after a failure.
 
-    If the configuration itself cannot be read, there are no further steps. The parameters are those of
+    If the configuration file cannot be read, there are no further steps. The parameters are the same as for
     :func:`load_configuration`.
     """
     path = Path(config_file or os.environ.get("DXLCLIENT_CONFIG") or "dxlclient.config")
@@ -168,7 +168,7 @@ def _check_names(settings: ConfigObj, text: str) -> list[str]:
             place = places.get(key, ("", ""))
             if key in places and place != (name, setting):
                 raise ValueError(f"{setting} {where} is not read: write {place[1]} in [{place[0]}]")
-            # Brokers may have any name, and %(name)s also reads a setting.
+            # A broker can have any name. A setting is also known if another value contains %(setting)s.
             if key not in places and not name.startswith("Brokers") and f"%({setting})s" not in text:
                 alike = get_close_matches(key, places, 1)
                 hint = "; is {1} in [{0}] meant?".format(*places[alike[0]]) if alike else ""

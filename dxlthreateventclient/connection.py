@@ -50,11 +50,11 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
     :param dxl_client: the client to connect
     :param retries: the number of attempts after the first one; -1 means no limit
     :param seconds_per_try: the time limit of each attempt, without the wait before the next one
-    :raise BrokerConnectionError: if no broker can be used after all attempts, or immediately if trying again
-        cannot help
+    :raise BrokerConnectionError: if no broker can be used after all attempts, or immediately if another
+        attempt cannot help
     :raise RuntimeError: if the client was destroyed, or was created before this process was forked
     """
-    # Not isinstance(), which accepts a mock with DxlClient as its spec.
+    # Do not use isinstance(), which accepts a mock with DxlClient as its spec.
     if not issubclass(type(dxl_client), DxlClient):
         dxl_client.connect()
         return
@@ -125,11 +125,11 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
 def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tuple[int, T]:
     """Call functions in parallel, and return the index and result of the first one that succeeds.
 
-    They run in daemon threads, because no time limit applies to ``getaddrinfo()`` or a proxy that sends byte
-    by byte.
+    The functions run in daemon threads, because no time limit applies to ``getaddrinfo()``, or to a proxy
+    that sends byte by byte.
 
     :param deadline: the time limit, by the monotonic clock
-    :param calls: the name of the peer and the function, for each call
+    :param calls: for each call, the name of the peer and the function
     :raise BrokerConnectionError: if no function succeeds in time
     """
     ended: queue.SimpleQueue[tuple[int, T | Exception]] = queue.SimpleQueue()
@@ -151,6 +151,6 @@ def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tup
             if not isinstance(outcome, BrokerConnectionError):
                 outcome = BrokerConnectionError(f"cannot connect to {calls[index][0]}: {in_words(outcome)}")
             errors[index] = outcome
-    # Permanent errors must be fixed first, so report only those if there are any.
+    # Permanent errors must be fixed first, so if there are any, report only those.
     final = [error for error in errors if error.is_final]
     raise BrokerConnectionError("; ".join(map(str, final or errors)), is_final=bool(final))

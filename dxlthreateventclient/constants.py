@@ -5,7 +5,7 @@
 # - to the table of its level in docs/threatevent.rst,
 # - to sample_threat_event() in testing/events.py, if ePO sends it in every event,
 # - to formats/ and to the tables in docs/formats.rst, if a SIEM needs it.
-# Tests compare the first three with each other, and the tables of formats with the code.
+# Tests compare the first three places with each other, and the tables of formats with the code.
 
 
 class ThreatEventProps:

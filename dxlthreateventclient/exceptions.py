@@ -38,7 +38,7 @@ class BrokerConnectionError(ConnectionError):
     """Raised when no broker can be used. The message gives the cause and the remedy.
 
     :param reason: the cause and the remedy, in one line
-    :param is_final: True if trying again cannot help until something is changed
+    :param is_final: True if another attempt cannot help until something is changed
     """
 
     reason: str

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 
-# ThreatEventDecodeError is defined in exceptions. Importing it from here still works.
+# ThreatEventDecodeError is defined in exceptions. Importing the class from here still works.
 __all__ = ["ThreatEventDecodeError", "decode_threat_event"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -35,15 +35,15 @@ except ImportError:
 else:
     _decode_fast = Decoder(dict).decode
 
-# Shared, because json.loads() creates a new decoder for each call with hooks.
+# One shared decoder, because json.loads() with hooks creates a new decoder for each call.
 _decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite_float)
 
 
 def decode_threat_event(payload: bytes) -> dict[str, Any]:
     r"""Decode the payload of a DXL message into the dictionary of a threat event.
 
-    The payload must be a JSON object in UTF-8. A leading byte order mark, and trailing NUL bytes and white
-    space, which some DXL publishers add, are accepted. With msgspec (the extra ``fast``), decoding takes
+    The payload must be a JSON object in UTF-8. Some DXL publishers add a leading byte order mark, or
+    trailing NUL bytes and white space; these are ignored. With msgspec (the extra ``fast``), decoding takes
     about half the time. Results and errors are the same.
 
     :param payload: the payload of a ``dxlclient.message.Event``
@@ -60,8 +60,8 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
         try:
             return _decode_fast(document)
         except Exception:
-            # msgspec refuses some documents that the standard library decodes, and its errors are less
-            # precise.
+            # Try the standard library, which decodes some documents that msgspec rejects, and reports more
+            # precise errors.
             pass
     if not document:
         raise ThreatEventDecodeError("payload is empty", payload)

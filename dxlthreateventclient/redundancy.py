@@ -1,4 +1,4 @@
-"""One stream over several brokers, with each event once."""
+"""One stream over several brokers, without duplicate events."""
 
 import logging
 import threading
@@ -22,7 +22,7 @@ from dxlthreateventclient.streams import ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
-# Forget a message id before all clients have delivered it if there are more than this, or after this many
+# Remember at most this many message ids that some clients have not delivered yet, for at most this many
 # seconds.
 _MOST_IDS = 100_000
 _LONGEST = 600.0
@@ -41,7 +41,7 @@ def redundant_threat_events(  # noqa: PLR0913
     on_gap: Callable[[Gap], object] | None = None,
     where: Predicate | None = None,
 ) -> ThreatEventStream:
-    """Return the threat events from several connections as one stream, with each event once.
+    """Return the threat events from several connections as one stream, without duplicates.
 
     .. code-block:: python
 
@@ -54,15 +54,15 @@ def redundant_threat_events(  # noqa: PLR0913
 
     Connect each ``DxlClient`` to a different broker of the same fabric. An event is skipped only if another
     client has delivered its message id more often. The stream remembers an id until all clients have
-    delivered it, but for at most ten minutes, and at most 100,000 ids. Copies that arrive later are delivered
-    twice.
+    delivered it, but for at most ten minutes, and at most 100,000 ids. If a copy arrives later, the stream
+    delivers the event twice.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
     :param topic: the topic, or a filter that ends in ``/#``
     :param max_buffered: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
     :param on_error: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
     :param on_gap: called with each :class:`~dxlthreateventclient.status.Gap` in which no client was
-        subscribed, when it is noticed and again when it ends; the default logs a warning each time
+        subscribed, when the gap is noticed and again when it ends; the default logs a warning each time
     :param where: see :meth:`~dxlthreateventclient.client.CommonThreatEventClient.threat_events`
     :raise TypeError: if an argument has the wrong type
     :raise ValueError: if there is no DXL client, a DXL client occurs twice, or no event could match this
@@ -97,7 +97,7 @@ class _Connections:
         """For each client, the start and end of each of its gaps."""
         self._reported: OrderedDict[datetime, datetime] = OrderedDict()
         self._reporting = threading.Lock()
-        # For each message id, the time of its first delivery and the number of deliveries by each client.
+        # For each message id, the time of the first delivery, and how often each client has delivered it.
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._route: Route | None = None
@@ -123,7 +123,7 @@ class _Connections:
                 self._route.report()
 
     def drain(self, callback: object, done: Callable[[], None]) -> None:
-        """Stop new events, and call a function once all connections have delivered the earlier ones."""
+        """Stop new events. Call ``done`` after all connections have delivered the earlier events."""
         others = iter(self._members[1:])
 
         def finish() -> None:
@@ -134,7 +134,7 @@ class _Connections:
             member.drain(callback, finish)
 
     def is_waiting_for_broker(self) -> bool:
-        """Return True if the answer of one of the brokers is overdue."""
+        """Return True if any broker's answer is overdue."""
         return any(member.is_waiting_for_broker() for member in self._members)
 
     def _close(self) -> None:
@@ -154,7 +154,7 @@ class _Connections:
             delivered = max(counts)
             counts[number] += 1
             if min(counts) == max(counts):
-                # All clients have delivered it equally often.
+                # All clients have delivered this message id equally often.
                 del self._counts[message_id]
             while self._counts:
                 oldest = next(iter(self._counts))
@@ -171,7 +171,7 @@ class _Connections:
             for client, gaps in zip(self._clients, self._gaps, strict=True):
                 status = client.status()
                 if gap.start in gaps or not (status.open_gap or self._topic in status.subscribed):
-                    # A client that never connected, or was disconnected by the user, records no gap itself.
+                    # A client records no gap if it never connected, or if the user disconnected it.
                     gaps[gap.start] = gap.end or _LASTING
                 common = [
                     (max(start, other), min(end, other_end))

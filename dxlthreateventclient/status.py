@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True)
 class Gap:
-    """A period in which events may have been missed. DXL keeps no events for disconnected clients.
+    """A period in which events may have been missed. DXL does not keep events for disconnected clients.
 
-    A gap starts when the connection is last known to have worked, which is before the loss was noticed. It
-    ends when the broker has acknowledged all subscriptions again. All events published outside the gaps have
-    arrived.
+    A gap starts when the connection is last known to have worked, which is before the loss was noticed. The
+    gap ends when the broker has acknowledged all subscriptions again. All events published outside the gaps
+    have arrived.
     """
 
     start: datetime
@@ -42,7 +42,7 @@ class Gap:
 class FeedStatus:
     """The state of a :class:`~dxlthreateventclient.client.CommonThreatEventClient` at one moment.
 
-    All counts start when the client is created. A mock of a ``DxlClient`` always counts as not connected.
+    All counts start when the client is created. If the ``DxlClient`` is a mock, it counts as not connected.
     """
 
     connected: bool | None

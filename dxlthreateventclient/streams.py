@@ -29,11 +29,11 @@ __all__ = ["AsyncThreatEventStream", "ThreatEventStream"]
 
 logger = logging.getLogger(__name__)
 
-# Longest single wait, in seconds, because Ctrl-C does not interrupt a wait on Windows.
+# The longest single wait, in seconds. Waits are split because Ctrl-C does not interrupt a wait on Windows.
 _LONGEST_STEP = 1.0
-# A worker that waits for room checks this often, in seconds. The loop usually wakes it earlier.
+# A worker that waits for room checks this often, in seconds. Usually the loop wakes the worker earlier.
 _LOOK_EVERY = 0.1
-# Taking buffered events needs no wait. After this many seconds, yield to other tasks anyway.
+# A loop that takes buffered events never waits. It yields to other tasks after this many seconds.
 _LONGEST_TURN = 0.01
 
 _Taken: TypeAlias = tuple[dict[str, Any], Event]
@@ -42,8 +42,9 @@ _Taken: TypeAlias = tuple[dict[str, Any], Event]
 class _StreamedEvent(Event):
     """An event whose finalizer runs no Python code.
 
-    That of dxlclient does. It runs on the thread of the loop, and Python ignores an exception from a signal
-    handler in a finalizer, so Ctrl-C would have no effect there.
+    The finalizer of dxlclient's ``Event`` is Python code that would run on the thread of the loop. If a
+    signal handler raises an exception during a finalizer, Python ignores the exception, so Ctrl-C would have
+    no effect.
     """
 
     __del__ = object.__hash__
@@ -62,7 +63,7 @@ class Source(Protocol):
 
 
 class Stream(EventCallback):
-    """Buffers events on dxlclient's worker thread, and decodes each when it is taken."""
+    """Buffers events on dxlclient's worker thread, and decodes each event when the loop takes it."""
 
     def __init__(
         self,
@@ -83,28 +84,28 @@ class Stream(EventCallback):
         self._max_buffered = max_buffered
         self._on_error = log_error if on_error is None else on_error
         self._where = where
-        # Each event with its dictionary if `where` has already seen it. None marks the end.
+        # The buffered events. If `where` has seen an event, its dictionary is kept, too. None marks the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         self._is_opened = self._is_closed = self._is_ended = False
         self._ends = self._highest = self._entered = self._filtered = 0
-        # Counted by single calls into C, because several threads may take from the stream.
+        # Counted by single calls into C, because several threads can take from the stream.
         self._taken = count()
         self._counting = threading.Lock()
         # Only one worker at a time fills the buffer, so that it never exceeds its limit.
         self._filling = threading.Lock()
-        # Released when the loop makes room. Only a hint: missing it costs a short delay.
+        # Released when the loop makes room. A worker that misses the release is only delayed briefly.
         self._room = allocate_lock()
         self._room.acquire()
         # The warning logged since the buffer was last empty: 0 for none, 1 for half full, 2 for full.
         self._warned = 0
 
     def close(self) -> None:
-        """Accept no more events. The loop ends after it has taken those in the buffer.
+        """Accept no more events. The loop ends after it has taken the events in the buffer.
 
-        May be called from any thread and from a signal handler.
+        Can be called from any thread and from a signal handler.
         """
         self._is_closed = True
-        # Not only once, because an exception in a signal handler may have interrupted an earlier call.
+        # Repeat this at each call, because a signal handler may have interrupted an earlier call.
         self._events.put(None)
         self._ends += 1
         self._announce()
@@ -114,7 +115,7 @@ class Stream(EventCallback):
         """Accept no new events, and end the loop after it has taken all events that had arrived.
 
         Unlike :meth:`close`, this also delivers events still queued in dxlclient. If the broker sends nothing
-        for two seconds, the stream stops waiting for its answer. Returns immediately. May be called from any
+        for two seconds, the stream stops waiting for an answer. Returns immediately. Can be called from any
         thread and from a signal handler.
         """
         self._source.drain(self, self.close)
@@ -186,7 +187,7 @@ class Stream(EventCallback):
         return not self._source.is_waiting_for_broker()
 
     def _warn(self, stage: int, message: str) -> None:
-        # Warn once until the loop has caught up, not for each event.
+        # Warn only once until the loop has caught up, not for each event.
         if self._warned < stage:
             self._warned = stage
             self._log(message, self._events.qsize())
@@ -196,13 +197,13 @@ class Stream(EventCallback):
             logger.warning(message, events)
 
     def _announce(self) -> None:
-        """Wake the loop. The queue already wakes a loop that waits in it."""
+        """Wake the loop. By default do nothing, because the queue wakes a thread that waits for it."""
 
     def _report(self, route: Route, passed_over: int) -> int:
-        """Log the events that were not handed over, and return their number."""
+        """Log how many events were not handed over, and return the number."""
         unread, taken = self.buffered, next(self._taken)
-        # Some arrived after closing, a worker may still hold one while it waits for room, and an exception in
-        # a signal handler may have lost one.
+        # Also count events that arrived after closing, an event that a worker still holds while waiting for
+        # room, and an event lost by an exception in a signal handler.
         passed_over += self._entered - self._filtered - taken - unread
         if unread or passed_over:
             logger.warning(
@@ -217,10 +218,10 @@ class Stream(EventCallback):
     # Called by the loop.
 
     def _decoded(self, item: tuple[dict[str, Any] | None, Event] | None) -> _Taken | None:
-        """Return the decoded item, or None if it cannot be decoded or marks the end."""
+        """Decode an item of the buffer. Return None if it cannot be decoded, or if it marks the end."""
         if item is None:
             self._is_ended = True
-            self._events.put(None)  # for the other consumers of this stream
+            self._events.put(None)  # put the end marker back for other consumers
             return None
         self._make_room()
         threat_event, event = item
@@ -244,8 +245,8 @@ class ThreatEventStream(Stream):
     """Threat events in a ``for`` loop. Made by ``CommonThreatEventClient.threat_events()``.
 
     The stream buffers each event immediately and decodes it when the loop takes it, so a slow loop does not
-    keep dxlclient from reconnecting. Several threads may take events from one stream; each event goes to one
-    of them. If a signal handler raises an exception while an event is being taken, that event may be lost.
+    keep dxlclient from reconnecting. Several threads can take events from one stream; each event goes to one
+    thread. If a signal handler raises an exception while an event is being taken, that event may be lost.
     """
 
     def __enter__(self) -> "ThreatEventStream":
@@ -277,13 +278,13 @@ class ThreatEventStream(Stream):
         return taken
 
     def get(self, timeout: float | None = None) -> _Taken:
-        """Return the next threat event, waiting for it if there is none yet.
+        """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: how many seconds to wait at most; ``None`` and infinity wait as long as it takes, 0
-            and less do not wait
-        :return: the threat event as a dictionary, and the DXL event that carried it
-        :raise TimeoutError: if none arrived in that time
-        :raise EOFError: if the stream is closed and all that was buffered has been taken
+        :param timeout: the longest wait in seconds; with ``None`` or infinity, wait as long as necessary;
+            with 0 or less, do not wait
+        :return: the threat event as a dictionary, and the DXL event that carried the threat event
+        :raise TimeoutError: if no event arrived in that time
+        :raise EOFError: if the stream is closed and all buffered events have been taken
         :raise ValueError: if the time-out is not a number (NaN)
         """
         return _check_taken(self._take(_seconds_of(timeout)))
@@ -310,8 +311,8 @@ class AsyncThreatEventStream(Stream):
     """Threat events in an ``async for`` loop. Made by ``CommonThreatEventClient.async_threat_events()``.
 
     The stream buffers each event immediately and decodes it when the loop takes it. It never blocks the event
-    loop, and lets other tasks run every 10 ms, even if many events are waiting. Several tasks may take events
-    from one stream; each event goes to one of them. Cancelling a task that waits loses no event.
+    loop, and lets other tasks run every 10 ms, even if many events are waiting. Several tasks can take events
+    from one stream; each event goes to one task. Cancelling a waiting task loses no event.
     """
 
     _loop: "asyncio.AbstractEventLoop"
@@ -329,8 +330,8 @@ class AsyncThreatEventStream(Stream):
         self._loop = get_running_loop()
         self._is_opened = True
         subscribed = self._loop.create_future()
-        # Subscribing waits for the broker. Not on the default executor, because asyncio.run() waits for it at
-        # exit.
+        # Subscribing waits for the broker, so do it on a thread. Do not use the default executor, because
+        # asyncio.run() waits for the executor at exit.
         start_thread("DxlThreatEventStream", partial(self._subscribe, subscribed))
         try:
             await subscribed
@@ -357,13 +358,13 @@ class AsyncThreatEventStream(Stream):
         return taken
 
     async def get(self, timeout: float | None = None) -> _Taken:
-        """Return the next threat event, waiting for it if there is none yet.
+        """Return the next threat event. If there is none yet, wait for it.
 
-        :param timeout: how many seconds to wait at most; ``None`` and infinity wait as long as it takes, 0
-            and less do not wait
-        :return: the threat event as a dictionary, and the DXL event that carried it
-        :raise TimeoutError: if none arrived in that time
-        :raise EOFError: if the stream is closed and all that was buffered has been taken
+        :param timeout: the longest wait in seconds; with ``None`` or infinity, wait as long as necessary;
+            with 0 or less, do not wait
+        :return: the threat event as a dictionary, and the DXL event that carried the threat event
+        :raise TimeoutError: if no event arrived in that time
+        :raise EOFError: if the stream is closed and all buffered events have been taken
         :raise ValueError: if the time-out is not a number (NaN)
         """
         return _check_taken(await self._take(_seconds_of(timeout)))
@@ -375,7 +376,7 @@ class AsyncThreatEventStream(Stream):
             await self._yield_to_others()
         deadline = self._loop.time() + seconds
         while not self._is_ended:
-            # Await nothing between here and the return, so that a cancelled task has taken no event.
+            # Do not await anything between here and the return, so that cancelling the task loses no event.
             if not self._events.empty():
                 with suppress(Empty):  # another task or thread was faster
                     taken = self._decoded(self._events.get_nowait())
@@ -397,11 +398,11 @@ class AsyncThreatEventStream(Stream):
     async def _wait(self, seconds: float) -> None:
         """Wait until an event may be available."""
         waiter = self._loop.create_future()
-        # Not asyncio.wait_for(), which can lose a cancellation on Python 3.11.
+        # Do not use asyncio.wait_for(), which can lose a cancellation on Python 3.11.
         timer = self._loop.call_later(seconds, self._wake) if seconds < math.inf else None
         self._waiters.append(waiter)
         try:
-            # Check again: only events buffered after this point wake the waiter.
+            # Check again: only events that are buffered from now on wake the waiter.
             if self._events.empty():
                 await waiter
         finally:
@@ -418,9 +419,9 @@ class AsyncThreatEventStream(Stream):
                 waiter.set_result(None)
 
     def _announce(self) -> None:
-        # An exception in a signal handler may have prevented an earlier close() from waking it.
+        # An exception in a signal handler may have prevented an earlier close() from waking the loop.
         if self._waiters and (not self._is_waking or self._is_closed):
-            # One call for all events until then, because a call for each would cost more than decoding it.
+            # Wake the loop only once until it runs. A call for each event would cost more than decoding it.
             self._is_waking = True
             self._call_soon(self._wake)
 
@@ -447,7 +448,7 @@ class AsyncThreatEventStream(Stream):
         except BaseException as error:  # noqa: BLE001 - raised on the event loop
             failed = error
         if self._is_closed:
-            # Its task was cancelled in the meantime.
+            # The task that opened the stream was cancelled in the meantime.
             self._source.remove_everywhere(self)
         if not self._call_soon(self._settle, subscribed, failed):
             self._settle(subscribed, failed)

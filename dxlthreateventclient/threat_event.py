@@ -1,8 +1,8 @@
 """The shape of a threat event as ``TypedDict`` classes, for editors and type checkers.
 
-They describe the known messages of ePO. No message is validated against them. Keys that ePO sends in every
-event are required, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``. Events from
-other senders may still lack any key. Any text may be empty or null, and any number may be a string.
+The classes describe the known messages of ePO. No message is validated against them. Keys that ePO sends in
+every event are required, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``. Events
+from other senders may still lack any key. Any text may be empty or null, and any number may be a string.
 
 Annotate the parameter of a callback as follows:
 

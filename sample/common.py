@@ -30,7 +30,7 @@ if isinstance(sys.stdout, io.TextIOWrapper):
 
 
 class _Signals:
-    """The first SIGINT (Ctrl-C) or SIGTERM asks a sample to finish. A second one, or GRACE, ends it."""
+    """The first SIGINT (Ctrl-C) or SIGTERM asks a sample to finish. A second signal, or GRACE, ends it."""
 
     count = 0
     finish: Callable[[], object] | None = None
@@ -75,12 +75,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def on_stop(finish: Callable[[], object]) -> None:
-    """Let the first signal call a function, such as a stream's ``close()``, and interrupt nothing."""
+    """Let the first signal call a function, such as a stream's ``close()``, instead of interrupting."""
     _signals.finish = finish
 
 
 def until_stopped() -> Iterator[None]:
-    """Loop until a signal arrives. The current iteration is finished first."""
+    """Loop until a signal arrives, and finish the current iteration."""
     on_stop(lambda: None)
     while not _signals.count:
         yield
@@ -88,7 +88,7 @@ def until_stopped() -> Iterator[None]:
 
 @contextmanager
 def handling(original_event: Event) -> Iterator[None]:
-    """Print the message id of the event if handling it is interrupted."""
+    """If the handling of an event is interrupted, print its message id."""
     try:
         yield
     except BaseException:

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from dxlthreateventclient.testing import LocalFabric
 
-# Few examples for people, many for CI. They are always the same and have no time limit, so that no test fails
-# or passes by chance. "make fuzz" searches for new examples.
+# Few examples for people, many for CI. The examples are always the same and have no time limit, so that no
+# test fails or passes by chance. "make fuzz" searches for new examples.
 for profile, count in {"quick": 10, "thorough": 200}.items():
     settings.register_profile(
         profile,
@@ -34,15 +34,15 @@ settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 def pytest_configure() -> None:
     """Let programs started by tests receive Ctrl-C, even if a shell started pytest in the background.
 
-    Such a shell ignores SIGINT, and its programs inherit that. With a handler instead, pytest still ignores
-    SIGINT, but new programs get the default.
+    The background programs of such a shell ignore SIGINT, and so do the programs that they start. A handler
+    that does nothing has the same effect on pytest, but programs started by tests then receive Ctrl-C.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run more processes than cores, because tests mostly wait for brokers and programs."""
+    """Run more processes than there are cores, because tests mostly wait for brokers and programs."""
     return 3 * (os.cpu_count() or 1)
 
 
@@ -89,6 +89,6 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no coverage of programs started by the test, which have no disk space for the data."""
+    """Do not measure the coverage of programs that the test starts: they have no disk space for the data."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)

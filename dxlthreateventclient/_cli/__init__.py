@@ -1,4 +1,4 @@
-"""The command line, ``python -m dxlthreateventclient``. It uses only public names of the package."""
+"""The command line, ``python -m dxlthreateventclient``, which uses only public names of the package."""
 
 import argparse
 import sys
@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("stdout is closed, so all output would be lost")
     interrupt_on_signals()
     report_faults(verbose=options.verbose)
-    # Python's default. With "-W error", warnings from dxlclient would end the program.
+    # Ignore these warnings, as Python does by default. With "-W error", warnings from dxlclient would end the
+    # program.
     for category in (DeprecationWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
     try:

@@ -25,8 +25,8 @@ def add_subcommand(
 ) -> argparse.ArgumentParser:
     """Add a subcommand and return its parser.
 
-    :param run: the function that runs it and returns the exit status
-    :param description: its help text, whose first sentence also appears in the list of subcommands
+    :param run: the function that runs the subcommand and returns the exit status
+    :param description: the help text; its first sentence also appears in the list of subcommands
     :param examples: the arguments of each example
     """
     lines = "".join(f"\n  {PROGRAM} {name} {example}".rstrip() for example in examples)
@@ -41,7 +41,7 @@ def add_subcommand(
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="write the log of dxlclient to stderr, too"
     )
-    # Most subcommands run until Ctrl-C, so being interrupted is a success.
+    # Most subcommands run until Ctrl-C, so an interruption counts as success.
     parser.set_defaults(run=run, interrupted=0)
     return parser
 
@@ -73,7 +73,7 @@ def _number(
     return number
 
 
-# Each returns the number, or lets argparse report the error.
+# Each of these functions returns the number, or lets argparse report the error.
 positive = _number(int, 1, 10**18, "a whole number above 0")
 severity = _number(int, 1, 7, "a severity from 1 (the most severe) to 7")
 retries = _number(int, -1, 10**18, "a number of retries, or -1 for no limit")

@@ -1,6 +1,6 @@
-"""A DXL client with a time limit for closing, and echo messages.
+"""A DXL client that is closed within a time limit, and echo messages.
 
-``connect()`` in ``connection.py`` makes the connection.
+To connect the client, use ``connect()`` in ``connection.py``.
 """
 
 import queue
@@ -39,21 +39,22 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # destroy() takes a second. The end of the process does the rest.
+        # Do not wait for destroy(), which takes a second. The end of the process does the rest.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 
 def close_in_time(close: Callable[[], object], seconds: float) -> None:
-    """Close something, with a time limit. Closing may take minutes if the broker has vanished."""
+    """Close something, with a time limit. If the broker has vanished, closing can take minutes."""
     closing = threading.Thread(target=close, daemon=True)
     closing.start()
     closing.join(seconds)
 
 
 class Echo(EventCallback):
-    """Sends messages to itself. When one returns, the broker has received everything sent before it.
+    """Sends messages to itself. When a message returns, the broker has received all earlier ones.
 
-    :param client: the client, not yet connected, so that connecting subscribes, too, within its time limit
+    :param client: the client, not yet connected. The subscription is then part of connecting, with its time
+        limit.
     """
 
     def __init__(self, client: DxlClient) -> None:

@@ -49,14 +49,14 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Report each step. Skip steps that depend on a failed one."""
+    """Report each step. Skip steps that depend on a failed step."""
     report = _Report(options)
     config, can_connect = None, True
     for step in steps(options.config):
         config, can_connect = step.config, can_connect and not step.error
         report.run(step.name, partial(_outcome, step), status=2)
     if config:
-        # Try every broker, even after one has worked.
+        # Try every broker, even if an earlier one has worked.
         usable = [
             report.run(f"broker {address(broker)}", partial(_try, config, broker, can_connect), status=1)
             for broker in config.brokers
@@ -72,7 +72,7 @@ class Finding(NamedTuple):
     """The result of a step that did not fail."""
 
     detail: str
-    ends: datetime | None = None  # of a certificate
+    ends: datetime | None = None  # when a certificate expires
     is_warning: bool = False
 
 
@@ -126,7 +126,7 @@ class _Report:
         try:
             detail, ends, is_warning = check()
         except (BrokerConnectionError, DxlException, ValueError) as error:
-            # An error that trying again cannot change is the likelier cause.
+            # An error that persists when trying again is the likelier cause.
             may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
             self._failures.append((may_pass, f"{step}: {error}"))
             self.add("failed", step, str(error), status=status)

@@ -15,7 +15,7 @@ from typing import Any
 from dxlthreateventclient import FeedStatus
 from dxlthreateventclient._cli.terminal import tell
 
-# The intervals between two checks of the status, and two reports of an unchanged status, in seconds.
+# In seconds: the interval between two checks of the status, and between two reports of an unchanged status.
 _LOOK_EVERY = 0.2
 _REPORT_EVERY = 10.0
 
@@ -30,8 +30,8 @@ def notify(state: str) -> None:
 class Health:
     """Reports the status when the connection, a subscription or a gap changes, and every 10 s.
 
-    While the loop over the events makes progress, systemd's watchdog gets a ping every 10 s, or more often if
-    it requires that.
+    While the loop over the events makes progress, this class pings systemd's watchdog every 10 s, or more
+    often if the watchdog requires that.
 
     :param file: the file for the status as JSON, if any
     :param status: returns the status

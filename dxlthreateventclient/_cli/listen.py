@@ -24,8 +24,8 @@ from dxlthreateventclient._cli.signals import Ending
 from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# The number of events kept in memory while a file cannot be written. The stream has room for twice as many,
-# because a full stream would block dxlclient until it loses the connection.
+# The maximum number of events kept in memory while a file cannot be written. The stream has room for twice as
+# many, because a full stream would block dxlclient until it loses the connection.
 _KEPT = 10_000
 
 # The time limit for unsubscribing, in seconds.
@@ -104,7 +104,7 @@ class _Listening:
     def run(self) -> int:
         """Write events, and return the exit status."""
         if self._output and hasattr(signal, "SIGHUP"):
-            # SIGHUP often asks a service to reopen its files, which is unnecessary here.
+            # SIGHUP often asks a service to reopen its files. This program does not need to be asked.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         notify("STATUS=Connecting")
         Health(self._options.health_file, self._client.status, self._counts, self._progress)
@@ -174,7 +174,7 @@ class _Listening:
         return line
 
     def _not_written(self) -> int:
-        """Return the number of dropped events, once the stream is closed."""
+        """Return the number of dropped events. Call this after the stream is closed."""
         left = max(self._client.status().dropped, self._stream.buffered)
         return self._taken - self._written - self._too_deep + left
 
@@ -185,7 +185,7 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Return the topics without those covered by a filter, whose events would arrive twice."""
+    """Return the topics without those that a filter covers, because their events would arrive twice."""
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

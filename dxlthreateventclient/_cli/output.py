@@ -21,10 +21,10 @@ _TRY_EVERY = 0.5
 class LineFile:
     """A file to which whole lines are appended.
 
-    Before each line, the path is compared with the open file. If the file was moved, as logrotate does, a new
-    file is created. No signal is needed.
+    If the file was moved, for example by logrotate, the next line goes to a new file. No signal is needed,
+    because each call compares the path with the open file.
 
-    :param pattern: its path, in which ``strftime`` fields stand for the time in UTC
+    :param pattern: the path of the file, in which ``strftime`` fields stand for the time in UTC
     """
 
     def __init__(self, pattern: Path) -> None:
@@ -37,7 +37,7 @@ class LineFile:
     def append(self, text: str) -> None:
         """Append a line.
 
-        :raise OSError: if that fails; no part of the line is then in the file
+        :raise OSError: if the line cannot be written; then the file contains no part of it
         """
         file = self.open()
         end = os.fstat(file).st_size
@@ -53,7 +53,7 @@ class LineFile:
     def open(self) -> int:
         """Open the file that the path names now, unless it is already open.
 
-        :raise OSError: if that fails
+        :raise OSError: if the file cannot be opened
         """
         is_dated = "%" in self._pattern
         path = Path(time.strftime(self._pattern, time.gmtime()) if is_dated else self._pattern)
@@ -86,8 +86,8 @@ def _begin_line(file: int) -> None:
 def open_lines(file: Path, what: str) -> LineFile:
     """Return a file to which lines can be appended.
 
-    :param what: its purpose, for the error message
-    :raise CommandError: if it cannot be opened
+    :param what: the purpose of the file, for the error message
+    :raise CommandError: if the file cannot be opened
     """
     lines = LineFile(file)
     try:
@@ -98,10 +98,10 @@ def open_lines(file: Path, what: str) -> LineFile:
 
 
 class PatientFile:
-    """A file for which failed writes are repeated.
+    """A file that repeats failed writes.
 
     :param file: the file
-    :param may_wait: returns True while there is time, and memory for incoming events
+    :param may_wait: returns True while there is still time, and room in memory for incoming events
     """
 
     def __init__(self, file: LineFile, may_wait: Callable[[], bool]) -> None:
@@ -112,7 +112,7 @@ class PatientFile:
         self._failing_since: float | None = None
 
     def write(self, text: str) -> bool:
-        """Append a line. Return False if that was not possible in time."""
+        """Append a line. Return False if the line could not be written in time."""
         while True:
             self.tries += 1
             try:
@@ -156,12 +156,12 @@ class Rejects:
         self._is_failing = False
 
     def __call__(self, error: ThreatEventDecodeError, event: Event) -> None:
-        """Report a payload. A failed write to the file is reported, not raised."""
+        """Report a payload. If writing to the file fails, report the error instead of raising it."""
         self.count += 1
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # A DXL message can carry any value instead of bytes. Keep its repr().
+        # A DXL message can carry any value instead of bytes. In that case, keep the repr() of the value.
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

@@ -61,12 +61,12 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 def run_publish(options: argparse.Namespace) -> int:
     """Send the events, and return when the broker has received all of them."""
-    # Read all documents before sending the first one, so that a bad one prevents any sending.
+    # Read all documents before sending the first one. If one document is invalid, nothing is sent.
     documents = list(chain.from_iterable(map(read_documents, options.files)))
     total = options.count or len(documents) or 1
     threat_events = cycle(documents) if documents else iter(sample_threat_event, None)
     with closing_client(load_configuration(options.config)) as client:
-        # Reconnecting would hide the loss of events on the previous connection.
+        # Do not reconnect, because that would hide the loss of events on the previous connection.
         client.config.reconnect_when_disconnected = False
         echo = Echo(client)
         connect(client, retries=0)
@@ -79,7 +79,7 @@ def run_publish(options: argparse.Namespace) -> int:
                     pause(options.interval)
                 publish_threat_event(client, threat_event, options.topic)
                 sent += 1
-                # dxlclient only queues the event, and discards its queue with the connection.
+                # dxlclient only queues the event. If the connection is lost, dxlclient discards the queue.
                 if sent % _BATCH == 0 or sent == total:
                     echo.wait()
                 if options.interval or sent % _BATCH == 0:
@@ -106,14 +106,14 @@ def read_documents(file: str) -> list[dict[str, Any]]:
 
     :param file: the path of the file; ``-`` is stdin
     :return: the threat events, at least one
-    :raise CommandError: if anything in it is not a threat event that a client could receive
+    :raise CommandError: if the file contains anything but threat events that a client could receive
     """
     name = "stdin" if file == "-" else file
     documents = []
     for line, value in _values(name, _read(name, file)):
         try:
             payload = json.dumps(value).encode()
-            # Decode it as a receiver would.
+            # Decode the payload as a receiver would.
             documents.append(decode_threat_event(payload))
         except (RecursionError, ThreatEventDecodeError) as error:
             reason = getattr(error, "reason", _TOO_DEEP)

@@ -17,11 +17,11 @@ from dxlthreateventclient._cli.terminal import tell
 INTERRUPTED = 130
 """The exit status of a subcommand interrupted by a signal: 128 + SIGINT, as in shells."""
 
-# The interval at which a pause checks for signals, in seconds.
+# How often a pause checks for signals, in seconds.
 _CHECK_EVERY = 0.25
 
-# In seconds: the delay before a message that writing continues, and the time limit for exiting after writing
-# has to stop.
+# In seconds: the delay before the message that writing continues, and the time limit for the exit after
+# writing has to stop.
 _SAY_AFTER = 1.0
 _END_WITHIN = 1.5
 
@@ -29,9 +29,9 @@ _came: set[int] = set()
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Let Ctrl-C, SIGTERM and SIGHUP call a function, on the main thread."""
+    """Let Ctrl-C, SIGTERM and SIGHUP call a function on the main thread."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    # nohup and --output ignore SIGHUP. Windows has no SIGHUP.
+    # With nohup or --output, SIGHUP is ignored and must stay so. Windows has no SIGHUP.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
@@ -53,8 +53,8 @@ def pause(seconds: float) -> None:
     """Wait.
 
     :param seconds: the time to wait
-    :raise KeyboardInterrupt: if a signal arrived, even before the call, because Python discards exceptions
-        raised during a destructor
+    :raise KeyboardInterrupt: if a signal has arrived, even before the call, because Python discards an
+        exception that is raised during a destructor
     """
     end = time.monotonic() + seconds
     while not _came:
@@ -66,7 +66,7 @@ def pause(seconds: float) -> None:
 
 
 class Ending:
-    """Ends the process in time after a signal: stops new events, and lets the remaining ones be written.
+    """Ends the process in time after a signal: stops new events, and allows time to write the remaining ones.
 
     A second signal ends the process immediately.
 
@@ -81,7 +81,7 @@ class Ending:
         self._seconds = seconds
         self._report = report
         self._deadline = math.inf
-        # The only safe way to notify from a signal handler. Starting a thread or setting an Event takes a
+        # Only a SimpleQueue is safe to use in a signal handler. Starting a thread or setting an Event takes a
         # lock that the interrupted code may hold.
         self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._end_in_time, daemon=True).start()
@@ -109,7 +109,7 @@ class Ending:
             with suppress(queue.Empty):
                 self._signals.get(timeout=self._seconds - _SAY_AFTER)
         time.sleep(_END_WITHIN)
-        # Writing hangs because the reader of the pipe has stopped or the disk does not respond.
+        # Writing hangs, because the reader of the pipe has stopped or the disk does not respond.
         try:
             if self.status is None:
                 self._tell(self._report())

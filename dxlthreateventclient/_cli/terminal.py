@@ -16,7 +16,7 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
-# Forget dxlclient's log lines if there are more than this, to limit memory, or after this many seconds.
+# Remember at most this many of dxlclient's log lines, to limit memory, for at most this many seconds.
 _REMEMBERED = 1000
 _FORGET_AFTER = 600.0
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # bold red, red, yellow
@@ -39,7 +39,7 @@ class CommandError(Exception):
 
 def tell(message: str) -> None:
     """Print a message to stderr. Ignore failures to write."""
-    if sys.stderr is None:  # stderr is closed, so print() would use stdout
+    if sys.stderr is None:  # stderr is closed, and print() would use stdout
         return
     start = _CLEAR_LINE if _is_terminal(sys.stderr) else ""
     try:
@@ -57,7 +57,7 @@ def write(text: str) -> None:
     encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
     left = f"{text}\n".encode(encoding, errors="backslashreplace")
     try:
-        # With PYTHONUNBUFFERED, nothing is buffered, and a signal can cut a write short.
+        # With PYTHONUNBUFFERED, there is no buffer, and a signal can cut a write short.
         while left:
             left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
@@ -69,7 +69,7 @@ def write(text: str) -> None:
 
 
 def _drop_buffer(stream: IO[str]) -> None:
-    # Otherwise flushing fails again when Python exits, with a traceback.
+    # Otherwise Python would flush again at exit, fail again, and print a traceback.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -99,7 +99,7 @@ def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_pain
 
 
 def show_progress(text: str) -> None:
-    """Show progress in the last line of the terminal until the next message."""
+    """Show progress on the last line of the terminal until the next message."""
     if sys.stderr and _is_terminal(sys.stderr):
         print(f"{_CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
 
@@ -107,8 +107,8 @@ def show_progress(text: str) -> None:
 class _Log(logging.Handler):
     """Writes each record as one line.
 
-    dxlclient logs the same lines for each attempt to connect. A line is shown only if it was not logged in
-    the last ten minutes. ``--verbose`` shows all lines.
+    dxlclient logs the same lines for each attempt to connect. A line is shown only if it was not logged
+    during the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False
@@ -142,9 +142,9 @@ log = _Log()
 
 
 def report_faults(*, verbose: bool) -> None:
-    """Write logged warnings and errors, and exceptions that end a thread, to stderr in one line each.
+    """Write warnings, errors, and exceptions that end a thread to stderr, each in one line.
 
-    dxlclient's threads let exceptions escape when a broker goes away.
+    When a broker goes away, dxlclient's threads let exceptions escape.
 
     :param verbose: write all log messages of dxlclient and this package
     """

@@ -1,4 +1,4 @@
 """The path of events from a ``DxlClient`` to the callbacks.
 
-One thread for each ``DxlClient`` owns its subscriptions; see ``subscriptions.py``.
+Each ``DxlClient`` has one thread that owns its subscriptions; see ``subscriptions.py``.
 """

@@ -33,13 +33,13 @@ class Owner(Protocol):
 class Route(EventCallback):
     """The route from a topic to a callback.
 
-    A double of a ``DxlClient`` receives the route instead of the callback, so the two compare equal.
+    A route equals its callback, because a double of a ``DxlClient`` receives the route instead.
 
     :param topic: the topic or filter
     :param callback: the caller's own object
     :param deliver: hands an event to the callback; never raises
-    :param report: called after removal with the number of events that arrived but were passed over; logs it
-        and returns the total number of dropped events
+    :param report: called after removal with the number of events that arrived but were passed over; logs this
+        number and returns the total number of dropped events
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Route(EventCallback):
         self.callback = callback
         self.owners: list[Owner] = []
         self.is_removed = False
-        # Draining: no new events are wanted. Drained: all events that had arrived were handed over.
+        # Draining: no new events are wanted. Drained: all events that had arrived have been handed over.
         self.is_draining = self.is_drained = False
-        # The number of events that arrived for this route, and the number it was called with.
+        # The number of events that arrived for this route, and the number that it received.
         self.arrived = self.received = 0
-        # Not a lock of the module, which a forked process could find locked.
+        # Not a lock of the module, which might be locked forever in a forked process.
         self._counting = threading.Lock()
         self._deliver = deliver
         self._report = report
@@ -64,7 +64,7 @@ class Route(EventCallback):
         if self.is_removed:
             return
         with self._counting:
-            self.received += 1  # now, so that an event in progress does not count as passed over
+            self.received += 1  # first, so that an event in progress does not count as passed over
         outcome = self._deliver(event)
         now = time.time()
         for owner in self.owners:
@@ -81,7 +81,7 @@ class Route(EventCallback):
             owner.counts["dropped"] += dropped
 
     def is_for(self, callback: Any) -> bool:
-        """Return True if this route leads to exactly this callback object. Equal objects do not count."""
+        """Return True if this route leads to this very callback object. Equal objects do not count."""
         own = self.callback
         # Python creates a new object for each access to a method, so compare the function and its instance.
         is_method = type(own) is type(callback) and isinstance(own, (MethodType, BuiltinMethodType))
@@ -119,7 +119,7 @@ class Dispatcher(EventCallback):
         self._by_topic = {}
 
     def remove(self, route: Route) -> bool:
-        """Remove a route. Return True if it was present, which only one of several threads sees."""
+        """Remove a route. Return True if it was present. Of several threads, only one gets True."""
         route.is_removed = True
         removed = self._routes.pop(id(route), None)
         self._by_topic = {}
@@ -142,12 +142,12 @@ class Dispatcher(EventCallback):
             routes[0].on_event(event)
             return
         for route in routes:
-            # Give each callback a copy, so that changes to one do not affect the others.
+            # Give each callback its own copy, so that changes to one copy do not affect the others.
             route.on_event(copy_event(event))
 
 
 def log_passed_over(route: Route, passed_over: int) -> int:
-    """Log the number of events that a callback missed, and return it."""
+    """Log the number of events that a callback missed, and return the number."""
     if passed_over:
         logger.warning(
             "Callback %r on %s removed: %d events handed over, %d passed over",
@@ -162,7 +162,7 @@ def log_passed_over(route: Route, passed_over: int) -> int:
 def copy_event(event: Event) -> Event:
     """Return a copy that shares no mutable value with the event.
 
-    It takes a fifth of the time of ``copy.deepcopy()``.
+    This takes a fifth of the time of ``copy.deepcopy()``.
     """
     own: Event = Event.__new__(type(event))
     fields = own.__dict__ = event.__dict__.copy()
@@ -179,8 +179,8 @@ def copy_event(event: Event) -> Event:
 def check_topic(topic: str) -> None:
     """Check that dxlclient can receive events on a topic.
 
-    :raise TypeError: if it is not a string
-    :raise ValueError: if no event could match it
+    :raise TypeError: if the topic is not a string
+    :raise ValueError: if no event could match the topic
     """
     if not isinstance(topic, str):
         raise TypeError(f"topic must be a string, got {topic!r}")

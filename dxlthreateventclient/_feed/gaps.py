@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 def start_thread(
     name: str, target: Callable[[], object], failed: Callable[[], object] = lambda: None
 ) -> None:
-    """Start a daemon thread, safe from exceptions in signal handlers.
+    """Start a daemon thread, even if a signal handler raises an exception.
 
     ``Thread.start()`` waits for the new thread. If a signal handler raises during that wait, the thread may
-    never run. Call ``start()`` on another new thread, where no signal handler runs.
+    never run. This function therefore calls ``start()`` on another new thread, where no signal handler runs.
 
     :param failed: called if the system cannot start another thread
     """
@@ -36,7 +36,7 @@ def _start(thread: threading.Thread, failed: Callable[[], object]) -> None:
 
 
 class Reporter:
-    """Logs messages and calls ``on_gap`` on a separate thread, because both may be slow or call the client.
+    """Logs messages and calls ``on_gap`` on a separate thread, because both can be slow or call the client.
 
     Up to Python 3.12, a signal that interrupts a logging call can leave the logging handler locked. A thread
     that others wait for must therefore never log.
@@ -49,7 +49,7 @@ class Reporter:
         self._thread = 0
 
     def report(self, call: Callable[[], object]) -> None:
-        """Make a call after all earlier ones. Log any exception it raises."""
+        """Make a call after all earlier calls. Log any exception from the call."""
         with self._lock:
             self._calls.append(call)
             if self._is_running:
@@ -72,7 +72,7 @@ class Reporter:
             call()
 
     def is_current(self) -> bool:
-        """Return True if this thread makes the calls, so that it must not wait for them."""
+        """Return True if this thread makes the calls, and therefore must not wait for them."""
         return self._is_running and self._thread == _thread.get_ident()
 
     def _make_calls(self) -> None:
@@ -94,28 +94,28 @@ class Listener:
     """The gaps of one CommonThreatEventClient. Only the feed thread calls its methods.
 
     :param on_gap: called with each gap when it begins and when it ends
-    :param reporter: makes these calls
+    :param reporter: calls ``on_gap``
     """
 
     def __init__(self, on_gap: Callable[[Gap], object], reporter: Reporter) -> None:
         self.gap: Gap | None = None
         self.gaps = 0
         self.gap_seconds = 0.0
-        # Topics with an acknowledged subscription. Before that, no event can be missing.
+        # Topics whose subscription the broker has acknowledged. On other topics, no event can be missing.
         self._heard: set[str] = set()
         self._last_end = datetime.min.replace(tzinfo=timezone.utc)
         self._on_gap = on_gap
         self._reporter = reporter
 
     def begin_gap(self, start: datetime, reason: str, topics: frozenset[str] = frozenset()) -> None:
-        """Begin a gap, unless one is open or no event can be missing.
+        """Begin a gap, unless one is already open or no event can be missing.
 
         :param topics: topics that count as subscribed from now on
         """
         self._heard |= topics
         if self.gap is None and self._heard:
             self.gaps += 1
-            # Do not overlap the last gap, which was already reported.
+            # Do not overlap the previous gap, which was already reported.
             self.gap = Gap(max(start, self._last_end), None, tuple(sorted(self._heard)), reason)
             self._reporter.report(partial(self._call, self.gap))
         elif self.gap is not None:
@@ -131,7 +131,7 @@ class Listener:
             self._reporter.report(partial(self._call, Gap(gap.start, end, gap.topics, gap.reason)))
 
     def forget(self) -> None:
-        """End the gap, because the user disconnected. The next connection starts afresh."""
+        """End the gap and forget all topics, because the user disconnected."""
         self.update(set(), frozenset())
 
     def _call(self, gap: Gap) -> None:

@@ -16,15 +16,16 @@ from dxlthreateventclient._feed.mqtt import mqtt_client_of
 from dxlthreateventclient._feed.subscriptions import Feed
 from dxlthreateventclient.status import Gap
 
-# All times are in seconds. Wait this long for the acknowledgement of a new subscription, as dxlclient does.
+# All times are in seconds. Wait at most this long for the broker to acknowledge a new subscription, as
+# dxlclient does.
 _LONGEST_WAIT = 120.0
-# Longest single wait, because Ctrl-C does not interrupt a wait on Windows.
+# The longest single wait. Waits are split because Ctrl-C does not interrupt a wait on Windows.
 _LONGEST_STEP = 1.0
-# Longest wait for the report of a gap's end when a client is closed.
+# When a client is closed, wait at most this long for the report of a gap's end.
 _LONGEST_REPORT = 1.0
-# If an answer takes longer than this, something may be blocking it.
+# If the broker's answer takes longer than this, something may be blocking it.
 _PATIENCE = 0.1
-# The MQTT client's attribute that holds its feed, so that all wrappers of a DxlClient share the feed.
+# The feed is stored in this attribute of the MQTT client, so that all wrappers of a DxlClient share one feed.
 _FEED = "_dxlthreateventclient"
 _making = threading.Lock()
 
@@ -33,7 +34,7 @@ class Wait:
     """Lets a thread wait until the subscription to a topic is settled.
 
     :param topic: the topic
-    :param listener: the listener of the client that waits
+    :param listener: the listener of the waiting client
     """
 
     def __init__(self, topic: str, listener: Listener) -> None:
@@ -51,7 +52,7 @@ class Wait:
         return time.monotonic() - self.started_at > _LONGEST_WAIT
 
     def end(self, error: BaseException | None = None) -> None:
-        """Let the thread continue, or raise an error in it."""
+        """End the wait. If there is an error, raise it in the waiting thread."""
         self._error = error
         self._done.release()
 
@@ -68,7 +69,7 @@ class Wait:
 
 
 class Double:
-    """The feed of a ``DxlClient`` double, such as a mock. It adds each route directly to the double."""
+    """The feed of a ``DxlClient`` double, such as a mock. Adds each route directly to the double."""
 
     is_connected = why_dead = None
     acknowledged: frozenset[str] = frozenset()
@@ -110,7 +111,7 @@ class Member:
         self.last_event_at: float | None = None
         self.is_closed = False
         self.feed = _feed_of(dxl_client)
-        # Its own, because on_gap may be slow.
+        # Each client has its own reporter, because on_gap may be slow.
         self._reporter = Reporter()
         self.listener = Listener(on_gap, self._reporter)
         self.feed.join(self)
@@ -148,7 +149,7 @@ class Member:
             self._drop(route)
 
     def drain(self, callback: Any, done: Callable[[], None]) -> None:
-        """Stop new events for a callback, and make a call once it has received all earlier ones."""
+        """Stop new events for a callback. Call ``done`` after it has received all earlier events."""
         routes = self._find_everywhere(callback)
 
         def finish() -> None:
@@ -162,20 +163,20 @@ class Member:
             self.feed.drain(routes, finish)
 
     def close(self) -> None:
-        """Remove the routes that no other client has added. May be called more than once."""
+        """Remove the routes that no other client has added. Can be called more than once."""
         self.is_closed = True
         for route in self.routes:
             self._disown(route)
         if self._reporter.is_current():
             return
-        # Give the report of a gap's end a moment to finish.
+        # Wait a moment for the report of a gap's end.
         reported = allocate_lock()
         reported.acquire()
         self.feed.call_when_settled(partial(self._reporter.after_all, reported.release))
         reported.acquire(timeout=_LONGEST_REPORT)
 
     def is_waiting_for_broker(self) -> bool:
-        """Return True if the broker's answer is overdue. A worker that waits for room may be blocking it."""
+        """Return True if the broker's answer is overdue. A worker waiting for room may be the cause."""
         now = time.monotonic()
         return any(now - wait.started_at > _PATIENCE for wait in self.feed.waits)
 

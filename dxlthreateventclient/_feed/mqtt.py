@@ -38,12 +38,12 @@ _EVENT = bytes([Message.MESSAGE_TYPE_EVENT])
 _REFUSED = 128
 # The MQTT client's loop runs at least this often, in seconds.
 _LOOP_SECONDS = 1.0
-# After a pause, check at each packet for this long that nothing is left to read. Otherwise check this often.
-# In seconds.
+# How often to check whether all data has been read, in seconds. After a pause of _PAUSE, check at each packet
+# for this long.
 _LOOK_EVERY = 0.1
 _PAUSE = 0.01
-# After a silence of this long, the rest of a backlog may follow for this long, so nothing counts as all. In
-# seconds.
+# In seconds. After a silence longer than _SILENCE, the broker may send a backlog in parts. For _BACKLOG
+# seconds, an empty socket therefore does not prove that all data has been read.
 _SILENCE = 1.0
 _BACKLOG = 0.5
 
@@ -99,12 +99,12 @@ class Hooks:
 
     :param dxl_client: the DxlClient
     :param mqtt: the MQTT client in it
-    :param feed: notified of each change by the network thread, so it must not block
+    :param feed: notified of each change by the network thread, which the feed must not block
     """
 
     def __init__(self, dxl_client: Any, mqtt: Client, feed: "Feed") -> None:
         self.is_connected = False
-        # True while the network thread waits for room in dxlclient's queue and can read no answer.
+        # True while the network thread waits for room in dxlclient's queue and cannot read answers.
         self.is_blocked = False
         # The topics that dxlclient must not unsubscribe.
         self.needed: frozenset[str] = frozenset()
@@ -115,13 +115,14 @@ class Hooks:
         self._pid = os.getpid()
         # dxlclient's own handlers expect the DxlClient itself, not a wrapper around it.
         self._user_data = dxl_client
-        # Guards the requests. Held while sending, so that no answer is looked up before its number is stored.
-        # Sending also takes a lock of the MQTT client, so never take this lock in a hook.
+        # Guards the requests. Hold this lock while sending, so that the number of a request is stored before
+        # its answer is looked up. Sending also takes a lock of the MQTT client. To avoid a deadlock, never
+        # take _sending in a hook.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
-        # The number of dxlclient threads that will disconnect because of a loss, and whether the user
-        # requested the last disconnect.
+        # The number of dxlclient threads that will disconnect because the connection was lost, and whether
+        # the user requested the last disconnect.
         self._teardowns = 0
         self._is_end_wanted = True
         self._stashed: list[Callable[[], None]] = []
@@ -148,7 +149,7 @@ class Hooks:
         mqtt.disconnect = partial(self._disconnect, mqtt.disconnect)
         mqtt.loop_read = partial(self._read, mqtt.loop_read)
         mqtt.loop_misc = partial(self._look, mqtt.loop_misc)
-        # CONNECT may not be answered yet, but further packets may already be sent.
+        # Even if the broker has not answered CONNECT yet, the client can already send further packets.
         self.is_connected = mqtt.socket() is not None
 
     def heard_until(self) -> float:
@@ -165,8 +166,7 @@ class Hooks:
     def is_worker(self) -> bool:
         """Return True if this thread delivers events and therefore must not wait for the broker.
 
-        The broker's answer comes through the network thread, which may wait for this thread to empty the
-        queue.
+        The network thread reads the broker's answer, but may be waiting for this thread to empty the queue.
         """
         return threading.current_thread() in self._pool._threads
 
@@ -233,7 +233,7 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Hide our answers from dxlclient, which might match their numbers to its later requests.
+            # Hide answers to our requests from dxlclient, which might match them to its own later requests.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -241,9 +241,9 @@ class Hooks:
             self._end_waits(lambda other: other.is_subscribe and other.topic == request.topic)
 
     def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
-        """Discard requests, and end dxlclient's waits for their answers.
+        """Discard requests, and end dxlclient's waits for the answers.
 
-        dxlclient waits for up to two minutes and meanwhile holds locks that ``destroy()`` needs.
+        dxlclient waits for up to two minutes, and holds locks that ``destroy()`` needs.
         """
         with self._sending:
             over = {number: request for number, request in self._requests.items() if is_over(request)}
@@ -264,14 +264,14 @@ class Hooks:
     ) -> None:
         self._user_data = user_data
         tell_dxlclient = partial(dxlclients, mqtt, user_data, flags, code)
-        # dxlclient takes a broker's refusal for a connection, so only pass it on.
+        # A refusal by the broker, which dxlclient mistakes for a connection. Only pass it on.
         if code != 0:
             tell_dxlclient()
             return
         self.is_connected = True
         self._connection += 1
-        # Subscribe before dxlclient does: DxlClient.connect() returns when dxlclient's own subscription is
-        # acknowledged, and by then all earlier ones are, too.
+        # Subscribe before dxlclient does. DxlClient.connect() returns when the broker has acknowledged
+        # dxlclient's own subscription, and therefore all earlier ones.
         self._feed.on_connect(tell_dxlclient)
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
@@ -302,7 +302,7 @@ class Hooks:
     def _read(self, loop_read: Callable[..., int], *arguments: int) -> int:
         now = time.time()
         if self._first is None:
-            # The packet may have arrived earlier if this thread was suspended or waited for room.
+            # If this thread was suspended or waited for room, the packet may have arrived earlier.
             self._first = min(now, self._alive + _LOOP_SECONDS)
         if now - self._alive > _PAUSE:
             self._look_until = now + _LOOK_EVERY
@@ -320,8 +320,8 @@ class Hooks:
         return result
 
     def _stash(self, call: Callable[..., None], *arguments: Any) -> None:
-        # The MQTT client calls hooks under a lock that callbacks need for sending. The network thread must
-        # release it before it waits for room in dxlclient's queue.
+        # The MQTT client holds a lock while it calls hooks, and callbacks need that lock for sending. The
+        # network thread must release the lock before it waits for room in dxlclient's queue.
         self._stashed.append(partial(call, *arguments))
 
     def _hand_over_stashed(self) -> None:
@@ -355,7 +355,7 @@ class Hooks:
             self._looked = now
             with suppress(Exception):  # the socket may be closed by now
                 if self._is_all_read():
-                    # Later packets may have arrived long before they were read, but not the first one.
+                    # Unlike the first packet, later ones may have arrived long before they were read.
                     self._heard_until, self._first = self._first, None
         self._alive = now
         return loop_misc()
@@ -370,7 +370,7 @@ class Hooks:
     def call_behind_queue(self, call: Callable[[], None]) -> None:
         """Make a call after all events in dxlclient's queue have been delivered."""
         workers = [thread for thread in self._pool._threads if thread.is_alive()]
-        # All workers must meet, because any of them may still be handling an earlier event.
+        # Let all workers meet, because any of them may still be handling an earlier event.
         met = threading.Event()
         meeting = threading.Barrier(max(1, len(workers)), action=met.set)
         with self._meeting:  # one meeting at a time, otherwise the workers would deadlock

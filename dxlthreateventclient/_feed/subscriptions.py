@@ -1,8 +1,8 @@
 """The subscriptions: requested on each connection until the broker acknowledges them.
 
-One thread for each ``DxlClient``, the feed thread, owns this state and sends every SUBSCRIBE. Other threads
-change the routes and post calls to its inbox. After each call, the feed thread brings the subscriptions in
-line with the topics of the routes, regardless of the order of events.
+Each ``DxlClient`` has one feed thread, which owns this state and sends every SUBSCRIBE. Other threads change
+the routes and put calls into the inbox of the feed thread. After each call, the feed thread brings the
+subscriptions in line with the topics of the routes, regardless of the order of the calls.
 """
 
 import logging
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# All times are in seconds. Repeat a subscription that the broker has not acknowledged for this long.
+# All times are in seconds. Repeat a SUBSCRIBE if the broker has not acknowledged it after this long.
 _ASK_AGAIN = 2.0
 # The feed thread's polling interval while something is pending.
 _LOOK_EVERY = 0.1
-# When draining a stream, stop waiting for a broker that sends nothing for this long.
+# When draining a stream, stop waiting if the broker sends nothing for this long.
 _SILENCE = 2.0
-# A gap starts this long before the last moment at which all had been read, because events in transit at that
-# moment may be lost, too.
+# A gap starts this long before the last moment at which all data had been read, because events in transit at
+# that moment may be lost, too.
 _MARGIN = 1.0
 
 _LOST = "the connection to the broker was lost"
@@ -47,7 +47,7 @@ class _State(Enum):
     ACKNOWLEDGED = auto()
     REFUSED = auto()
     LEAVING = auto()
-    """UNSUBSCRIBE is unanswered. A new SUBSCRIBE waits for it, because some brokers reorder the two."""
+    """UNSUBSCRIBE is unanswered. A new SUBSCRIBE waits for the answer: some brokers reorder the two."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _Subscription:
 
 @dataclass
 class _Drain:
-    """Routes that receive the events that have arrived, but no new ones."""
+    """Routes that still receive the events that have arrived, but no new ones."""
 
     routes: list[Route]
     done: Callable[[], None]
@@ -73,7 +73,7 @@ class _Drain:
 
 
 class Feed:
-    """The subscriptions of one ``DxlClient``, for all its clients.
+    """The subscriptions of one ``DxlClient``, shared by all its ``CommonThreatEventClient`` objects.
 
     :param dxl_client: the DxlClient
     :param mqtt: the MQTT client in it
@@ -84,7 +84,7 @@ class Feed:
         self._reporter = Reporter()
         self.hooks = Hooks(dxl_client, mqtt, self)
         self._members: WeakSet[Member] = WeakSet()
-        # Both are replaced, never modified, so that any thread may read them.
+        # Replaced, never modified, so that any thread can read these two.
         self.acknowledged: frozenset[str] = frozenset()
         self.waits: tuple[Wait, ...] = ()
         self._is_connected = False
@@ -93,7 +93,7 @@ class Feed:
         self._dxl_client = dxl_client
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._inbox.put(self._install)
-        # Not at exit: a handler of atexit may still drain a stream.
+        # Do not stop the feed thread at exit, because a handler of atexit may still drain a stream.
         finalize(self, self._inbox.put, None).atexit = False
         start_thread("DxlThreatEventFeed", partial(_serve, self._inbox, ref(self)))
 
@@ -133,13 +133,13 @@ class Feed:
         return was_there
 
     def drain(self, routes: list[Route], done: Callable[[], None]) -> None:
-        """Stop new events for some routes, and make a call once they have received all earlier ones."""
+        """Stop new events for some routes. Call ``done`` after they have received all earlier events."""
         for route in routes:
             route.is_draining = True
         self.settle(partial(self._drains.append, _Drain(routes, done)))
 
     def call_when_settled(self, call: Callable[[], object]) -> None:
-        """Make a call after all pending reports, or immediately on threads that must not wait."""
+        """Make a call after all pending calls, or immediately on threads that must not wait."""
         if self.why_dead or self.hooks.is_worker():
             call()
         else:
@@ -166,13 +166,13 @@ class Feed:
         self.settle()
 
     def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
-        """Log a message on the reporter's thread, for which nobody waits."""
+        """Log a message on the reporter's thread. No other thread waits for it."""
         self._reporter.report(partial(logger.log, level, message, exc_info=error))
 
     # Called by the feed thread.
 
     def handle(self, call: Callable[[], object]) -> float | None:
-        """Make a call and update everything. Return the seconds until the next check, or ``None``."""
+        """Make a call and update everything. Return the seconds until the next check, if any."""
         try:
             call()
             self._bring_in_step()
@@ -198,7 +198,7 @@ class Feed:
 
     def _connect(self) -> None:
         if self._is_connected:
-            # This connection replaced another one, whose loss was not reported.
+            # This connection replaces an earlier one, whose loss was not reported.
             self._lose(datetime.fromtimestamp(self.hooks.heard_until() - _MARGIN, timezone.utc))
         self._is_connected = True
 
@@ -311,12 +311,12 @@ class Feed:
         now, arrived = time.monotonic(), sum(route.arrived for route in drain.routes)
         if arrived != drain.arrived or self.hooks.is_blocked:
             drain.arrived, drain.heard_at = arrived, now
-        # The broker's answer to UNSUBSCRIBE follows all events that it sent before.
+        # The broker answers UNSUBSCRIBE after it has sent all earlier events.
         topics = {route.topic for route in drain.routes}
         is_waiting = self._is_connected and topics & self._subscriptions.keys() - wanted
         if not is_waiting or now - drain.heard_at > _SILENCE:
             self._drains.remove(drain)
-            # Use a thread, because this waits for room in dxlclient's queue.
+            # Use a thread, because the call waits for room in dxlclient's queue.
             start_thread("DxlThreatEventDrain", partial(self.hooks.call_behind_queue, drain.done))
 
 

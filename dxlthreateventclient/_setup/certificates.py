@@ -86,7 +86,7 @@ def read(file: Path) -> bytes:
 
 
 def check_files(config: DxlClientConfig) -> Iterator[tuple[str, Finding | ConfigurationError]]:
-    """Check each file that a configuration names, and yield the name of the check and its result."""
+    """Check each file that a configuration names. Yield the name and the result of each check."""
     for name, setting, path, check in (
         ("CA certificates", "BrokerCertChain", config.broker_ca_bundle, _check_ca),
         ("client certificate", "CertFile", config.cert_file, _check_certificate),
@@ -138,7 +138,7 @@ def _blocks(content: bytes, label: str) -> list[str]:
 
 
 def _wrong_form(content: bytes, wanted: str) -> str | None:
-    """Return the reason why OpenSSL rejects a file, if its form shows it."""
+    """Return the reason why OpenSSL rejects a file, if the form of the file shows the reason."""
     content = content.removeprefix(BOM_UTF8)
     for pattern, what in _SPOILT_PEM if b"-----BEGIN" in content else _NOT_PEM:
         if re.search(pattern, content, re.DOTALL):
@@ -192,7 +192,7 @@ def _check_certificate(config: DxlClientConfig) -> Finding:
     path = config.cert_file
     context, certificates = _certificates(path)
     try:
-        # Without a key this always fails, but OpenSSL checks the certificate first.
+        # Without a key, this call always fails, but OpenSSL checks the certificate first.
         context.load_cert_chain(path, password="")
     except ssl.SSLError as error:
         if error.reason in WEAK:

@@ -1,4 +1,4 @@
-"""Probes a broker step by step as dxlclient connects, and explains failures.
+"""Probes a broker in the same steps as dxlclient connects, and explains failures.
 
 The steps are TCP or the proxy, TLS, WebSockets if used, and MQTT's CONNECT. With TLS 1.3, only the answer to
 CONNECT shows that the broker accepts the client certificate.
@@ -39,8 +39,8 @@ _UPGRADE = (
     "\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
 )
 
-# OpenSSL's names for alerts that refuse a client certificate. DECRYPT_ERROR means that the signature does not
-# match, for example because a CA was recreated under the same name.
+# OpenSSL's names for alerts with which a broker refuses a client certificate. DECRYPT_ERROR means that the
+# signature does not match, for example because a CA was recreated under the same name.
 _REFUSALS = re.compile(
     "(ACCESS_DENIED|BAD_CERTIFICATE|CERTIFICATE_(EXPIRED|REQUIRED|REVOKED|UNKNOWN)|DECRYPT_ERROR|UNKNOWN_CA"
     "|UNSUPPORTED_CERTIFICATE)$"
@@ -73,7 +73,7 @@ class Probe:
         self.name = f"the broker {self._address}"
         self._proxy: dict[str, Any] = {}
         if config.use_websockets and None not in (config.proxy_addr, config.proxy_port):
-            # The same arguments that dxlclient passes to PySocks.
+            # dxlclient passes the same arguments to PySocks.
             names = [f"proxy_{name}" for name in ("type", "addr", "port", "rdns", "username", "password")]
             self._proxy = {name: getattr(config, name) for name in names}
             self._proxy["proxy_port"] = int(self._proxy["proxy_port"])
@@ -99,7 +99,7 @@ class Probe:
                 raise _final(f"{self.name} does not speak MQTT: {_QUESTION}")
             if code := answer[-1]:
                 why = f"refuses this client: {_ANSWERS.get(code, f'code {code}')}; see the broker's log"
-                raise BrokerConnectionError(f"{self.name} {why}", is_final=code != 3)  # not available now
+                raise BrokerConnectionError(f"{self.name} {why}", is_final=code != 3)  # 3: not available now
             self._send(tls, _DISCONNECT)
             return tls.version() or "TLS", tls.getpeercert(binary_form=True) or b""
 
@@ -167,7 +167,7 @@ class Probe:
         if is_frame and self._config.use_websockets:
             # A WebSocket frame must be masked; a mask of zeros changes nothing.
             packet = b"\x82" + bytes([0x80 | len(packet)]) + bytes(4) + packet
-        # If the broker has closed the connection, an alert may still be waiting to be read.
+        # Even if the broker has closed the connection, there may be an unread alert.
         with suppress(ConnectionError, ssl.SSLEOFError):
             tls.sendall(packet)
 
@@ -185,7 +185,7 @@ class Probe:
         return BrokerConnectionError(f"{self._proxy_name} {what}", is_final)
 
     def _why_no_access(self) -> str:
-        """Describe the authentication that the proxy requires, which PySocks does not report."""
+        """Describe the authentication that the proxy requires. PySocks does not report it."""
         user, password = self._proxy["proxy_username"], self._proxy["proxy_password"]
         sent = "User and Password" if user and password else "no user: [Proxy] must have User and Password"
         schemes: list[str] = []

@@ -37,7 +37,7 @@ PRODUCT = "ePolicy Orchestrator"
 
 
 def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | None:
-    """Return the converted value of a key, and remove the key unless the result is ``None``."""
+    """Return the converted value of a key. Remove the key unless the result is ``None``."""
     value = convert(fields[key]) if key in fields else None
     if value is not None:
         del fields[key]
@@ -45,7 +45,7 @@ def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | No
 
 
 def take_addresses(fields: Fields, room: int) -> list[str]:
-    """Return the addresses of a host, and remove as many from the fields as there is room for."""
+    """Return the addresses of a host. Remove only the first ``room`` of them from the fields."""
     found: list[str] = []
     for key in ("ipv4", "ipv6"):
         address = ip_address(fields.get(key))
@@ -61,7 +61,7 @@ class Message:
 
     :param threat_event: the threat event, which is not modified
     :param event_id: the id of the DXL message
-    :param arrived: its time of arrival
+    :param arrived: the time of arrival
     :raise TypeError: if the threat event is not a mapping
     """
 
@@ -84,11 +84,11 @@ class Message:
         self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
-        """Take the time when ePO received the event, from either of its two possible places."""
+        """Take the time when ePO received the event, which is in one of two places."""
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:
-        """Take the event's number, including that of events from other products."""
+        """Take the event's number. Events from other products have it under another key."""
         return take(self.event, "id", text) or take(self.event, "eventId", text)
 
     def severity(self) -> Severity:
@@ -115,8 +115,8 @@ class Message:
     def file(self) -> tuple[str | None, dict[str, str]]:
         """Return the path and the digests of the target's file.
 
-        Without a path, the first entry of ``files`` counts. With a path, the first entry without a different
-        name counts.
+        If the target has no path, the first entry of ``files`` counts. Otherwise, the first entry that has no
+        different name counts.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}

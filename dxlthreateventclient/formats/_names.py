@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments. The program ends in one of these extensions, or before an option.
+# A program with its arguments. The program ends with one of these extensions, or before an option.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -60,7 +60,7 @@ def process(written: str) -> Process:
 
 
 def account(written: str | None) -> tuple[str | None, str | None]:
-    """Split an account into its domain, if any, and its name. The separator may be two backslashes."""
+    """Split an account into its domain, if any, and its name. One or two backslashes separate the two."""
     domain, _, name = (written or "").partition("\\")
     name = name.lstrip("\\")
     return (domain, name) if domain and name else (None, written)

@@ -8,13 +8,13 @@ from dxlthreateventclient.formats._values import literal
 from dxlthreateventclient.formats._words import ACTIONS, KINDS, Kind, Outcome
 
 _STOPPED = frozenset({"blocked", "deleted", "cleaned", "quarantined", "contained"})
-# For these kinds, "failed" means that removing the threat failed. For other kinds, a product failed, for
-# example when loading its rules.
+# For these kinds, "failed" means that the threat could not be removed. For other kinds, it means that a
+# product failed, for example when loading its rules.
 _REMOVED_KINDS = frozenset({"malware", "email"})
 _NO_THREATS = frozenset({"agent", "scan", "update"})
 
-# A number may make an outcome worse, or mean that a threat was only detected. It never makes an outcome
-# better: a wrong "failed" costs a look, a wrong "deleted" hides an infection.
+# A number can make an outcome worse, or mean that a threat was only detected. A number never makes an
+# outcome better, because a wrong "failed" costs a look, but a wrong "deleted" hides an infection.
 _OUTCOMES: dict[str, Outcome] = {
     number: outcome
     for number, (_, kind, outcome) in EVENTS.items()
@@ -71,10 +71,10 @@ class Reading(NamedTuple):
 def read(event: Mapping[str, Any]) -> Reading:
     """Interpret the ``event`` object of a plain message."""
     number, category, threat_type = _said(event, "id"), _said(event, "category"), _said(event, "threatType")
-    # Events from other products have their number in another place.
+    # Events from other products have their number under another key.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
     meaning, number_kind, number_outcome = known or _UNKNOWN
-    # The type is the most specific, the category the least: hip.process occurs with several types.
+    # The threat type is the most specific. The category is the least: hip.process occurs with several types.
     kind = KINDS.get(threat_type, "other")
     if kind == "other":
         kind = number_kind

@@ -14,8 +14,8 @@ from dxlthreateventclient.formats._vocabulary import NAMELESS, NOTHING
 
 T = TypeVar("T")
 
-# The default limit of Elasticsearch's "flattened" type, which suits the custom namespace. A threat event has
-# 4 levels.
+# The default limit of Elasticsearch's type "flattened", which is suitable for the custom namespace. A threat
+# event has 4 levels.
 MAX_DEPTH = 20
 ELLIPSIS = "…"
 
@@ -38,7 +38,7 @@ _EARLIEST_SECONDS = 631_152_000
 
 
 def harmless(text: str) -> str:
-    """Return the text with U+FFFD for each harmful character, and a newline for each line end."""
+    """Replace each harmful character with U+FFFD, and each line end with a newline."""
     if text.isprintable():
         return text
     return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -53,7 +53,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
     """
     copy = {}
     for raw_name, raw in value.items():
-        # The values of a converted aggregate have numbers as keys, so a placeholder has the aggregate's key.
+        # In a converted aggregate, the values have numbers as keys. A placeholder then names the aggregate.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
@@ -129,13 +129,13 @@ def text(value: Any) -> str | None:
 
 
 def name_of(value: Any) -> str | None:
-    """Return the name of a file or a program, unless it stands for a missing name."""
+    """Return the name of a file or a program, or ``None`` if the text stands for a missing name."""
     found = text(value)
     return None if found is None or found.lower().rpartition("|")[2] in NAMELESS else found
 
 
 def action_word(value: Any) -> str | None:
-    """Return an action's word or code. "none" is a value here: nothing was done."""
+    """Return an action's word or code. The action "none" is a value: nothing was done."""
     found = literal(value)
     return found if found and (found.lower() == "none" or found.lower() not in NOTHING) else None
 
@@ -240,7 +240,7 @@ def digest(name: str, value: Any) -> str | None:
 
 
 def distinct(values: Iterable[T | None]) -> list[T]:
-    """Return each value once, without ``None``."""
+    """Return the values without ``None`` and without duplicates."""
     return [value for value in dict.fromkeys(values) if value is not None]
 
 

@@ -16,7 +16,7 @@ NAMELESS = frozenset(
 
 
 class Severity(NamedTuple):
-    """A severity as a word, and on the scales of the formats."""
+    """A severity as a word and as numbers on the scales of the formats."""
 
     name: str | None
     cef: int

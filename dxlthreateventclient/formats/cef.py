@@ -22,7 +22,7 @@ from dxlthreateventclient.formats._values import (
 )
 from dxlthreateventclient.formats._vocabulary import TRANSPORTS
 
-# Maximum lengths in ArcSight's dictionary, for values that may be cut.
+# The maximum lengths in ArcSight's dictionary, for values that are allowed to be cut.
 _LENGTHS = {
     "product": 63,
     "version": 31,
@@ -65,14 +65,13 @@ def to_cef(
 ) -> str:
     """Convert a threat event into a line of the Common Event Format, version 0.
 
-    The line contains the values with a key in CEF's dictionary, and custom values with a label. Empty values
-    and unresolved placeholders are left out. Values are cut to the lengths in the dictionary. If the line is
-    still too long, the longest values are cut to a common length. A cut value ends in ``…``.
+    The line contains all values that have a key in CEF's dictionary, and custom values with a label. Empty
+    values and unresolved placeholders are left out. Values are cut to the lengths in the dictionary. If the
+    line is still too long, the longest values are cut to a common length. A cut value ends in ``…``.
 
-    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
-        modified.
-    :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
-    :param arrived: its time of arrival, used for an event without a time. A naive time is local time.
+    :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
+    :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
+    :param arrived: the time of arrival, used if the event has no time. A naive time is local time.
     :param max_bytes: the maximum length of the line, in bytes of UTF-8. Addresses, numbers, ids and digests
         are never cut, so a line with long ids may exceed a limit below 6,500.
     :return: one line, without a line end
@@ -95,7 +94,7 @@ def to_cef(
 
 
 def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> str:
-    """Return the line, with values cut to a length if they may be cut."""
+    """Return the line. Values that are allowed to be cut are cut to a length."""
     fields = [
         _cut(key, value, longest)
         .replace("\\", "\\\\")

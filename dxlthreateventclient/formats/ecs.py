@@ -31,7 +31,7 @@ ECS_VERSION = "9.4.0"
 NAMESPACE = "epo"
 """The custom field for values without a field in ECS."""
 
-# The event types for the decision, and for the change to the file. Other outcomes have neither.
+# For each outcome, the event types for the decision and for the change to the file. Others have neither.
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -52,13 +52,12 @@ def to_ecs(
 ) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
-    Values without a field in ECS, or of the wrong type for their field, are kept under ``epo``, in the
+    If ECS has no field for a value, or if the value has the wrong type, it is kept under ``epo``, in the
     structure of the threat event. Empty values and unresolved placeholders are left out.
 
-    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
-        modified.
-    :param event_id: the id of the DXL message that carried it (``original_event.message_id``)
-    :param arrived: its time of arrival, used for an event without a time. A naive time is local time.
+    :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
+    :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
+    :param arrived: the time of arrival, used if the event has no time. A naive time is local time.
     :param severity: the scale of ``event.severity``: ``epo`` (1 to 7, 1 the most severe), or ``elastic`` (21,
         47, 73 and 99, 99 the most severe), which Elastic's own rules expect
     :return: the document: nested dictionaries of values that JSON can represent in UTF-8
@@ -128,8 +127,8 @@ def to_ecs(
             "vendor": VENDOR,
             "version": take(analyzer, "version", text),
         },
-        # ECS has user.target, but no process.target, so keep the target's process in the rest to show its
-        # origin.
+        # ECS has user.target, but no process.target. Keep the target's process in the rest, too, to show that
+        # it belongs to the target.
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,
@@ -145,7 +144,7 @@ def to_ecs(
 
 
 def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: bool) -> dict[str, str]:
-    """Return the event's categories, each with its most specific type."""
+    """Return the event's categories, each with the most specific type."""
     decision, file = _TYPES.get(reading.outcome, ("info", "info"))
     found = list(reading.categories)
     if has_registry:
@@ -158,7 +157,7 @@ def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: 
         found.append("network")
     found = found or ["host"]
     if decision == "allowed" and not reading.is_operational and "network" not in found:
-        # Without this category, no type of the alert would show that the threat was not stopped.
+        # Without this category, no event type would show that the threat was not stopped.
         found.append("intrusion_detection")
     types = {"intrusion_detection": decision, "network": decision, "file": file, "registry": "access"}
     return {category: types.get(category, "info") for category in found}
@@ -178,7 +177,7 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 
 def _endpoint(role: Fields) -> Fields:
-    # There is room for one address. If both exist, the IPv6 address stays in the rest.
+    # There is room for only one address. If there are two, the IPv6 address stays in the rest.
     addresses = take_addresses(role, room=1)
     return {
         "ip": addresses[0] if addresses else None,

@@ -31,11 +31,10 @@ class Explanation(NamedTuple):
 def explain(threat_event: Mapping[str, Any]) -> Explanation:
     """Explain a threat event from its number, category, threat type and action taken.
 
-    Words and codes must match as a whole, regardless of case. The number of an event may make the outcome
+    Words and codes must match as a whole, regardless of case. The number of an event can make the outcome
     worse, but never better.
 
-    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
-        modified.
+    :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :return: the explanation
     :raise TypeError: if the threat event is not a mapping
 

@@ -29,7 +29,7 @@ OCSF_VERSION = "1.5.0"
 
 # The schema's captions of the severity numbers.
 _SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
-# If the schema has no number for an outcome, ePO's word is used.
+# If the schema has no number for an outcome, use ePO's word.
 _OUTCOMES: dict[Outcome, tuple[int, str | None, int, str | None]] = {
     "blocked": (2, "Denied", 2, "Blocked"),
     "deleted": (2, "Denied", 5, "Deleted"),
@@ -74,14 +74,13 @@ def to_ocsf(
 ) -> dict[str, Any]:
     """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the Security Control profile.
 
-    Values without an attribute in OCSF, or of the wrong type for their attribute, are kept under
-    ``unmapped``, in the structure of the threat event. Empty values and unresolved placeholders are left out.
+    If OCSF has no attribute for a value, or if the value has the wrong type, it is kept under ``unmapped``,
+    in the structure of the threat event. Empty values and unresolved placeholders are left out.
 
-    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
-        modified.
-    :param event_id: the id of the DXL message that carried it (``original_event.message_id``). The default
-        for the finding's ``uid`` is a digest of the threat event.
-    :param arrived: its time of arrival, used for an event without a time. The default is the current time,
+    :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
+    :param event_id: the id of the DXL message that carried the event (``original_event.message_id``). By
+        default, the finding's ``uid`` is a digest of the threat event.
+    :param arrived: the time of arrival, used if the event has no time. The default is the current time,
         because OCSF requires a time. A naive time is local time.
     :return: the finding: nested dictionaries of values that JSON can represent in UTF-8
     :raise TypeError: if the threat event is not a mapping
@@ -185,7 +184,7 @@ def _count(message: Message) -> int | None:
 
 
 def _device(message: Message) -> Fields:
-    """Return the managed device, where the analyzer runs, if it has a name, an address or an id."""
+    """Return the managed device, on which the analyzer runs, if it has a name, an address or an id."""
     analyzer, entity = message.analyzer, message.entity
     named: Fields = _host(analyzer) | {"uid": message.take_device_id()}
     if not any(named.values()):
@@ -276,7 +275,7 @@ def _resources(message: Message) -> list[Fields] | None:
 
 
 def _observables(message: Message, device: Fields, evidence: Fields) -> list[Fields]:
-    """Return commonly searched values, each once, with its path."""
+    """Return commonly searched values with their paths, without duplicates."""
     found: dict[tuple[int, str], str] = {}
 
     def observe(type_id: int, value: str | None, name: str) -> None:

@@ -26,9 +26,9 @@ class Formatter(Protocol):
         """Return the text without a final line end.
 
         :param threat_event: the threat event, as a callback receives it
-        :param topic: the topic on which it arrived
-        :param event_id: the id of the DXL message that carried it, if known
-        :param arrived: its time of arrival, if known
+        :param topic: the topic on which the event arrived
+        :param event_id: the id of the DXL message that carried the event, if known
+        :param arrived: the time of arrival, if known
         """
 
 
@@ -36,7 +36,7 @@ def _text(threat_event: Mapping[str, Any], **_: Any) -> str:
     return "".join(text_columns(threat_event))
 
 
-# All formats below except CEF are ASCII with escapes, so that no character can do harm.
+# Except CEF, the formats below are ASCII with escapes, so no character can do harm.
 def _json(threat_event: Mapping[str, Any], *, topic: str, **_: Any) -> str:
     return f"Threat event on topic: {one_line(topic)}\n{json.dumps(threat_event, sort_keys=True, indent=4)}"
 

@@ -13,12 +13,11 @@ _MISSING = "-"
 def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     """Return the columns of the text format: time, severity, host, threat and outcome.
 
-    The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, it is
-    ePO's own word. The columns are padded, never cut, and safe for a terminal. Joined, they form the ``text``
-    format.
+    The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, the
+    column contains ePO's own word. The columns are padded, never cut, and safe for a terminal. Joined, they
+    form the ``text`` format.
 
-    :param threat_event: the threat event, as a callback receives it. It may have any content and is not
-        modified.
+    :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :return: the five columns
     :raise TypeError: if the threat event is not a mapping
 
@@ -54,7 +53,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
 def severity_of(threat_event: Mapping[str, Any]) -> int | None:
     """Return the severity of a threat event: 1 is the most severe, 7 the least.
 
-    :param threat_event: the threat event, as a callback receives it. It may have any content.
+    :param threat_event: the threat event, as a callback receives it, with any content
     :return: the number, which may come as text, or ``None`` if it is not from 1 to 7
 
     >>> severity_of({"event": {"threatSeverity": "2"}})

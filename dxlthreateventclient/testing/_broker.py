@@ -23,15 +23,15 @@ _LISTENER = "default"
 # With this option, closing a socket resets its connection.
 _LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
-# Without logging configuration, amqtt's warnings about vanished clients would appear on stderr.
+# If logging is not configured, amqtt's warnings about vanished clients would appear on stderr.
 logging.getLogger("amqtt").addHandler(logging.NullHandler())
 
 
 class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt has no type hints
     """Removes a topic when the last client has unsubscribed from it.
 
-    amqtt 0.12.1 keeps such topics and compares each message with them. A thousand of them delay a message by
-    1 ms.
+    amqtt 0.12.1 keeps such topics and compares each message with them. A thousand such topics delay a message
+    by 1 ms.
     """
 
     async def on_broker_client_unsubscribed(self, *, client_id: str, topic: str) -> None:  # noqa: ARG002
@@ -57,7 +57,7 @@ class BrokerThread:
             try:
                 asyncio.run(serving)
             except BaseException as error:
-                serving.close()  # asyncio may have failed before it began
+                serving.close()  # asyncio may have failed before the coroutine began
                 if started.done():
                     raise
                 started.set_exception(error)
@@ -79,7 +79,7 @@ class BrokerThread:
         asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result()
 
     def freeze(self) -> None:
-        """Stop the thread of the broker, as SIGSTOP stops a process."""
+        """Suspend the broker's thread, as SIGSTOP suspends a process."""
         if self._thaw is None:
             frozen, self._thaw = threading.Event(), threading.Event()
             self._loop.call_soon_threadsafe(_stand_still, frozen, self._thaw)
@@ -95,8 +95,8 @@ class BrokerThread:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_connection_error)
         self._stop = asyncio.Event()
-        # Not amqtt's own listener, which would not require a client certificate, would not accept a bound
-        # socket, and would log an error for each bare TCP probe by dxlclient.
+        # Do not use amqtt's own listener. It does not require a client certificate, does not accept a bound
+        # socket, and logs an error for each bare TCP probe by dxlclient.
         broker = Broker(
             BrokerConfig(
                 listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},
@@ -108,7 +108,7 @@ class BrokerThread:
         )
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stop.is_set():  # still in the TLS handshake when the others were closed
+            if self._stop.is_set():  # in the TLS handshake when the other connections were closed
                 writer.transport.abort()
                 return
             self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())
@@ -124,8 +124,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # By itself, amqtt 0.12.1 would wait for slow readers, and forever for a client whose service has just
-        # begun.
+        # By itself, amqtt 0.12.1 would wait for slow readers. It would wait forever for a client that it has
+        # just begun to serve.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()

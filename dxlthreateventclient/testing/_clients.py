@@ -24,8 +24,8 @@ _DESTROY_TIMEOUT = 5.0
 class FixtureClients:
     """Connects and destroys clients, and publishes events to them with another client.
 
-    dxlclient handles messages in order of arrival, by default on one thread. When a marker published after an
-    event has arrived, the event has been handled.
+    dxlclient handles messages in order of arrival, by default on one thread. To learn when an event has been
+    handled, this class publishes a marker after the event and waits for the marker.
 
     :param fabric: the fabric for the clients
     """
@@ -37,7 +37,7 @@ class FixtureClients:
 
     def connect(self) -> DxlClient:
         """Return a new, connected client."""
-        self._fabric.thaw()  # a test may have left it frozen
+        self._fabric.thaw()  # a test may have left the fabric frozen
         config = self._fabric.client_config()
         config.reconnect_delay = 0.1
         dxl_client = DxlClient(config)
@@ -49,14 +49,14 @@ class FixtureClients:
         """Destroy a client, or the publisher by default."""
         dxl_client = dxl_client or self._publisher
         self._fabric.thaw()
-        # If destroyed while reconnecting, dxlclient prints tracebacks.
+        # If a client is destroyed while it reconnects, dxlclient prints tracebacks.
         self._reach(dxl_client, time.monotonic() + _DESTROY_TIMEOUT)
-        # A daemon thread, because a callback that never returns blocks destroy().
+        # Use a daemon thread, because a callback that never returns blocks destroy().
         destroying = threading.Thread(target=dxl_client.destroy, daemon=True)
         destroying.start()
         deadline = time.monotonic() + _DESTROY_TIMEOUT
         while destroying.is_alive() and time.monotonic() < deadline:
-            # dxlclient's network thread checks for its end once a second and after each message.
+            # dxlclient's network thread checks whether it must end once a second and after each message.
             with contextlib.suppress(AttributeError):  # destroyed in the meantime
                 dxl_client.send_event(Event("/dxlthreateventclient/testing/end"))
             destroying.join(0.005)
@@ -74,8 +74,8 @@ class FixtureClients:
                     f"nothing reached the client within {timeout:g} seconds: it is not connected, or its"
                     " worker thread is held up by a callback or by a full stream"
                 )
-            # After connecting, dxlclient holds the lock of this property until it has subscribed to all
-            # topics.
+            # Wait for the lock of this property. After connecting, dxlclient holds the lock until all topics
+            # are subscribed.
             _ = dxl_client.subscriptions
             # After a loss, dxlclient ends a connection that its MQTT client has restored.
             with contextlib.suppress(DxlException):

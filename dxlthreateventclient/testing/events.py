@@ -19,7 +19,7 @@ _MAX_PAYLOAD = 1024 * 1024 - 64
 def sample_threat_event(**overrides: Any) -> dict[str, Any]:
     """Return a new, complete and realistic threat event, detected now.
 
-    :param overrides: values for keys of the ``event`` object or the top level. A dictionary is merged into
+    :param overrides: values for keys of the ``event`` object or the top level. A dictionary is merged with
         the existing object. Any other value replaces the existing value.
     :return: the threat event, as a callback would receive it
     :raise TypeError: if a threat event has no such key

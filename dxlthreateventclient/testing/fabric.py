@@ -40,8 +40,8 @@ local = local;{port};{host}
 class LocalFabric:
     """A local DXL fabric: a broker with TLS, its certificates, and a ``dxlclient.config``.
 
-    It listens on 127.0.0.1, uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
-    ``AES128-SHA256``), and requires a client certificate signed by its own certificate authority.
+    The broker listens on 127.0.0.1, and uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
+    ``AES128-SHA256``). Clients need a certificate signed by the fabric's own certificate authority.
 
     .. code-block:: python
 
@@ -71,7 +71,7 @@ class LocalFabric:
         self.port = port
         self.directory = Path(directory or _temporary_directory()).absolute()
         ca = trustme.CA(organization_name="LocalFabric")
-        # Only the broker needs an RSA key, for the cipher of _tls(). RSA keys are slow to generate.
+        # Only the broker needs an RSA key, which is slow to generate. The cipher of _tls() requires it.
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
         client_certificate = ca.issue_cert(common_name="local-client")
         self._ca = ca
@@ -95,7 +95,7 @@ class LocalFabric:
         """
         self._running()
         config = DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
-        # Absolute paths, because dxlclient would prefer files of the same names in the current directory.
+        # Use absolute paths, because dxlclient prefers files of the same names in the current directory.
         config.broker_ca_bundle, config.cert_file, config.private_key = (
             str(self.directory / name) for name in self._certificates
         )
@@ -140,7 +140,7 @@ class LocalFabric:
     def freeze(self) -> None:
         """Stop responding, both to connected clients and to new connections.
 
-        The broker then behaves as if its machine hangs, or as if stopped by SIGSTOP. A ``DxlClient`` may need
+        The broker then behaves as if its machine hung, or as if stopped by SIGSTOP. A ``DxlClient`` may need
         up to two keep-alive intervals (``config.keep_alive_interval``) to notice.
 
         :raise RuntimeError: if the fabric is not running
@@ -148,7 +148,7 @@ class LocalFabric:
         self._running().freeze()
 
     def thaw(self) -> None:
-        """Resume after :meth:`freeze`, starting with the messages that have arrived in the meantime.
+        """Resume after :meth:`freeze`. The broker first handles messages that have arrived in the meantime.
 
         Does nothing if the fabric is not frozen. :meth:`stop` also thaws it.
         """
@@ -182,7 +182,7 @@ class LocalFabric:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.directory / name
-        # O_EXCL, so that an existing configuration is never replaced.
+        # Use O_EXCL, so that an existing configuration is never replaced.
         try:
             file = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode=0o600
@@ -215,8 +215,8 @@ class LocalFabric:
 
 def _listen(port: int) -> socket.socket:
     try:
-        # The kernel can bind to an unreachable address. Connecting a UDP socket checks the route without
-        # sending anything.
+        # The kernel can bind to an unreachable address. To check the route without sending anything, connect
+        # a UDP socket.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))

@@ -35,7 +35,7 @@ class KeepWhatFails(CommonThreatEventCallback):
         print(f"{event['threatName']!r} on {event['target']['hostName']!r}", flush=True)
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Keep the payload as it arrived. If it is not bytes, keep its repr() for people to read."""
+        """Keep the payload as it arrived. If the payload is not bytes, keep its repr() for people to read."""
         payload = original_event.payload
         if not isinstance(payload, bytes):
             payload = repr(payload).encode()
@@ -55,7 +55,7 @@ class KeepWhatFails(CommonThreatEventCallback):
 
 
 def append(file: Path, line: str) -> None:
-    """Append a line to a file. If the disk was full and the last line is incomplete, start a new line."""
+    """Append a line to a file. If a full disk has left an incomplete last line, first end that line."""
     with file.open("a+b") as lines:
         lines.seek(max(0, lines.seek(0, os.SEEK_END) - 1))
         is_torn = lines.read() not in (b"", b"\n")
@@ -63,7 +63,7 @@ def append(file: Path, line: str) -> None:
 
 
 def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
-    """Yield the line numbers and events of such a file, with None for an incomplete line."""
+    """Yield the line number and the event of each line, or None for the event if a line is incomplete."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:

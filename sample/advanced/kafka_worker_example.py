@@ -23,7 +23,7 @@ SETTINGS = {
     "group.id": "threat-event-workers",
     "enable.auto.commit": False,  # this program commits each event after handling it
     "auto.offset.reset": "earliest",
-    "session.timeout.ms": 10_000,  # after this time without a heartbeat, others take over
+    "session.timeout.ms": 10_000,  # after this time without a heartbeat, other workers take over
 }
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def process(consumer: Consumer, producer: Producer, message: Message, seconds: i
         keep(producer, message)
     try:
         consumer.commit(message=message, asynchronous=False)
-    except KafkaException as error:  # too slow, so the partition has a new owner
+    except KafkaException as error:  # this worker was too slow, so the partition has a new owner
         logger.warning("%s was handled, and will be handled again: %s", message_id, error)
     else:
         print(f"Finished {message_id}", flush=True)
@@ -100,7 +100,7 @@ def main() -> None:
             else:
                 process(consumer, producer, message, options.work)
     finally:
-        consumer.close()  # the others take over immediately
+        consumer.close()  # lets the other workers take over immediately
 
 
 if __name__ == "__main__":

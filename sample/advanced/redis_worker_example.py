@@ -35,7 +35,7 @@ def handle(threat_event: dict[str, Any], seconds: int) -> None:
 
 
 def next_entries(server: Any, take_over_after: int) -> Any:
-    """Return the id and fields of the next entry, first from a dead worker, or an empty list."""
+    """Return the next entry (its id and fields) or an empty list. Entries of dead workers come first."""
     idle = take_over_after * 1000
     if taken_over := server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=idle, count=1)[1]:
         return taken_over
@@ -66,7 +66,7 @@ def process(server: Any, entry_id: bytes, fields: dict[bytes, bytes], seconds: i
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def work(server: Any, take_over_after: int, seconds: int) -> None:
-    """Process entries one by one until a signal arrives, and finish the current one."""
+    """Process entries one by one. When a signal arrives, finish the current entry."""
     with suppress(redis.ResponseError):  # another worker has already created the group
         server.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     for _ in until_stopped():

@@ -35,7 +35,8 @@ except ModuleNotFoundError as error:
 # acknowledges it.
 QUEUE_DIRECTORY = Path("threat-event-queue")
 REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
-# The service will never accept such an event, and sending it again would delay all later events.
+# After such an answer, do not send the event again: the service will never accept it, and later events
+# would wait.
 REFUSALS = (400, 413, 422, 431)
 
 Lane: TypeAlias = "SimpleQueue[Path]"
@@ -72,7 +73,7 @@ def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: int) -> None:
-    """Write an event to disk, and return once it is stored. While there is no room, wait and try again."""
+    """Write an event to disk, and return when it is stored. While there is no room, wait and try again."""
     if sum(lane.qsize() for lane in set(lanes)) >= limit:
         raise OSError(f"the queue is full: {limit} events wait to be forwarded")
     with file.open("x", encoding="utf-8") as opened:
@@ -86,7 +87,7 @@ def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: 
 
 
 def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add the bearer token. It is read for each request, so its file may be replaced at any time."""
+    """Add the bearer token. Each request reads the token again, so its file can be replaced at any time."""
     request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
     return request
 
@@ -99,13 +100,13 @@ def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
     stop=tenacity.stop_when_event_set(stopping),
 )
 def is_accepted(session: requests.Session, url: str, message_id: str, body: str) -> bool:
-    """Send an event until the service accepts or refuses it. Return True if it was accepted."""
+    """Send an event until the service accepts or refuses it. Return True if the service accepted it."""
     response = session.post(
         url,
         body,
         headers={"Content-Type": "application/json", "Idempotency-Key": message_id},
         timeout=10,
-        allow_redirects=False,  # a redirect may turn POST into GET without a body
+        allow_redirects=False,  # a redirect can turn a POST into a GET without a body
     )
     if 200 <= response.status_code < 300:
         return True
@@ -147,7 +148,7 @@ def forward_all(lane: Lane, url: str) -> None:
 
 @contextmanager
 def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
-    """Forward events in the background. At the end, finish the requests and count the events left."""
+    """Forward events in the background. At the end, finish the requests and count the remaining events."""
     threads = [threading.Thread(target=forward_all, args=(lane, url), daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()

@@ -17,7 +17,7 @@ from common import CONFIG_FILE, on_stop, positive, run
 
 
 def is_severe(limit: int, threat_event: dict[str, Any]) -> bool:
-    """Return True if an event has this severity or a worse one (1 is the worst), or an unknown one."""
+    """Return True if an event has at least this severity (1 is the worst), or an unknown severity."""
     return (severity_of(threat_event) or 1) <= limit
 
 

@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 
 
 def syslog_message(text: str, now: datetime) -> bytes:
-    """Return a text with the header of RFC 5424."""
+    """Return a text as a syslog message with the header of RFC 5424."""
     time = now.isoformat(timespec="milliseconds")
     header = f"<{PRIORITY}>1 {time} {socket.gethostname()} dxlthreateventclient - threat-event -"
     return f"{header} {text}".encode()
 
 
 class Collector:
-    """A persistent connection to a syslog collector, restored if lost.
+    """A persistent connection to a syslog collector. If the connection is lost, it is restored.
 
     :param host: the collector's name or IP address
-    :param port: its port
+    :param port: the collector's port
     :param tcp: True for TCP, False for UDP
     :param octet_counting: True to send the length before each message (RFC 6587), False to send a line end
         after it
@@ -67,7 +67,7 @@ class Collector:
             if self._connection is None:
                 self._connection = self._connect()
             self._raise_if_closed(self._connection)
-            # No time limit, because a new connection to a hanging collector would accept messages, too.
+            # Set no time limit, because a hanging collector would accept a new connection and messages on it.
             self._connection.sendall(message)
         except OSError:
             self._close()
@@ -98,7 +98,7 @@ class Collector:
             if connection.recv(1) == b"":
                 raise ConnectionResetError("the collector closed the connection")
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            pass  # the connection is open, because collectors send nothing
+            pass  # nothing to read, as collectors send nothing: the connection is open
         connection.settimeout(None)
 
     def _close(self) -> None:

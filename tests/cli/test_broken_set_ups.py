@@ -1,4 +1,4 @@
-"""Every broken configuration in the table, with each subcommand that takes one."""
+"""Every broken configuration in the table, with each subcommand that takes a configuration."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import pytest
 from helpers.broken_files import KINDS, write_good
 from helpers.command_line import run
 
-# One process for the exit status and output of all subcommands, because there are many cases.
+# Runs a subcommand with many configurations in one process. Prints the exit status and output of each run.
 PROGRAM = """
 import contextlib, io, json, sys
 from dxlthreateventclient._cli import main
@@ -36,7 +36,7 @@ def test_each_is_one_line_and_the_status_2(tmp_path: Path, subcommand: str) -> N
     results = [json.loads(line) for line in completed.stdout.splitlines()]
     for name, config_file, (status, output, errors) in zip(KINDS, config_files, results, strict=True):
         assert status == 2, name
-        # check writes to stdout, with the most likely cause in the last line.
+        # check writes to stdout. Its last line contains the most likely cause.
         said, silent = (output, errors) if subcommand == "check" else (errors, output)
         assert silent == "", name
         assert f"{config_file}: " in said.splitlines()[-1], name

@@ -143,7 +143,7 @@ def test_a_refusal_of_either_side_is_named(
 
 
 def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: Path) -> None:
-    """The cause is the failure that trying again cannot change, not the first one."""
+    """The reported cause is the failure that another attempt cannot fix, not the first failure."""
     make_foreign_certificates(tmp_path)
     config_file = copy_of_configuration(fabric, tmp_path)
     down = config_file.read_text().replace("[Brokers]", "[Brokers]\ndown = down;1;127.0.0.1")

@@ -28,7 +28,7 @@ from helpers.receiving import Epo, publish_payload
 from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
-SOON = TIMEOUT  # less than dxlclient's two minutes and the 80 seconds for the events
+SOON = TIMEOUT  # less than dxlclient's two minutes, and less than the 80 seconds for the events
 
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in FORMATS if name != "text"]
 
@@ -110,7 +110,7 @@ def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_pat
 
 
 def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """Since Python 3.12, the decoder allows deeper nesting than the encoder, which gives up at about 1000."""
+    """Since Python 3.12, the decoder allows deeper nesting than the encoder, which fails at about 1000."""
     rejects = tmp_path / "rejects.jsonl"
     depths = (300, 1500, 2500, 10_000)
     with listen("--format", "json", "--reject-file", rejects) as listening:
@@ -126,7 +126,7 @@ def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tm
 
 @pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo, unbuffered: str) -> None:
-    """Nobody reads before the signal, and a pipe holds about 40 of the events."""
+    """Before the signal, nobody reads from the pipe, which has room for about 40 of the events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", stdout=writer, PYTHONUNBUFFERED=unbuffered) as listening:
         os.close(writer)
@@ -142,7 +142,7 @@ def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo
 
 @pytest.mark.parametrize("seconds", [0, 80], ids=["the time limit", "a second signal"])
 def test_it_ends_with_1_if_nobody_reads(listen: Start, epo: Epo, seconds: int) -> None:
-    """The unwritten events are counted."""
+    """The last line counts the unwritten events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", "--drain-seconds", seconds, stdout=writer) as listening:
         os.close(writer)
@@ -178,7 +178,7 @@ def test_a_signal_while_it_connects_ends_it_with_0(fabric: LocalFabric, tmp_path
 def test_a_second_ctrl_c_ends_it_without_a_traceback(listen: Start) -> None:
     with listen() as listening:
         listening.process.send_signal(signal.SIGINT)
-        assert listening.end(signal.SIGINT) in (0, 1)  # 1 if ended before it had finished
+        assert listening.end(signal.SIGINT) in (0, 1)  # 1 if the signal came before it had finished
         assert listening.said(0, 0, 0, 0, 0) == []
 
 

@@ -125,7 +125,7 @@ def test_demo_into_a_closed_pipe_ends_with_0() -> None:
     ["2>&-", *(pytest.param(other, marks=pytest.mark.slow) for other in ("2>/dev/full", "2> >(true)"))],
 )
 def test_messages_that_nobody_reads_end_nothing(redirection: str) -> None:
-    """The messages do not mix with the events, either."""
+    """The messages are also not mixed with the events."""
     shell = ["bash", "-c", f'exec "$@" {redirection}', "bash", *PROGRAM]
     completed = run("demo", "--count", 1, "--format", "jsonl", program=shell)
     assert completed.returncode == 0

@@ -29,7 +29,7 @@ def numbers_in(*files: Path) -> list[int]:
 
 
 def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """A power cut may leave an incomplete last line. It stays, and the next event begins a new line."""
+    """A power cut can leave an incomplete last line. The line stays, and the next event begins a new line."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:
@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_opened_is_reported_first(tmp_path: Path, kind: st
 
 
 def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """logrotate renames the file, and may create a new one and send SIGHUP, which kills by default."""
+    """logrotate renames the file. It may also create a new file, and send SIGHUP, which kills by default."""
     file, rotated = tmp_path / "events", [tmp_path / f"events.{number}" for number in range(12)]
     with listen("--format", "jsonl", "--output", file) as listening:
         for number in range(600):
@@ -79,7 +79,7 @@ def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, 
 
 
 def test_two_that_overlap_miss_nothing_between_them(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """In an upgrade, the new process listens before the old one is stopped."""
+    """During an upgrade, the new process listens before the old process is stopped."""
     old, new = tmp_path / "old", tmp_path / "new"
     with (
         listen("--format", "jsonl", "--output", old) as first,
@@ -98,7 +98,7 @@ def test_two_that_overlap_miss_nothing_between_them(listen: Start, epo: Epo, tmp
 
 @pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """Nothing is lost if space becomes available in time. Lost events are counted."""
+    """If space becomes available in time, nothing is lost. Otherwise the lost events are counted."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -118,7 +118,7 @@ def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Ep
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_coverage")
 def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """The newest 10,000 events stay, and dxlclient keeps receiving."""
+    """The newest 10,000 events stay in memory, and dxlclient keeps receiving."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -177,7 +177,7 @@ class TestTheHealthFile:
 def test_systemd_is_notified_while_the_loop_goes_on(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
 ) -> None:
-    """The loop hangs if nobody reads from its output pipe."""
+    """If nobody reads from the output pipe, the loop hangs."""
     reader, writer = os.pipe()
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}
     with (

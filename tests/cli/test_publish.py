@@ -25,7 +25,7 @@ Received = Callable[[int], list[Any]]
 
 @pytest.fixture
 def received(dxl_client: DxlClient, topic: str) -> Iterator[Received]:
-    """A function that returns the next events on the topic, and checks that no more arrive."""
+    """A function that returns the next events on the topic, and checks that no others arrive."""
     with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
 
         def take(number: int) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def test_ctrl_c_says_how_many_were_sent(arguments: Arguments, received: Received
 
 
 def test_a_broker_that_restarts_meanwhile_is_an_error(topic: str) -> None:
-    """Events in transit may be lost, and a new connection must not hide that."""
+    """Events in transit may be lost, and a new connection must not hide the loss."""
     with LocalFabric() as fabric:
         options = ("--topic", topic, "--interval", 3, "--count", 2)
         with Command("publish", "-c", fabric.config_file, *options) as publish:

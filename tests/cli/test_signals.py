@@ -57,7 +57,7 @@ UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", 
 
 
 def can_unshare() -> bool:
-    """Return True if there are PID namespaces, and a way to find their first process."""
+    """Return True if the system has PID namespaces, and a way to find the first process of one."""
     if not UNSHARE[0] or not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         return False
     return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
@@ -65,7 +65,7 @@ def can_unshare() -> bool:
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a PID namespace")
 def test_a_signal_ends_the_first_process_of_a_container() -> None:
-    """The kernel ignores signals to the first process unless it has a handler."""
+    """If the first process has no handler for a signal, the kernel ignores the signal."""
     with Command("demo", program=[*UNSHARE, *PROGRAM]) as command:
         command.output.wait_for("\n")
         children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children")
@@ -86,7 +86,7 @@ def test_a_signal_is_not_lost_in_a_destructor() -> None:
 def test_sighup_ends_listen_as_sigterm_does(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, is_ignored: bool
 ) -> None:
-    """SIGHUP comes from a closed terminal, and nohup makes programs ignore it."""
+    """A closed terminal sends SIGHUP, and nohup makes programs ignore SIGHUP."""
     program = ["nohup", *PROGRAM] if is_ignored else PROGRAM
     with Listen(fabric.config_file, topic, "--format", "jsonl", program=program) as listen:
         publish_until_all_have_them(dxl_client, topic, 3)

@@ -84,7 +84,7 @@ def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden:
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: bool) -> None:
-    """dxlclient's threads fail once parts of the client are gone. This is normal only during closing."""
+    """dxlclient's threads fail when parts of the client are gone. This is normal only during closing."""
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()
@@ -114,7 +114,7 @@ def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> 
 def test_events_reach_terminals_and_pipes_in_any_locale(
     monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, written: bytes
 ) -> None:
-    """A terminal gets escapes for characters it cannot show. A pipe gets UTF-8."""
+    """If a terminal cannot show a character, the character is escaped. A pipe gets UTF-8."""
     buffer = io.BytesIO()
     stdout = io.TextIOWrapper(buffer, encoding="ascii")
     monkeypatch.setattr(stdout, "isatty", lambda: is_terminal)
@@ -157,7 +157,7 @@ def test_progress_is_replaced_by_the_next_message() -> None:
     ],
 )
 def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str, painted: str) -> None:
-    """It is obvious even without colors."""
+    """The words make this obvious even without colors."""
     program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
     assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
     assert shown(program, NO_COLOR="1").endswith(f"  {outcome}\r\n")

@@ -57,7 +57,7 @@ async def taken(events: AsyncThreatEventStream) -> list[int]:
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[int]]:
-    """Another task of the event loop. Its list grows while nothing blocks the loop."""
+    """A second task on the event loop. Its list grows unless the loop is blocked."""
     ticks: list[int] = []
 
     async def tick() -> None:
@@ -299,7 +299,7 @@ class TestCancelling:
 
 
 class TestOpeningAndLeaving:
-    """Both wait for the broker on separate threads."""
+    """Opening and leaving wait for the broker on separate threads."""
 
     def test_do_not_block_the_event_loop(self, run: Run, worker: Worker) -> None:
         answer, answered = threading.Event(), []
@@ -320,7 +320,7 @@ class TestOpeningAndLeaving:
         assert answered == [True]
 
     def test_are_undone_if_opening_is_cancelled(self, run: Run, worker: Worker) -> None:
-        """Neither the loop nor asyncio.run() then waits for the broker."""
+        """In this case, neither the loop nor asyncio.run() waits for the broker."""
         asked, answer = threading.Event(), threading.Event()
 
         def ask(*_: object) -> None:

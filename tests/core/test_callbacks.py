@@ -1,4 +1,4 @@
-"""The arguments and exceptions of callbacks. No callback can prevent delivery to another one."""
+"""The arguments and exceptions of callbacks. A callback cannot prevent delivery to other callbacks."""
 
 import sys
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Plain(EventCallback):
 
 
 def log_of(caplog: pytest.LogCaptureFixture, *parts: str) -> str:
-    """Return the library's log of the only error that contains all these parts."""
+    """Return the only error in the library's log that contains all these parts."""
     [record] = [
         record
         for record in caplog.records
@@ -60,7 +60,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, dxl_client: DxlClient, topic: str, kind: Callable[[Receiver], Any]
     ) -> None:
-        """This holds however often it is added, and through any client."""
+        """This holds however often the callback is added, and through whichever client."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(dxl_client) as client, CommonThreatEventClient(dxl_client) as other:

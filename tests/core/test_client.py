@@ -121,7 +121,7 @@ class TestArguments:
 
 
 class TestAMockedDxlClient:
-    """A mock in users' tests receives the callback, or an object equal to it."""
+    """In users' tests, a mock receives the callback or an equal object."""
 
     @pytest.mark.parametrize("mocked", [Mock(), MagicMock(), Mock(spec=DxlClient), MagicMock(spec=DxlClient)])
     @pytest.mark.parametrize("callback", [Receiver(), Receiver, EventCallback(), Receiver().on_threat_event])
@@ -156,7 +156,7 @@ class TestAMockedDxlClient:
         mocked.remove_event_callback.assert_called_once()
 
     def test_delivers_once_to_a_filter_and_the_topic_above(self, mocked: Mock) -> None:
-        """The filter is also registered on that topic, because dxlclient does not look for filters there."""
+        """dxlclient does not look for filters on the topic above, so the filter is also registered there."""
         receiver, client = Receiver(), CommonThreatEventClient(mocked)
         client.add_threat_event_callback(receiver, "/a")
         client.add_threat_event_callback(receiver, "/a/#")

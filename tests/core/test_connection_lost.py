@@ -1,4 +1,4 @@
-"""A DxlClient before and after its connection, and a broker that restarts or does not answer."""
+"""A DxlClient that is not connected, and a broker that restarts or does not answer."""
 
 import gc
 import weakref
@@ -21,7 +21,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[LocalFabric]:
-    """A fabric for this module only, because it is stopped and frozen."""
+    """A fabric for this module only, because its tests stop and freeze it."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
@@ -92,7 +92,7 @@ class TestWithoutAConnection:
             client.add_threat_event_callback(Receiver(), topic)
 
     def test_a_destroyed_dxl_client_is_freed(self, fabric: LocalFabric, topic: str) -> None:
-        """It is freed even if its callback refers to it."""
+        """The DxlClient is freed even if one of its callbacks refers to it."""
 
         def use() -> "weakref.ref[DxlClient]":
             dxl_client = DxlClient(fabric.client_config())
@@ -155,7 +155,7 @@ os._exit(0)
 def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
     fabric: LocalFabric, topic: str, how: str, reason: str
 ) -> None:
-    """This happens in a forked child, or when a plain callback has ended the worker."""
+    """A forked child cannot receive events, nor can a client whose worker was ended by a plain callback."""
     with running(DEAD, fabric.config_file, topic, how) as process:
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
@@ -165,7 +165,7 @@ def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
 
 
 def test_an_error_behind_a_call_reaches_the_caller(fabric: LocalFabric, topic: str) -> None:
-    """The caller must not wait forever for a failed thread."""
+    """If the feed thread fails, the caller must not wait forever."""
 
     def fail(*_: object) -> None:
         raise NotImplementedError("a patched part")
@@ -185,7 +185,7 @@ Silence = Callable[[], AbstractContextManager[None]]
 class TestABrokerThatDoesNotAnswer:
     @pytest.fixture
     def silence(self, fabric: LocalFabric, dxl_client: DxlClient, topic: str) -> Silence:
-        """A block with a frozen broker and a short wait instead of two minutes."""
+        """A context that freezes the broker, and shortens the longest wait, which is two minutes."""
 
         @contextmanager
         def frozen() -> Iterator[None]:
@@ -253,7 +253,7 @@ def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     dxl_client, epo = connect(), connect()
     tap, callback = Tap(dxl_client, topic), Receiver()
     with (
-        # dxlclient must not wait for two minutes for an answer lost with its connection.
+        # If an answer is lost with the connection, dxlclient must not wait two minutes for it.
         CommonThreatEventClient(epo),
         CommonThreatEventClient(dxl_client) as client,
         client.threat_events(topic) as events,

@@ -1,4 +1,4 @@
-"""Draining a stream: no new events, but all events that had arrived, and then the end of the loop."""
+"""Draining a stream: it accepts no new events, and the loop ends after all events that had arrived."""
 
 import asyncio
 import signal
@@ -48,7 +48,7 @@ class TestDraining:
         workers: int,
         below: str,
     ) -> None:
-        """This includes events in dxlclient's queue and in its waiting workers."""
+        """This includes the events in dxlclient's queue, and those that its waiting workers hold."""
         receiving = connect(incoming_message_queue_size=20, incoming_message_thread_pool_size=workers)
         count = 10 + workers + 20
         with (

@@ -1,4 +1,4 @@
-"""A feed reports its gaps. All events published outside the reported gaps have arrived."""
+"""A feed reports its gaps. All events published outside the reported gaps arrive."""
 
 import logging
 import signal
@@ -146,7 +146,7 @@ class TestAGap:
     def test_is_what_dxlclient_itself_ends(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """After a loss, dxlclient waits for an empty queue, then closes even a restored connection."""
+        """After a loss, dxlclient waits until its queue is empty, then closes even a restored connection."""
         gaps, started, go_on = Gaps(), threading.Event(), threading.Event()
 
         def slow(*_: object) -> None:
@@ -165,7 +165,7 @@ class TestAGap:
     def test_lasts_until_the_subscription_is_acknowledged(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The subscription is repeated. dxlclient would wait for two minutes and then receive nothing."""
+        """The feed repeats the SUBSCRIBE. dxlclient itself would wait two minutes, then receive nothing."""
         gaps, receiver = Gaps(), Receiver()
         withheld: list[datetime] = []
 
@@ -194,7 +194,7 @@ class TestAGap:
     def test_covers_what_was_not_read_when_the_connection_was_lost(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """The network thread was waiting for room, so events in transit are older than the last packet."""
+        """The network thread was waiting for room, so unread events are older than the last packet."""
         gaps, go_on = Gaps(), threading.Event()
         dxl_client = connect_to_stub(incoming_message_queue_size=1)
         with CommonThreatEventClient(dxl_client, gaps) as client:
@@ -213,7 +213,7 @@ class TestAGap:
     def test_starts_just_before_it_if_events_come_in_bunches(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """This happens with a proxy that forwards events four times a second: something is always unread."""
+        """If a proxy forwards events four times a second, there are always unread events."""
         gaps, receiver = Gaps(), Receiver()
         with CommonThreatEventClient(connect_to_stub(), gaps) as client:
             client.add_threat_event_callback(receiver, topic)
@@ -232,7 +232,7 @@ class TestAGap:
     def test_ends_after_a_malformed_packet(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """By itself, the MQTT client would lose its network thread, and only seem connected."""
+        """By itself, the MQTT client would lose its network thread, but still seem connected."""
         gaps, receiver = Gaps(), Receiver()
         with CommonThreatEventClient(connect_to_stub(), gaps) as client:
             client.add_threat_event_callback(receiver, topic)
@@ -287,7 +287,7 @@ class TestAGap:
             client.add_threat_event_callback(Receiver(), topic)
             own.stop()
             until(lambda: len(gaps) == 1, "the gap begins")
-            # dxlclient's cleanup thread would wait forever for a destroyed client.
+            # If the client were destroyed, dxlclient's cleanup thread would wait forever.
             until(lambda: reconnecting("_connect_thread_main"), "dxlclient tries to connect again")
             until(lambda: not reconnecting("_on_disconnect_run"), "dxlclient has cleared up")
             dxl_client.destroy()
@@ -295,7 +295,7 @@ class TestAGap:
             until(lambda: not reconnecting(), "the thread that would have connected again has ended")
 
     def test_covers_what_was_published_while_the_broker_was_silent(self, topic: str) -> None:
-        """A half-open connection is noticed late, but the gap starts at the last message from the broker."""
+        """A half-open connection is noticed late, but the gap covers all the time since the last message."""
         gaps, receiver = Gaps(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
             dxl_client = connect(keep_alive_interval=2)
@@ -312,7 +312,7 @@ class TestAGap:
         assert gaps[0].start < frozen
 
     def test_covers_the_time_for_which_the_process_was_stopped(self, topic: str) -> None:
-        """When a laptop sleeps, events that had already arrived are read only after it wakes up."""
+        """If a laptop sleeps, it reads events that had already arrived only after it wakes up."""
         with (
             LocalFabric() as own,
             DxlClient(own.client_config()) as epo,
@@ -335,12 +335,12 @@ class TestAGap:
     def test_of_a_silent_broker_is_one_loss(
         self, connect_to_stub: Connect, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """By itself, the MQTT client would report it twice, and dxlclient would make two connections."""
+        """By itself, the MQTT client would report the loss twice, and dxlclient would connect twice."""
         gaps = Gaps()
         dxl_client: Any = connect_to_stub(keep_alive_interval=60)
         with CommonThreatEventClient(dxl_client, gaps) as client:
             client.add_threat_event_callback(Receiver(), topic)
-            # The last ping and the last message from the broker are long ago.
+            # Pretend that the last ping and the last message from the broker were long ago.
             vars(dxl_client._client).update(_ping_t=1.0, _last_msg_in=0.0)
             gaps.until_ended(1)
         assert caplog.text.count("Unexpected disconnect") == 1
@@ -348,7 +348,7 @@ class TestAGap:
 
 class TestTwoLossesInQuickSuccession:
     def test_leave_no_client_that_does_not_connect_again(self, topic: str) -> None:
-        """dxlclient may consider a connection restored after it has been lost again."""
+        """dxlclient may believe that a connection is restored although it has already been lost again."""
         gaps, go_on, receiver = Gaps(), threading.Event(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
             dxl_client: Any = connect(reconnect_delay=0.1)
@@ -440,7 +440,7 @@ class TestASubscription:
     def test_of_dxlclient_itself_is_asked_for_again(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """While dxlclient waits, no callback can be added or removed."""
+        """While dxlclient waits for its own subscription, it blocks adding and removing callbacks."""
         with CommonThreatEventClient(connect_to_stub()) as client:
             client.add_threat_event_callback(Receiver(), topic)
             before = len(broker.subscribes)
@@ -456,7 +456,7 @@ class TestASubscription:
     def test_of_others_that_is_withheld_delays_nobody(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """While dxlclient waits, it holds the lock of all subscriptions."""
+        """While dxlclient waits for one subscription, it holds the lock of all subscriptions."""
         dxl_client, others = connect_to_stub(), f"{topic}/others"
         client = CommonThreatEventClient(dxl_client)
         waiting = threading.Thread(target=dxl_client.subscribe, args=[others], daemon=True)
@@ -501,7 +501,7 @@ class TestASubscription:
     def test_sent_as_the_connection_is_lost_makes_nobody_wait(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """By itself, dxlclient would wait for two minutes and hold the lock it needs to subscribe again."""
+        """By itself, dxlclient would hold the lock that it needs to subscribe again for two minutes."""
         dxl_client: Any = connect_to_stub(keep_alive_interval=60)
         subscribe, losing = dxl_client._client.subscribe, iter([True])
 

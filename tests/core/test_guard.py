@@ -21,7 +21,7 @@ from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventCli
 
 @dataclass
 class Equal(CommonThreatEventCallback):
-    """Equal to all others, like a dataclass with equal fields."""
+    """Equal to all its other instances, like a dataclass with equal fields."""
 
     name: str = "same"
     numbers: list[int] = field(default_factory=list, compare=False)
@@ -138,7 +138,7 @@ class TestEqualCallbacks:
 
 class TestAFilter:
     def test_gets_the_events_of_the_topic_above_it(self, dxl_client: DxlClient, topic: str) -> None:
-        """MQTT defines filters in this way, and the broker sends these events."""
+        """MQTT defines filters in this way, so the broker sends these events."""
         receiver = Receiver()
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(receiver, f"{topic}/#")
@@ -162,7 +162,7 @@ class TestAFilter:
 
 
 class RaisingHandler(logging.Handler):
-    """Writes to a full disk."""
+    """A logging handler that raises, as when writing to a full disk."""
 
     def emit(self, record: logging.LogRecord) -> None:
         raise OSError("no space left on device")
@@ -183,7 +183,7 @@ class TestWhere:
     def test_passes_over_what_is_not_wanted_and_no_more(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Malformed events, and events for which the predicate raises, are delivered."""
+        """Malformed events are delivered, and so are events for which the predicate raises."""
 
         def is_wanted(threat_event: dict[str, Any]) -> bool:
             number = number_of(threat_event)
@@ -254,7 +254,7 @@ class TestWhatTheSenderChooses:
     def test_neither_forges_a_log_line_nor_steers_a_terminal(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A message id may be any text, as may a topic below a filter."""
+        """A sender can choose any text as a message id, or as a topic below a filter."""
         receiver = Receiver()
         hostile = event(b"junk", f"{topic}/a\x1b[2Jb\nERROR forged")
         hostile._message_id = "id\r\nCRITICAL forged \u202e"  # type: ignore[attr-defined]
@@ -367,7 +367,7 @@ class TestLeaving:
             until(lambda: queue_length(dxl_client) == 50, "all have arrived")
             leaving = threading.Thread(target=client.remove_threat_event_callback, args=[slow, topic + below])
             leaving.start()
-            leaving.join(30)  # during the first event
+            leaving.join(30)  # while the first event is handled
             go_on.set()
             arrived.until_received(1)
             until(lambda: "passed over" in caplog.text, "it is logged")

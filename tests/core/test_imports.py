@@ -1,4 +1,4 @@
-"""The library stays thin: rules for imports between modules, and the modules an import loads."""
+"""The library stays thin: rules for imports between modules, and for the modules that an import loads."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import dxlthreateventclient
 
 PACKAGE = Path(dxlthreateventclient.__file__).parent
 
-# The imports from this package that are allowed in each room and top-level module.
+# For each room (subpackage) and top-level module, the imports from this package that are allowed.
 ALLOWED = {
     name: set(imports.split())
     for names, _, imports in (
@@ -85,7 +85,7 @@ def loaded_by(statement: str) -> set[str]:
     ],
 )
 def test_an_import_loads_dxlclient_and_nothing_else(statement: str) -> None:
-    """An installed msgspec would also be loaded, but is not installed here."""
+    """If msgspec were installed here, it would also be loaded."""
     without_fast = "sys.modules['msgspec'] = None"
     loaded = loaded_by(f"{without_fast}; {statement}") - loaded_by(f"{without_fast}; import dxlclient.client")
     assert loaded == {"dxlthreateventclient"}

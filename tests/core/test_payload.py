@@ -1,4 +1,4 @@
-"""Decoding any payload that a fabric may deliver into a dictionary, or an error."""
+"""Decoding: every payload that a fabric may deliver becomes a dictionary or an error."""
 
 import json
 import pickle
@@ -71,7 +71,7 @@ class TestTheCorpusOverAFabric:
     def test_reaches_every_receiver_once_and_in_order(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A good event follows each odd or malformed payload and must arrive."""
+        """After each odd or malformed payload comes a good event, which must arrive."""
         receiver, function, raiser, loop = Receiver(), Receiver(), Receiver(ValueError("mine")), Receiver()
         with (
             CommonThreatEventClient(dxl_client) as client,
@@ -128,7 +128,7 @@ JSON_VALUES = st.recursive(
     max_leaves=15,
 )
 SAMPLE_EVENT = json.dumps(sample_threat_event()).encode()
-# Make bytes with a meaning in JSON frequent.
+# Choose bytes with a meaning in JSON more often than others.
 JSON_BYTES = st.lists(st.sampled_from(b'{}[]",:\\u0d8-+.eE19 \n\0') | st.integers(0, 255), max_size=6).map(
     bytes
 )
@@ -142,7 +142,7 @@ MESSAGE_PACK_VALUES = st.recursive(
 
 
 class TestMsgspec:
-    """It changes only the time for decoding. If it is not installed, these tests compare equal functions."""
+    """msgspec only makes decoding faster. Without msgspec, these tests compare a function with itself."""
 
     @pytest.mark.parametrize("payload", [*MALFORMED.values(), *ODD.values()], ids=[*MALFORMED, *ODD])
     def test_decodes_the_corpus_as_the_standard_library_does(self, payload: Any) -> None:

@@ -1,4 +1,4 @@
-"""One stream over several connections, with each event once, and gaps only while no client is subscribed."""
+"""One stream over several connections: no duplicates, and gaps only while no client is subscribed."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Fabric:
         self.dxl_clients = dxl_clients
 
     def deafen(self, number: int, topic: str) -> None:
-        """Reset the connection to a broker that no longer acknowledges the subscription."""
+        """Let a broker no longer acknowledge the subscription, and reset the connection to it."""
         broker = self.brokers[number]
         before = broker.subscribes.count(topic)
         broker.answer = lambda subscribed: WITHHELD if subscribed == topic else GRANTED

@@ -1,4 +1,4 @@
-"""Removing callbacks one by one or with their client. The others get every event, and nothing is left."""
+"""Removing callbacks one by one or with their client. Other callbacks still get every event."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def as_object(receiver: Receiver) -> Any:
 
 
 def as_function(receiver: Receiver) -> Any:
-    """Return a method of the receiver, which is a new object each time."""
+    """Return a method of the receiver. Each call returns a new method object."""
     return receiver.on_threat_event
 
 
@@ -79,7 +79,7 @@ class TestRemovingACallback:
     def test_leaves_the_subscription_of_one_for_all_topics(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        """That subscription was made manually."""
+        """That subscription was made directly with the DxlClient."""
         first, second = Receiver(), Receiver()
         dxl_client.add_event_callback(None, second)
         dxl_client.subscribe(topic)
@@ -162,7 +162,7 @@ class TestInsideACallback:
     def test_it_removes_itself_and_adds_itself_again(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        """The feed thread handles both later, and unsubscribes only removed topics."""
+        """The feed thread handles both changes later, and unsubscribes only topics that are still removed."""
         numbers: list[int] = []
         unknown = Receiver()
 
@@ -176,7 +176,7 @@ class TestInsideACallback:
             for number in range(10):
                 publish_numbers(dxl_client, [number], topic)
                 until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
-                # Returns when the feed thread has handled both. It may have unsubscribed in between.
+                # This call returns when the feed thread has handled both changes.
                 client.remove_threat_event_callback(unknown, topic)
 
     def test_it_adds_another_to_a_new_topic(self, dxl_client: DxlClient, topic: str) -> None:

@@ -70,7 +70,7 @@ with DxlClient(DxlClientConfig.create_dxl_config_from_file(config)) as dxl_clien
 print(json.dumps({"interrupts": interrupts, "left": left}), flush=True)
 """
 
-# A loop over a stream with a small buffer, which fills and empties constantly and therefore logs a lot.
+# A loop over a stream with a small buffer. The buffer constantly fills and empties, so the stream logs a lot.
 LOOP = """
 import faulthandler, sys
 from dxlclient.client import DxlClient
@@ -92,7 +92,7 @@ except KeyboardInterrupt:
 """
 
 
-# Python ignores exceptions from signal handlers during a finalizer, and dxlclient's events have one.
+# dxlclient's events have a finalizer. During a finalizer, Python ignores exceptions from signal handlers.
 FINALIZED = """
 import signal, sys
 from dxlclient.client import DxlClient
@@ -145,7 +145,7 @@ class TestCtrlC:
     def test_ends_a_program_at_any_moment(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, programs: int
     ) -> None:
-        """Up to Python 3.12, a signal may leave a logging handler locked, so nothing may wait for it."""
+        """Up to Python 3.12, a signal can leave a logging handler locked, so nothing must wait for it."""
         chance = random.Random(programs)
         with Publisher(dxl_client, topic):
             for _ in range(programs):

@@ -66,11 +66,11 @@ class TestAProgramThatSetsUpNoLogging:
                 printed: list[str] = []
 
                 def has_printed() -> bool:
-                    # Repeat, because the program may not have subscribed yet.
+                    # Publish repeatedly, because the program may not have subscribed yet.
                     publish_payload(epo, b"{broken", EPO_THREAT_EVENT_RESPONSE_TOPIC)
                     publish_threat_event(epo, sample_threat_event(threatName="good"))
                     printed.append(process.stdout.readline() if process.stdout else "")
-                    return "".join(printed).count("good") == 2  # with a broken one between them
+                    return "".join(printed).count("good") == 2  # with a broken event between them
 
                 until(has_printed, "it prints two good events")
                 process.kill()

@@ -80,7 +80,7 @@ class TestTheLoop:
     def test_runs_on_the_thread_of_the_caller(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        """Therefore a slow loop delays no callback."""
+        """Therefore a slow loop does not delay callbacks."""
         receiver = Receiver()
         with client.threat_events(topic) as events:
             client.add_threat_event_callback(receiver, topic)
@@ -300,7 +300,7 @@ class TestTheBuffer:
         assert warnings(caplog) == []
 
     def test_makes_no_worker_wait_if_it_could_not_be_opened(self, worker: Worker) -> None:
-        """Events may arrive until the stream gives up waiting for the broker and is removed."""
+        """Events can arrive until the stream gives up waiting for the broker and is removed."""
         worker.dxl_client.add_event_callback.side_effect = WaitTimeoutException("no answer")
         with pytest.raises(WaitTimeoutException), worker.stream(max_buffered=1):
             pass
@@ -354,7 +354,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's answers are queued behind the worker, which waits for this thread to make room."""
+    """The broker's answers are queued behind events, and only this thread can make room for the events."""
 
     @pytest.mark.parametrize("leaves", ["the stream", "the stream, closed", "the client"])
     def test_a_full_stream_can_be_left(
@@ -466,11 +466,11 @@ class TestASignal:
     def test_ends_a_busy_loop_while_events_pour_in(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, number: signal.Signals, last_line: str
     ) -> None:
-        """A handler that closes the stream ends the loop after the buffered events. Ctrl-C does not wait."""
+        """If a handler closes the stream, the loop takes the buffered events. Ctrl-C ends it immediately."""
         with running(PROGRAM, fabric.config_file, topic) as process:
             until_printed(process, "ready")
             with Publisher(dxl_client, topic):
-                # Now one event has been taken, 50 are buffered, and the worker waits with the next one.
+                # Now the loop has taken one event, 50 are buffered, and the worker waits with the next event.
                 until_printed(process, "arrived 51")
                 process.send_signal(number)
                 if number is signal.SIGTERM:

@@ -1,4 +1,4 @@
-"""The files for running ``listen`` as a service, without systemd and without a container engine."""
+"""The files for running ``listen`` as a service, tested without systemd and without a container engine."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def instructions(file: Path) -> list[tuple[str, str]]:
 class TestTheUnit:
     @pytest.mark.servers
     def test_is_verified_by_systemd(self, tmp_path: Path) -> None:
-        """It always exits with 0, so check for the absence of messages."""
+        """systemd-analyze always exits with 0, so check that it prints no messages."""
         unit = tmp_path / UNIT.name
 
         def verified(text: str) -> str:

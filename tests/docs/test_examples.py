@@ -1,11 +1,11 @@
-"""Run every example in README.md, docs/ and the docstrings over a real fabric.
+"""Run every example in README.md, docs/ and the docstrings on a real fabric.
 
-The Python blocks of a page run one after the other in one namespace, as a reader would paste them, in a
-directory with a ``dxlclient.config``. A simulated ePO publishes threat events all the time. The names
+The Python blocks of a page run in order, as if a reader pasted them, in one namespace and in a directory
+with a ``dxlclient.config``. A simulated ePO publishes threat events all the time. The names
 ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that runs forever
-gets Ctrl-C once it has printed the output shown below it on the page, or any output if none is shown, and
+gets Ctrl-C after it has printed the output shown below it on the page (or any output if none is shown), and
 three more lines. A block with a caption is saved as a file of that name. If the file is a test, pytest runs
-it.
+the file.
 """
 
 import builtins
@@ -62,7 +62,7 @@ class Transcript(io.StringIO):
             return self._changed.wait_for(self.is_complete, timeout=PATIENCE)
 
     def wait_until_it_goes_on(self) -> bool:
-        """Wait until the block prints extra lines, or has had time to end by itself."""
+        """Wait until the block prints extra lines, or until it has had time to end by itself."""
         self.wait_until_complete()
         enough = self.getvalue().count("\n") + 3
         with self._changed:
@@ -107,7 +107,7 @@ def prepare(directory: Path, fabric: LocalFabric) -> None:
 def reader(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The current directory of a reader who tries the examples."""
+    """The current directory of a reader who tries out the examples."""
     prepare(tmp_path, fabric)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -122,9 +122,9 @@ def reader(
 
 @contextlib.contextmanager
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
-    """Interrupt the main thread once it has printed more than the expected output, unless it ends first.
+    """Interrupt the main thread if it prints more than the expected output before it ends.
 
-    Do not interrupt a block that ends by itself, because it may be closing its resources.
+    Do not interrupt a block that ends by itself: the block may be closing its resources.
     """
     guard = threading.Lock()
     is_running = True
@@ -176,7 +176,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
 
 
 def outputs(page: Path) -> dict[int, str]:
-    """Return the expected outputs of Python blocks, by the line of the block."""
+    """Return the expected outputs of Python blocks, by the line number of the block."""
     return {
         block.line: below.content
         for block, below in itertools.pairwise(blocks(page))
@@ -199,7 +199,7 @@ WITH_EXAMPLES = [page for page in PAGES + MODULES if blocks(page, "python")]
 def test_the_python_examples_of_a_page_run(page: Path, reader: Path, dxl_client: DxlClient) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     if page in MODULES:
-        # The names of the docstring's module and of the package are imported.
+        # Import the names of the docstring's module and of the package.
         module = vars(importlib.import_module(module_of(page)))
         package = {name: getattr(dxlthreateventclient, name) for name in dxlthreateventclient.__all__}
         namespace |= {**module, **package, "DxlClient": DxlClient}
@@ -281,10 +281,10 @@ def command_lines() -> set[str]:
 
 
 def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str | None:
-    """Run a command line, with Ctrl-C if it does not end. Return the problem, if any."""
+    """Run a command line. If it does not end, send Ctrl-C. Return the problem, if any."""
     prepare(directory, fabric)
     if " fabric " in command:
-        # This command creates the directory itself and replaces no files.
+        # This command creates the directory itself, and does not replace existing files.
         shutil.rmtree(directory / "my-fabric")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     process = subprocess.Popen(

@@ -18,7 +18,7 @@ from helpers.samples import ROOT, printed_threat_event, running_sample
 
 import dxlthreateventclient
 
-# Other packages that use dxlclient, and their requirements, with permanent source files on PyPI.
+# Other packages that use dxlclient, and their requirements. Their source files stay on PyPI.
 FAMILY = ("dxltieclient==0.3.0", "dxlepoclient==0.2.2", "dxleposervice==0.2.0", "dxlbootstrap==0.2.2")
 CHECKED = ("dxltieclient", "dxlepoclient", "dxleposervice", "program.py")
 WRONG = """
@@ -55,7 +55,7 @@ def installed(
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a program and sources of related packages, and an environment without hints."""
+    """A directory with a program and the sources of related packages, and an environment without hints."""
     directory = tmp_path_factory.mktemp("family")
     (directory / "program.py").write_text(WRONG)
     venv.create(directory / "bare")
@@ -126,7 +126,7 @@ class TestDistributions:
 
 
 def test_the_version_is_written_once() -> None:
-    """It is only in ``_version.py``, so that no two places can differ."""
+    """The version is only in ``_version.py``, so that no two places can differ."""
     pattern = re.compile(rf"\b{re.escape(dxlthreateventclient.__version__)}\b")
     files = [
         file.relative_to(ROOT)
@@ -190,7 +190,7 @@ class TestInstalledPackage:
     def test_the_fixtures_work_with_the_pytest_of_others(
         self, installed: Path, tmp_path: Path, version: str
     ) -> None:
-        """They also work with every optional part of pytest disabled."""
+        """They also work if all optional parts of pytest are disabled."""
         download = ["pip", "install", "--quiet", f"--target={tmp_path}", f"pytest{version}"]
         subprocess.run([installed / "env/bin/python", "-m", *download], check=True)
         (tmp_path / "test_it.py").write_text("def test_it(publish_and_wait): publish_and_wait()\n")

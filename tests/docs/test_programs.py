@@ -1,4 +1,4 @@
-"""The programs that new users copy first run unchanged, with only a configuration."""
+"""The first programs that new users copy run unchanged, with only a configuration."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_a_program_prints_an_event(program: Block, tmp_path: Path, monkeypatch: 
         os.set_blocking(process.stdout.fileno(), False)
 
         def has_printed() -> bool:
-            # Repeat, because the program may not have subscribed yet.
+            # Publish repeatedly, because the program may not have subscribed yet.
             publish_threat_event(epo, sample_threat_event(threatName="good"))
             return bool(process.stdout and "good" in process.stdout.readline())
 

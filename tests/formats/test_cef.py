@@ -23,7 +23,7 @@ HOSTILE = "|=\\\n\r\t\0\x1b\x85\u2028\u202e\ud800 \"'%:;,{}ab1😀é"
 
 
 def parse(line: str) -> tuple[list[str], dict[str, str]]:
-    """Parse a line as specified by CEF into the seven header fields and the extension."""
+    """Parse a line as CEF specifies. Return the seven header fields and the extension."""
     header: list[str] = []
     field, characters = "", iter(line)
     for character in characters:
@@ -50,7 +50,7 @@ def unescaped(value: str) -> str:
 
 
 def arrived(value: str, *, new_line: str = "\n") -> str:
-    """Return a value as a receiver gets it."""
+    """Return a value as a receiver sees it."""
     value = value.strip().replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return "".join(
         new_line if c == "\n" else c if is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in value

@@ -27,7 +27,7 @@ CATEGORIES = {
     for kind in kinds.split(", ")
 }
 STOPPED = {outcome for outcome, (stopped, *_) in OUTCOME_TABLE.items() if stopped == "True"}
-# Numbers for threats that could not be removed. Other failures concern scans, updates and agents.
+# The numbers for threats that could not be removed. Other failures concern scans, updates and agents.
 FAILED = {1026, 1061, 1103, 1298, 1310, 1418, 1419, 1420, 1502, 2002, 2004, 2009}
 WOULD_BLOCK = {int(number) for number, _, _, outcome, *_ in NUMBERS if outcome == "would_block"}
 
@@ -82,7 +82,7 @@ class TestAnAction:
     )
     @pytest.mark.parametrize("number", [1027, 35104])
     def test_in_words_that_are_not_known_reassures_nobody(self, phrase: str, number: int) -> None:
-        """This holds even if the number stands for a stopped threat."""
+        """This holds even if the event's number stands for a stopped threat."""
         threat_event = {"event": {"id": number, "category": "av.detect", "threatActionTaken": phrase}}
         ecs, cef, ocsf = check_formats(threat_event)
         assert explain(threat_event)[2:] == ("unknown", None)

@@ -1,4 +1,4 @@
-"""The formats accept any threat event, and their readers accept the results."""
+"""The formats accept any threat event, and the readers of each format accept its results."""
 
 import copy
 import json
@@ -179,7 +179,7 @@ BROKEN_OCSF: list[dict[str, Any]] = [
 
 
 class TestTheSchemas:
-    """The schemas reject bad documents, so that their acceptance is meaningful."""
+    """The schemas reject bad documents, so it means something if they accept one."""
 
     @pytest.mark.parametrize("change", BROKEN_ECS, ids=str)
     def test_of_ecs_refuses(self, change: Any) -> None:

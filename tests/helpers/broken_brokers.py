@@ -1,4 +1,4 @@
-"""Realistic faulty brokers and other servers, with the key words of their error messages."""
+"""Realistic faulty brokers and other servers, each with key words of the expected error message."""
 
 import functools
 import select
@@ -28,7 +28,7 @@ def tls(
     answer: bytes = ACCEPTED,
     silent: bool = False,
 ) -> Serve:
-    """A TLS broker that answers the first packet, or stays silent, or closes immediately."""
+    """A TLS broker that answers the first packet, stays silent, or closes the connection immediately."""
 
     @functools.cache
     def context() -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""Realistic broken configurations and certificate files, with the key words of their error messages."""
+"""Realistic broken configurations and certificate files, with key words of the expected error messages."""
 
 import base64
 import os
@@ -49,7 +49,7 @@ def use(identity: Callable[[], Identity]) -> Spoil:
 
 
 def edit(old: str, new: str) -> Spoil:
-    """Replace a text in the configuration."""
+    """Replace text in the configuration."""
 
     def spoil(config_file: Path) -> None:
         text = config_file.read_text()
@@ -106,21 +106,21 @@ def _issued(begins: int, ends: int) -> Identity:
 
 
 KINDS: dict[str, Broken] = {
-    # The file itself.
+    # The configuration file itself.
     "no file": Broken(Path.unlink, "cannot be read: No such file or directory | provisionconfig' makes one"),
     "a FIFO": Broken(make_fifo, "it is not a regular file"),
     "a huge file": Broken(lambda file: os.truncate(file, 2_000_000), "2000000 bytes are too many"),
     "a binary file": Broken(_config(b"\x7fELF\x02\0\0\0"), "it is a binary file"),
     "UTF-16": Broken(_config(CONFIG.encode("utf-16")), "saved as UTF-16: save it as UTF-8"),
     "Latin-1": Broken(_config(b"# \xfc\n"), "line 1 is not UTF-8 | Latin-1 or Windows-1252"),
-    # Its lines.
+    # The lines of the configuration.
     "a setting twice": Broken(edit("PrivateKey", "CertFile"), "line 4: 'CertFile' is there twice"),
     "one quote": Broken(edit("client.crt", '"x'), "line 3: 'CertFile' must be | with quotes in pairs"),
     "a section inside another one": Broken(
         edit("[Brokers]", "[[Brokers]]"), "in [Certs] must be a section of its own"
     ),
     "a section that is a setting": Broken(_config("Certs = x\n"), "must be a section | write [Certs]"),
-    # Its values.
+    # The values of the settings.
     "a comma": Broken(
         edit("client.crt", "/Doe, Jane"),
         "CertFile is read as ['/Doe', 'Jane'] | because a comma separates values: put it in quotes",
@@ -166,7 +166,7 @@ KINDS: dict[str, Broken] = {
         _proxy("Password = a%(x)sb"), "Password has a %(name)s | cannot be quoted: choose another value"
     ),
     "a proxy's password with a comma": Broken(_proxy("Password = a,b"), "Password is read as 2 values"),
-    # The files named in it.
+    # The files that the configuration names.
     "a file that is not there": Broken(
         edit("client.crt", "~/x.crt"),
         "CertFile (~/x.crt) cannot be read | nor beside the configuration | not replaced",
@@ -198,7 +198,7 @@ KINDS: dict[str, Broken] = {
         put("client.crt", lambda: with_sha1(client(), fabric_ca()).pem),
         "has a weak key or signature | SHA-256",
     ),
-    # The dates of their certificates.
+    # The dates of the certificates.
     "an expired CA": Broken(
         put("ca.crt", lambda: issue("old", is_ca=True, begins=-9, ends=-2).pem),
         "ca.crt) expired on | updateconfig'",

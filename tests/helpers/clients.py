@@ -16,7 +16,7 @@ Connect = Callable[..., DxlClient]
 
 @contextmanager
 def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
-    """A function that returns a new connected client, with configuration settings as keyword arguments.
+    """A function that returns a new connected client. Its keyword arguments are configuration settings.
 
     All clients are destroyed at the end, in parallel.
     """
@@ -34,7 +34,7 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
     try:
         yield connect
     finally:
-        # Daemon threads with a time limit, because a client whose only worker has died never ends.
+        # Use daemon threads and a time limit: if the client's only worker has died, destroy() never returns.
         threads = [threading.Thread(target=client.destroy, daemon=True) for client in connected]
         for thread in threads:
             thread.start()
@@ -42,8 +42,8 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
 
 
 def _is_ending(dxl_client: Any, thread: threading.Thread) -> bool:
-    with suppress(AttributeError, OSError):  # it has ended
-        # The MQTT client checks for its end once a second, or when woken.
+    with suppress(AttributeError, OSError):  # the client has ended
+        # The MQTT client checks once a second whether it must end. Wake it, so that it checks now.
         dxl_client._client._sockpairW.send(b"0")
     return thread.is_alive()
 
@@ -61,5 +61,5 @@ def queue_length(dxl_client: DxlClient) -> int:
 
 
 def is_subscribed(topic: str) -> bool:
-    """Return True if a local fabric of this process has a subscription. There is no public API for this."""
+    """Return True if a LocalFabric of this process has this subscription. There is no public API for this."""
     return any(topic in found.subscriptions for found in gc.get_objects() if type(found) is Broker)

@@ -36,7 +36,7 @@ class Lines:
                     self._changed.notify_all()
 
     def wait_for(self, text: str, *, times: int = 1) -> str:
-        """Wait until a text has occurred ``times`` times. Return all lines so far."""
+        """Wait until the output contains a text ``times`` times. Return all lines so far."""
         with self._changed:
             assert self._changed.wait_for(lambda: "".join(self._lines).count(text) >= times, TIMEOUT), (
                 f"{text!r} is not in {self._lines}"
@@ -44,7 +44,7 @@ class Lines:
             return "".join(self._lines)
 
     def all(self) -> str:
-        """Return all output after the process has ended."""
+        """Wait for the end of the process, and return all its output."""
         self._thread.join(TIMEOUT)
         return "".join(self._lines)
 
@@ -98,10 +98,9 @@ class Listen(Command):
         return self
 
     def said(self, *counts: int) -> list[str]:
-        """Return the messages since then except the last line, which must have these counts, once it has
-        ended.
+        """Wait for the end of the process. Check the counts in its last line, and return the lines before it.
 
-        On a busy machine, there is also a message about continued writing.
+        The first message is left out, and so is the message about continued writing on a busy machine.
         """
         _, *said, last = self.errors.all().splitlines()
         names = ("Received", "written", "rejected", "filtered", "dropped")
@@ -135,7 +134,7 @@ def run(
 
 
 def shown_on(terminal: int) -> str:
-    """Return a terminal's output until its other end is closed, and close it."""
+    """Return a terminal's output until its other end is closed. Then close the terminal."""
     shown = b""
     try:
         while part := os.read(terminal, 4096):
@@ -147,7 +146,7 @@ def shown_on(terminal: int) -> str:
 
 
 def without(*modules: str) -> list[str]:
-    """Return a program that runs the command line as if modules were not installed."""
+    """Return the command for a program that runs the command line as if modules were not installed."""
     missing = f"import sys; sys.modules |= dict.fromkeys({modules})"
     return [sys.executable, "-c", f"{missing}; from dxlthreateventclient._cli import main; sys.exit(main())"]
 

@@ -11,7 +11,7 @@ _MEBIBYTE = 1024 * 1024
 # A broker accepts messages of up to 1 MiB. This leaves room for the DXL envelope.
 _LARGE = _MEBIBYTE - 1024
 
-# The reason in the error, with invalid payloads by name.
+# For each reason in the error message, the invalid payloads by name.
 _MALFORMED: dict[str, dict[str, Any]] = {
     "empty": {
         "empty": b"",

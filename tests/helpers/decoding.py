@@ -9,7 +9,7 @@ from unittest.mock import patch
 from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
-# Near the recursion limit, the depth of the caller's stack decides which decoder gives up first.
+# Stay below the recursion limit. Near it, the depth of the caller's stack decides which decoder fails first.
 _DEEPEST = 900
 
 
@@ -29,7 +29,7 @@ _decode_without = _without_msgspec()
 
 
 def check_is_decoded_alike(payload: Any) -> None:
-    """Check that msgspec changes neither the result, including number types, nor the error."""
+    """Check that msgspec changes neither the result (including the types of numbers) nor the error."""
     if isinstance(payload, bytes) and payload.count(b"[") + payload.count(b"{") > _DEEPEST:
         return
     assert _outcome(decode_threat_event, payload) == _outcome(_decode_without, payload)

@@ -1,4 +1,4 @@
-"""Servers that are not DXL brokers, or misbehave."""
+"""Servers that are not DXL brokers, or that misbehave."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""A mosquitto process as the broker of a DXL fabric, which can be killed."""
+"""A mosquitto process that acts as the broker of a DXL fabric and can be killed."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from dxlclient.client_config import DxlClientConfig
 from helpers.program import freeze
 from helpers.waiting import until
 
-# Each broker needs a different name, because brokers with the same name would disconnect each other.
+# Each bridge needs its own name, because brokers with the same name would disconnect each other.
 _BRIDGE = """\
 connection hub-{}
 address 127.0.0.1:{}
@@ -29,7 +29,7 @@ class Mosquitto:
     :param hub: another mosquitto, whose messages it also receives
     """
 
-    # Debian installs it in a directory on root's PATH only.
+    # Debian installs mosquitto in a directory that is only on root's PATH.
     PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
     def __init__(self, hub: "Mosquitto | None" = None) -> None:
@@ -60,11 +60,11 @@ class Mosquitto:
             f"keyfile {self.directory}/broker.pem\n"
             "require_certificate true\n"
             "allow_anonymous true\n"
-            # As root, it would drop the right to read its key.
+            # By default, mosquitto as root switches to a user who cannot read its key.
             "user root\n"
             # Queue messages for slow clients without a limit.
             "max_queued_messages 0\n"
-            # For other brokers and proxies, without TLS.
+            # Without TLS, for other brokers and proxies.
             f"listener {self.plain_port} 127.0.0.1\n"
             + (_BRIDGE.format(self.port, hub.plain_port) if hub else "")
         )
@@ -79,7 +79,7 @@ class Mosquitto:
         return DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
 
     def start(self) -> None:
-        """Start mosquitto, and return when it listens."""
+        """Start mosquitto, and return when it accepts connections."""
         log_file = self.directory / "mosquitto.log"
         with log_file.open("wb") as log:
             self._process = process = subprocess.Popen(

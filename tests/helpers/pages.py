@@ -43,7 +43,7 @@ class Block:
 
 
 def table(page: str, name: str) -> list[list[str]]:
-    """Return the rows of a table by name, with the text of each cell without markup."""
+    """Return the rows of the table with this name. Each cell is text without markup."""
     [found] = (block for block in blocks(DOCS / page) if block.options.get("name") == name)
     file = found.options.get("file")
     content = (DOCS / file).read_text(encoding="utf-8") if file else found.content
@@ -53,7 +53,7 @@ def table(page: str, name: str) -> list[list[str]]:
 
 
 def blocks(page: Path, *arguments: str) -> list[Block]:
-    """Return the code blocks of a page in these languages, or all blocks, in order."""
+    """Return the code blocks of a page in these languages, in order. Without languages, return all blocks."""
     return [block for block in _blocks(page) if not arguments or block.argument in arguments]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def started(*command: object, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a command. It is killed at the end if it is still running."""
+    """Run a command. Kill the process at the end if it is still running."""
     process = subprocess.Popen(
         [str(word) for word in command],
         env=os.environ | environment,
@@ -33,7 +33,7 @@ def running(program: str, *arguments: object) -> AbstractContextManager["subproc
 
 
 def freeze(process: "subprocess.Popen[Any]") -> None:
-    """Suspend a process, and return when it has stopped."""
+    """Suspend a process, and return when it is suspended."""
     process.send_signal(signal.SIGSTOP)
     os.waitpid(process.pid, os.WUNTRACED)
 

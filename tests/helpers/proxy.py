@@ -51,7 +51,7 @@ class Proxy:
 
     def _connect(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(5)  # for the handshake, because dxlclient probes the port without TLS
+            connection.settimeout(5)  # for the handshake: dxlclient also probes the port without TLS
             with (
                 self._tls.wrap_socket(connection, server_side=True) as client,
                 socket.create_connection(("127.0.0.1", self._mosquitto.plain_port)) as broker,
@@ -63,7 +63,7 @@ class Proxy:
                     self._clients.discard(client)
 
     def _pass_on(self, client: ssl.SSLSocket, broker: socket.socket) -> None:
-        # One thread for both directions, because two must not use a TLS connection at the same time.
+        # Use one thread for both directions, because two threads must not share a TLS connection.
         received = b""
         while True:
             readable = [client] if client.pending() else select.select([client, broker], [], [])[0]
@@ -88,7 +88,7 @@ def _packets(data: bytes) -> tuple[list[bytes], bytes]:
     """Return the complete MQTT packets, and the rest."""
     packets: list[bytes] = []
     while True:
-        # The size follows the first byte, with seven bits per byte. The last byte is below 128.
+        # The size follows the first byte, with seven bits in each byte. Its last byte is below 128.
         digits = next((data[1:end] for end in range(2, 6) if len(data) >= end and data[end - 1] < 0x80), b"")
         end = 1 + len(digits) + sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
         if not digits or len(data) < end:

@@ -24,7 +24,7 @@ class Receiver(CommonThreatEventCallback):
     """
 
     def __init__(self, to_raise: BaseException | None = None) -> None:
-        # Like many subclasses, this does not call super().__init__().
+        # Like many users' subclasses, this class does not call super().__init__().
         self.handled: list[tuple[dict[str, Any], Event]] = []
         self.errors: list[tuple[BaseException, Event]] = []
         self.threads: set[threading.Thread] = set()
@@ -44,9 +44,9 @@ class Receiver(CommonThreatEventCallback):
         return [number_of(threat_event) for threat_event, _ in self.handled]
 
     def until_received(self, number: int) -> None:
-        """Return when the event with this number, and thus all earlier events, have arrived.
+        """Return when the event with this number has arrived, and thus all earlier events.
 
-        This fails only if no event arrives for 30 seconds, however slow the machine is.
+        Fails only if no event arrives for 30 seconds, so a slow machine is no problem.
         """
         arrived: list[dict[str, Any]] = []
         count = 0
@@ -75,7 +75,7 @@ def event(payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> Event:
 def publish_payload(
     dxl_client: DxlClient, payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
-    """Publish a DXL event with any payload, and return it."""
+    """Publish a DXL event with any payload, and return the event."""
     published = event(payload, topic)
     dxl_client.send_event(published)
     return published
@@ -84,12 +84,12 @@ def publish_payload(
 def publish_numbers(
     dxl_client: DxlClient, numbers: Iterable[int], topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> list[Event]:
-    """Publish an event for each number, and return them."""
+    """Publish an event for each number, and return the events."""
     return [publish_payload(dxl_client, json.dumps(numbered(number)).encode(), topic) for number in numbers]
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events, and return when they are back and have probably reached all other clients."""
+    """Publish numbered events. Return when they are back, and have probably reached all other clients."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):
@@ -117,7 +117,7 @@ class Epo:
 class Publisher:
     """Publishes events numbered 1, 2, 3, ... on a separate thread while its client is connected.
 
-    :param interval: the seconds between two events, which may be changed at any time
+    :param interval: the seconds between two events; can be changed at any time
     """
 
     def __init__(self, dxl_client: DxlClient, topic: str, interval: float = 0.001) -> None:
@@ -136,13 +136,13 @@ class Publisher:
     def _publish(self) -> None:
         while not self._stopped.wait(self.interval):
             if self._dxl_client.connected:
-                # Count first, so that no event in transit has a number above the count.
+                # Count before sending, so that no event in transit has a number above the count.
                 self.sent.append(datetime.now(timezone.utc))
                 with suppress(DxlException):  # the connection was just lost
                     publish_numbers(self._dxl_client, [self.count], self._topic)
 
     def stop(self) -> None:
-        """Stop publishing. The last event has the number ``count``."""
+        """Stop publishing. ``count`` is then the number of the last event."""
         self._stopped.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""Records the events of a DxlClient and its callbacks during broker restarts, and waits for recovery."""
+"""Records what a DxlClient and its callbacks receive during broker restarts, and waits for recovery."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from dxlthreateventclient import CommonThreatEventClient, Gap, ThreatEventStream
 
 
 class Tap(EventCallback):
-    """Records each event, and its first time, on dxlclient's worker as it reaches a DxlClient."""
+    """Records each event that reaches a DxlClient, and the time of its first arrival."""
 
     def __init__(self, dxl_client: DxlClient, topic: str) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Tap(EventCallback):
 class Consumer:
     """A named callback or loop that handles the events on a topic and records its gaps.
 
-    :param seconds: the time it takes for each event
+    :param seconds: the time that the consumer takes for each event
     """
 
     def __init__(self, name: str, dxl_client: DxlClient, topic: str, seconds: float = 0.0) -> None:
@@ -74,7 +74,7 @@ class Consumer:
 
 @contextmanager
 def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event], object]) -> Iterator[None]:
-    """Loop over a stream on another thread, and handle all events that have arrived before leaving."""
+    """Loop over a stream on another thread. At the end, first handle all events that have arrived."""
 
     def loop() -> None:
         for threat_event, event in events:
@@ -88,18 +88,18 @@ def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event],
 
 
 def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) -> None:
-    """Return when no client is reconnecting and events reach each tap."""
+    """Return when no client is reconnecting and events reach every tap."""
     settled = False
     while not settled:
         until(lambda: not reconnecting(), "all clients are connected", timeout)
         number = publisher.count + 1
         until(lambda: all(tap.last >= number for tap in taps), f"event {number} has arrived", timeout)  # noqa: B023
-        # Wait again for a client that has closed its connection in the meantime.
+        # If a client has closed its connection in the meantime, wait again.
         settled = not reconnecting()
 
 
 def reconnecting(*functions: str) -> bool:
-    """Return True if a dxlclient thread, named after its function, is working on a connection."""
+    """Return True if a dxlclient thread for one of these functions is working on a connection."""
     functions = functions or ("_on_disconnect_run", "_connect_thread_main", "_on_connect_run")
     return any(
         thread.name.partition("(")[2].rstrip(")") in functions and not _is_left_over(thread)
@@ -108,6 +108,6 @@ def reconnecting(*functions: str) -> bool:
 
 
 def _is_left_over(thread: threading.Thread) -> bool:
-    """Return True if the thread's client was destroyed. Its cleanup waits forever for the client's queue."""
+    """Return True if the client of a thread was destroyed. Such a thread waits forever for its queue."""
     arguments = vars(thread).get("_args", ())
     return any(isinstance(one, DxlClient) and vars(one)["_destroyed"] for one in arguments)

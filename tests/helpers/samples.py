@@ -1,4 +1,4 @@
-"""Runs the samples as processes, the advanced ones with the command lines on their pages."""
+"""Runs the samples as processes. The advanced samples run with the command lines on their pages."""
 
 import json
 import os
@@ -31,7 +31,7 @@ WAITING = "Waiting for threat events..."
 def running_sample(
     config_file: Path | None, python: str | Path = sys.executable, root: Path = ROOT
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """Run the basic sample, without a file as if DXLCLIENT_CONFIG were not set."""
+    """Run the basic sample. Without a file, DXLCLIENT_CONFIG is not set."""
     return started(python, root / SAMPLE.relative_to(ROOT), DXLCLIENT_CONFIG=str(config_file or ""))
 
 
@@ -50,7 +50,7 @@ def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def documented_command(page: str, arguments: str) -> list[str]:
-    """Return the command line in docs/ that ends with a sample and these arguments."""
+    """Return the command line on a page of docs/ that ends with a sample and these arguments."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
     assert line, f"{page} does not say how to run {arguments}"
@@ -64,14 +64,14 @@ def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> list[Event]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids as printed by the samples."""
+    """Return the message ids in the form that the samples print."""
     return [repr(event.message_id) for event in events]
 
 
 def until_passed_on(dxl_client: DxlClient) -> None:
     """Return when the broker has forwarded all events of this client.
 
-    A sample that ends after that has either handled or counted each event.
+    If a sample ends after this call, every event has been either handled or counted.
     """
     publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 
@@ -79,7 +79,7 @@ def until_passed_on(dxl_client: DxlClient) -> None:
 class Sample:
     """A sample running in a directory where ``my-fabric`` belongs to a running fabric.
 
-    Its output goes to files, which never block and survive a SIGKILL.
+    The output of the sample goes to files, which never block and survive a SIGKILL.
     """
 
     def __init__(self, directory: Path, fabric: LocalFabric, command: list[str]) -> None:
@@ -111,7 +111,7 @@ class Sample:
         return re.findall(rf"^{re.escape(start)}(.*)\n", self.output, re.MULTILINE)
 
     def until_printed(self, start: str, count: int = 1, timeout: float = 30.0) -> list[str]:
-        """Return :meth:`lines` once there are ``count``."""
+        """Wait until there are ``count`` such :meth:`lines`, and return them."""
         until(
             lambda: len(self.lines(start)) >= count or self.process.poll() is not None,
             f"{count} lines {start!r} in {self._output}",
@@ -122,7 +122,7 @@ class Sample:
         return lines
 
     def reported(self) -> int:
-        """Return the reported number of unfinished events, after the sample has ended."""
+        """Return the number of unfinished events that the sample reported. Call this after it has ended."""
         counts = re.findall(r"events handed over, (?:(\d+) unread, )?(\d+) passed over", self.errors)
         return self.errors.count("Not finished: ") + sum(int(count or 0) for count in chain(*counts))
 

@@ -36,10 +36,10 @@ _ECS_TYPES: dict[str, dict[str, Any]] = {
 
 
 def _ecs_schema() -> dict[str, Any]:
-    """Return a JSON schema of a document, with the type and allowed values of every field, and the namespace.
+    """Return a JSON schema of ECS, with the type and allowed values of every field, and our own namespace.
 
-    The tables come from ECS 9.5.0-dev (its repository, May 2026): generated/csv/fields.csv and allowed
-    values.
+    The tables come from the repository of ECS (9.5.0-dev, May 2026): generated/csv/fields.csv, and the
+    allowed values.
     """
     with (FORMATS / "ecs_fields.csv").open(encoding="utf-8", newline="") as table:
         fields = {row["field"]: row for row in csv.DictReader(table)}
@@ -72,7 +72,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _expected_types(allowed: _Allowed) -> Iterator[dict[str, Any]]:
-    """Yield rules: each category requires one of its types, and each type one of its categories."""
+    """Yield rules: a category requires one of its types, and a type requires one of its categories."""
     categories = allowed["event.category"]
     for category, types in categories.items():
         yield _implies("category", [category], "type", types or [])
@@ -109,7 +109,7 @@ def _validators() -> dict[str, jsonschema.Draft202012Validator]:
 
 
 def check_ecs(document: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError if the document is not valid in ECS."""
+    """Raise jsonschema.ValidationError unless this is a valid ECS document."""
     _validators()["ecs"].validate(document)
 
 
@@ -149,7 +149,7 @@ def _texts_of(value: Any) -> list[str]:
 
 
 def _is_same(value: str, written: str) -> bool:
-    """Return True if an observable's value is the written one, or the same IP address."""
+    """Return True if an observable's value is the written value, or the same IP address."""
     if value.lower() in written.lower():
         return True
     try:
@@ -178,7 +178,7 @@ def is_harmless(text: str) -> bool:
 
 
 def check_formats(threat_event: dict[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """Check the rules for all threat events in all three formats.
+    """Check that a threat event obeys the rules of all three formats.
 
     :return: the event in ECS, CEF and OCSF
     """

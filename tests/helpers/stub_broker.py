@@ -1,4 +1,4 @@
-"""A small broker that withholds acknowledgements on demand, unlike real brokers."""
+"""A small broker that, unlike real brokers, can withhold acknowledgements."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ Answer = Callable[[str], int | None]
 class StubBroker:
     """An MQTT broker with mutually authenticated TLS, for any number of clients.
 
-    For each SUBSCRIBE, the broker calls ``answer``, which a test may replace at any time. The function takes
+    For each SUBSCRIBE, the broker calls ``answer``, which a test can replace at any time. The function takes
     the topic and returns the code of the SUBACK (``GRANTED``, ``REFUSED``), or ``WITHHELD``.
     """
 
@@ -68,12 +68,12 @@ class StubBroker:
         return len(receivers)
 
     def send_malformed(self) -> None:
-        """Send all clients a malformed event, whose topic is longer than the packet."""
+        """Send all clients a malformed event. Its topic is longer than its packet."""
         for session in tuple(self._sessions):
             session.send(0x30, b"\xff\xff")
 
     def send_raw(self, data: bytes) -> None:
-        """Send these bytes to all clients, such as a part of a packet."""
+        """Send bytes to all clients, for example a part of a packet."""
         for session in tuple(self._sessions):
             session.send_raw(data)
 
@@ -110,7 +110,7 @@ class StubBroker:
                 session.send(0x20, b"\0\0")
             elif kind == 3:  # PUBLISH
                 self._pass_on(body)
-            elif kind == 8:  # SUBSCRIBE, of one topic: dxlclient sends no other
+            elif kind == 8:  # SUBSCRIBE; from dxlclient, always for one topic
                 packet_id, topic = body[:2], body[4:-1].decode()
                 code = self.answer(topic)
                 self.subscribes.append(topic)

@@ -1,4 +1,4 @@
-"""Waits in tests for a condition, never for a fixed time."""
+"""Lets tests wait for a condition, never for a fixed time."""
 
 import faulthandler
 import time

@@ -1,4 +1,4 @@
-"""A dxlclient without a broker, for tests of its worker thread."""
+"""A DxlClient without a broker, for tests that need only its worker thread."""
 
 import json
 import threading
@@ -27,7 +27,7 @@ class Worker:
         return self.client.async_threat_events("/topic", **options)
 
     def deliver(self, *payloads: Any) -> list[Event]:
-        """Deliver events, and return them. Like dxlclient's worker, wait if the stream has no room."""
+        """Deliver events, and return them. Like dxlclient's worker, wait while the stream has no room."""
         for payload in payloads:
             [callback] = {call.args[1] for call in self.dxl_client.add_event_callback.call_args_list}
             callback.on_event(delivered := event(payload, "/topic"))
@@ -38,7 +38,7 @@ class Worker:
         return self.deliver(*(json.dumps(numbered(number)).encode() for number in numbers))
 
     def start(self, *numbers: int) -> threading.Thread:
-        """Deliver events on another thread, which may have to wait."""
+        """Deliver events on another thread, which waits while the stream has no room."""
         thread = threading.Thread(target=self.number, args=numbers)
         thread.start()
         return thread

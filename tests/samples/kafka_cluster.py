@@ -1,6 +1,6 @@
-"""Kafka as librdkafka's mock cluster. The library comes from confluent-kafka's wheel, via ctypes.
+"""Kafka as librdkafka's mock cluster. ctypes loads the library from confluent-kafka's wheel.
 
-It supports no TLS and no passwords, and never loses a replica.
+The mock cluster supports no TLS and no passwords, and never loses a replica.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ class KafkaCluster:
     _BROKERS = (1, 2, 3)
 
     def __init__(self, directory: Path) -> None:
-        # The library loaded by confluent_kafka, whose file name depends on the wheel.
+        # Find the library that confluent_kafka has loaded. Its file name depends on the wheel.
         found = re.search(r"/\S*librdkafka\S*", Path("/proc/self/maps").read_text())
         assert found, "this wheel of confluent-kafka has no librdkafka in a file of its own"
         self._library = ctypes.CDLL(found[0])
@@ -55,7 +55,7 @@ class KafkaCluster:
             self._on_cluster("mock_broker_set_up", broker)
 
     def messages(self, topic: str, count: int) -> list[Message]:
-        """Return the messages of a topic once there are ``count``, and check that there are no more."""
+        """Wait until a topic has ``count`` messages. Return them, and check that there are no others."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "test"})
         consumer.assign([TopicPartition(topic, number, 0) for number in range(self.PARTITIONS)])
         found: list[Message] = []

@@ -14,11 +14,11 @@ PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 class Server:
-    """A server on a free port of 127.0.0.1, which can be restarted.
+    """A server that can be restarted, on a free port of 127.0.0.1.
 
-    :param directory: its current directory, also for its log
-    :param executable: its name
-    :param package: its Debian package
+    :param directory: the server's current directory, which also contains its log
+    :param executable: the name of the program
+    :param package: the Debian package of the program
     """
 
     def __init__(self, directory: Path, executable: str, package: str) -> None:

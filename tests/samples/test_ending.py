@@ -35,7 +35,7 @@ def test_ends_in_a_burst_and_counts_what_it_leaves(
     until_passed_on(dxl_client)
     sample.end(number)
     printed = len(re.findall(r"^(Threat event on|Severity|'threat )", sample.output, re.MULTILINE))
-    # Some events may not have reached the process.
+    # Some events may not have reached the process before it ended.
     assert 0 < printed + sample.reported() <= 500
     assert "closed: 500 events handed over, 0 unread" not in sample.errors
 

@@ -1,4 +1,4 @@
-"""The Kafka samples, with failing brokers of librdkafka's mock cluster, and killed workers."""
+"""The Kafka samples, with killed workers, and with failing brokers of librdkafka's mock cluster."""
 
 import signal
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ class TestKafkaSample:
     def test_names_each_event_that_was_not_acknowledged_at_the_end(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start, count: int
     ) -> None:
-        """With more events than the producer can queue, the sample is interrupted before sending all."""
+        """If there are more events than the producer can queue, the signal arrives before all are sent."""
         sample = start(PRODUCER)
         done = publish(dxl_client, 5)
         sample.until_printed("Acknowledged ", 5)

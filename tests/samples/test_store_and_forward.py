@@ -1,4 +1,4 @@
-"""The store-and-forward sample, repeatedly killed, with an HTTP server that fails half of the time."""
+"""The store-and-forward sample, which is killed repeatedly, and an HTTP server that often fails."""
 
 import http.server
 import json
@@ -27,7 +27,7 @@ DROP, LOSE_THE_ANSWER = -1, -2
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Records the accepted threat events. The test chooses the answers."""
+    """Records the threat events that it accepts. The test chooses the answers."""
 
     daemon_threads = True
 
@@ -106,13 +106,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def half_failing(rng: random.Random) -> Iterator[int]:
-    """Yield answers. Half of them fail, at most six in a row, because the sample waits longer each time."""
+    """Yield answers. Half of them are failures, at most six in a row: the sample waits longer each time."""
     while True:
         yield from rng.sample((204, 204, 204, 503, DROP, LOSE_THE_ANSWER), 6)
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids as the receiver gets them and the sample prints them."""
+    """Return the message ids in the form that the receiver gets and the sample prints."""
     return [json.dumps(event.message_id) for event in events]
 
 
@@ -129,13 +129,13 @@ class TestStoreAndForwardSample:
         published: dict[str, Any] = {}
         stored: set[str] = set()
         for kill in range(kills):
-            # Before the first kill, nothing is forwarded.
+            # Until the first kill, the receiver accepts nothing.
             receiver.answers = half_failing(rng) if kill else repeat(503)
             sample, requests = forward(), receiver.requests
             published |= {
                 json.dumps(event.message_id): json.loads(event.payload) for event in publish(dxl_client, 8)
             }
-            # Kill it at any moment: after storing an event, during a request, or after sending it.
+            # Kill the sample at any moment: after storing, while sending, or after forwarding an event.
             moment = rng.randint(1, 8)
             match rng.choice(("Stored ", "sending", "Forwarded ")) if kill else "Stored ":
                 case "sending":
@@ -156,7 +156,7 @@ class TestStoreAndForwardSample:
     def test_tries_again_in_order_and_sends_nothing_twice(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """It sets aside refused events, and a file left incomplete by a kill."""
+        """The sample sets aside refused events, and a file that a kill has left incomplete."""
         torn = tmp_path / "threat-event-queue" / "000000000007-00000000.json"
         torn.parent.mkdir()
         torn.write_text('"{id}"\n{"event": {"threatN')
@@ -196,7 +196,7 @@ class TestStoreAndForwardSample:
         forward: Start,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Line ends in an id cannot inject a header."""
+        """A message id with line ends cannot inject a header."""
         token = tmp_path / "token"
         token.write_text("old\n")
         monkeypatch.setenv("HTTP_TOKEN_FILE", str(token))

@@ -1,4 +1,4 @@
-"""The syslog sample, with Debian's rsyslogd and a misbehaving collector of our own."""
+"""The syslog sample, with Debian's rsyslogd, and with a misbehaving collector of our own."""
 
 import json
 import re
@@ -36,7 +36,7 @@ class Rsyslogd(Server):
         self.command += ["-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "pid")]
 
     def until_written(self, count: int) -> list[list[str]]:
-        """Return the parts of each message, with the text last, once there are ``count`` messages."""
+        """Wait for ``count`` messages. Return the parts of each message, with the text last."""
         file = self.directory / "threat-events.log"
         until(lambda: file.exists() and file.read_bytes().count(b"\n") >= count, f"{count} are written")
         return [line.split(" ", 7) for line in file.read_text().split("\n")[:-1]]
@@ -67,7 +67,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"threatName": "Ünïcode \U0001f642 \u2028\x85\x1b[31m", "eventDesc": "%s %d {} \ufeff"},
     {"threatName": "x" * 20_000, "eventDesc": None},
     {
-        # rsyslogd would split a message longer than its limit of 8 KB in two.
+        # rsyslogd would split a message in two if it were longer than 8 KB.
         "source": {"url": f"http://x/{'y' * 8000}\n{FORGED}"},
         "target": {"fileName": f"C:\\{'z' * 8000} {FORGED}"},
         "threatName": "ü" * 5000,
@@ -186,12 +186,12 @@ class TestConnection:
         tls: ssl.SSLContext,
         reason: str,
     ) -> None:
-        """The sample refuses the collector's certificate, or lacks the one that the collector requires."""
+        """The sample refuses the collector's certificate, or has no certificate although one is required."""
         if reason == "certificate verify failed":
             trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
         sample = start(command_for(listener, TLS))
         publish(dxl_client, 1)
-        for number in range(1, 6):  # either may be faster
+        for number in range(1, 6):  # either side may be faster
             with suppress(OSError):
                 accepted(listener, tls)
             until(lambda: sample.errors.count(reason) >= number, "it says why")  # noqa: B023
@@ -212,7 +212,7 @@ class TestConnection:
     def test_a_collector_that_hangs_is_waited_for(
         self, dxl_client: DxlClient, listener: socket.socket, start: Start
     ) -> None:
-        """While the collector hangs, the system accepts messages until its buffers are full."""
+        """While the collector hangs, the operating system accepts messages until its buffers are full."""
         sample = start(command_for(listener, TCP))
         published: list[Event] = []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.samples import ROOT
 
-# One process for the exit status and output of all command lines, because there are many.
+# Runs many command lines in one process. Prints the exit status and output of each.
 PROGRAM = """
 import contextlib, io, json, runpy, sys
 

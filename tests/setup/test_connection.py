@@ -1,4 +1,4 @@
-"""connect(): the reasons why a broker cannot be used, and the reactions to them."""
+"""connect(): why a broker cannot be used, and how connect() reacts."""
 
 import shutil
 import signal
@@ -73,7 +73,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Threads that destroy clients before the fabric ends, because destroying takes a second."""
+    """Threads that destroy clients, because destroying takes a second. They end before the fabric."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
@@ -105,7 +105,7 @@ class TestConnect:
         assert client.connected
 
     def test_uses_the_broker_that_works(self, client: DxlClient) -> None:
-        """By itself, a DxlClient waits for a silent broker until the keep-alive interval ends."""
+        """By itself, a DxlClient would wait for the silent broker until the keep-alive interval ends."""
         good = client.config.brokers
         with server(stay_silent) as silent:
             client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]
@@ -271,7 +271,7 @@ class TestTryBroker:
     def test_ends_in_time_if_a_firewall_drops_all_packets(self, fabric: LocalFabric) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
             port = full.getsockname()[1]
-            # The kernel stops answering once the queue of connections is full.
+            # When the queue of connections is full, the kernel stops answering.
             with ExitStack() as queue:
                 for _ in range(3):
                     waiting = queue.enter_context(socket.socket())

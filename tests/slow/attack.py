@@ -1,13 +1,13 @@
 """Attacks the library with random programs over a real broker, and stops at the first broken promise.
 
-A program has up to four threads. They add and remove callbacks, open streams and close, drain or cancel them,
-publish, close clients, and freeze and restart the broker. On the main thread, a signal handler raises at
-random moments. The start and end times of these calls determine the events that are due to each listener: all
-events that the broker has provably sent while it listened, outside the reported gaps. They must arrive once,
-unchanged and in order, and nothing else may arrive.
+A program has up to four threads. They add and remove callbacks, and open streams and close, drain or cancel
+them. They also publish, close clients, and freeze and restart the broker. On the main thread, a signal
+handler raises at random moments. The start and end times of these calls determine which events each listener
+must receive: all events that the broker has provably sent while the listener listened, outside the reported
+gaps. These events must arrive once, unchanged and in order. No other event must arrive.
 
-Each program is generated from a number, its seed, and the next program from the next number. --seed N starts
-by repeating program N, as far as threads and the broker allow.
+Each program is generated from a number, its seed. The next program uses the next number. With --seed N, the
+first program is program N again, as far as threads and the broker allow.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def is_closed(error: BaseException) -> bool:
 
 @dataclass
 class Published:
-    """An event, with the two times between which the broker sent it, if at all."""
+    """An event, and the two times between which the broker sent it, if it did."""
 
     number: int
     topic: str
@@ -129,7 +129,7 @@ class Listener:
 
     @property
     def stops(self) -> tuple[float, float]:
-        """The two times between which it stopped listening."""
+        """The two times between which the listener stopped listening."""
         return min(self.stopping, self.client.closing), min(self.stopped, self.client.closed)
 
     @property
@@ -208,7 +208,7 @@ class Callback(Listener):
 
 
 class Stream(Listener):
-    """A stream, whose events are taken by a loop on a separate thread, or by the program with get()."""
+    """A stream. A loop on a separate thread takes its events, or the program takes them with get()."""
 
     def __init__(self, run: "Run", chance: random.Random) -> None:
         super().__init__(run, chance, chance.choice(["taken", "loop", "async"]))
@@ -303,7 +303,7 @@ class World:
         began, marker = time.time(), next(self.numbers)
 
         def is_seen_by_all() -> bool:
-            # Repeat sending, because a connection may have been lost in the meantime.
+            # Send repeatedly, because a connection may have been lost in the meantime.
             with suppress(DxlException):
                 publish_numbers(self.publisher, [marker], MARKERS)
             time.sleep(0.02)
@@ -400,7 +400,7 @@ class Actor:
         self.listeners: list[Callback | Stream] = []
 
     def _call(self, chance: random.Random, call: Callable[[], object]) -> bool:
-        """Make a call. Return True unless it was interrupted, or refused by a closed client."""
+        """Make a call. Return True unless a signal interrupts the call, or a closed client refuses it."""
         began, self._is_armed = time.monotonic(), self.is_interrupted and chance.random() < 0.5
         try:
             try:
@@ -440,7 +440,7 @@ class Actor:
         self.listeners.remove(listener)
         listener.stopping = min(listener.stopping, time.time())
         if not self._call(chance, listener.stop):
-            listener.interrupts += listener.kind == "taken"  # stop() takes the rest of a stream
+            listener.interrupts += listener.kind == "taken"  # stop() takes the remaining events of a stream
             listener.stop()
         until(lambda: not listener.reader.is_alive(), f"the loop ends: {listener}")
         listener.stopped = min(listener.stopped, time.time())
@@ -497,7 +497,7 @@ class Actor:
 
 
 class Log(logging.Handler):
-    """Collects the errors that no program provokes."""
+    """Collects logged errors, except those that programs provoke on purpose."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -544,7 +544,7 @@ def main() -> None:
         for seed in itertools.count(options.seed):
             if time.monotonic() > deadline:
                 break
-            # Print it now: if the watchdog ends this process, the last printed program hangs.
+            # Print the seed now: if the watchdog ends this process, the last printed seed repeats the hang.
             print(f"seed {seed}", end="\r", flush=True)
             program = new_program(seed)
             problem, counts = attack(world, program, log)

@@ -1,10 +1,10 @@
 """A broker is repeatedly killed while events flow and slow consumers have a backlog.
 
-One run sends the same events to all consumers, each with a separate DxlClient. A run has one phase for each
-life of the broker. A client counts as subscribed from the first event that it receives in a phase. All later
-events are due, up to the last one that has reached the witness before the kill, because mosquitto sends an
-event to all subscribers before it reads the next one. Events published between the kill and the restart are
-in transit and may be lost.
+One run sends the same events to all consumers. Each consumer has a separate DxlClient. A run has one phase
+for each life of the broker. A client counts as subscribed from the first event that it receives in a phase.
+It must receive all later events, up to the last event that reached the witness before the kill, because
+mosquitto sends an event to all subscribers before it reads the next event. Events published between the kill
+and the restart are in transit and may be lost.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ TOPIC = "/test/kills"
 KILLS = 10
 BACKLOG = 60
 STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events
-# The number of last events at the witness (the fast callback's client) that do not count.
+# Do not count this many of the last events at the witness, which is the fast callback's client.
 MARGIN = 10
 
 

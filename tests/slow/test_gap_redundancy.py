@@ -1,4 +1,4 @@
-"""A redundant stream misses nothing when two brokers, fed by a third one, are killed in turn."""
+"""A redundant stream misses nothing when two brokers, fed by a third broker, are killed in turn."""
 
 from contextlib import ExitStack
 
@@ -13,7 +13,7 @@ from dxlthreateventclient import Gap, redundant_threat_events
 
 pytestmark = [
     pytest.mark.slow,
-    # A reconnecting thread of dxlclient fails if the connection is lost again.
+    # If the connection is lost again, a reconnecting thread of dxlclient fails.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
@@ -39,7 +39,7 @@ def test_a_redundant_stream_misses_and_repeats_nothing(capsys: pytest.CaptureFix
         events = stack.enter_context(redundant_threat_events(dxl_clients, TOPIC, on_gap=gaps.append))
         publisher_client = stack.enter_context(clients(hub.client_config))()
 
-        # The bridges need a moment. Events before both are connected do not count.
+        # The bridges need a moment to connect. Events published before then do not count.
         with (
             looping(events, lambda threat_event, _: received.append(number_of(threat_event))),
             Publisher(publisher_client, TOPIC, INTERVAL) as publisher,

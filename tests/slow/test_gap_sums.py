@@ -1,9 +1,9 @@
 """All events published outside the reported gaps have arrived, whatever happens to the connection.
 
 One run disturbs all consumers thirty times, in five ways in random order. Meanwhile, a publisher on a
-separate connection sends numbered events, and records when each is sent and received back. Between these
-times the broker has accepted the event, possibly late if it was frozen. GAPS_SEED repeats a run, and
-GAPS_ROUNDS makes it longer.
+separate connection sends numbered events, and records when it sends each event and receives it back. Between
+these times the broker has accepted the event, possibly late if the broker was frozen. GAPS_SEED repeats a
+run, and GAPS_ROUNDS makes a run longer.
 """
 
 import os
@@ -23,13 +23,13 @@ from helpers.waiting import until
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    # A reconnecting thread of dxlclient fails if the connection is lost again.
+    # If the connection is lost again, a reconnecting thread of dxlclient fails.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
 TOPIC = "/test/gaps"
 ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
-# Seconds for each event.
+# The seconds that each consumer takes for an event.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
 # The additional gap time allowed for each disturbance, in seconds. A gap starts one second before the last
 # packet. dxlclient waits for its queue, closes the connection that was restored in the meantime, and waits
@@ -80,12 +80,12 @@ class Run:
         self.consumers: list[Consumer] = []
         connect = stack.enter_context(clients(self.proxy.client_config))
         for name, seconds in CONSUMERS.items():
-            # The queue of the slow callback is full in each burst.
+            # In each burst, the queue of the slow callback fills up.
             dxl_client = connect(keep_alive_interval=2, incoming_message_queue_size=20)
             self.consumers.append(Consumer(name, dxl_client, TOPIC, seconds))
             stack.enter_context(self.consumers[-1].listening())
-        # The publisher must survive a frozen broker, because events sent into an ending connection are never
-        # published.
+        # The publisher must keep its connection while the broker is frozen, because events sent over an
+        # ending connection are never published.
         directly = stack.enter_context(clients(self.mosquitto.client_config))(keep_alive_interval=60)
         self.tap = Tap(directly, TOPIC)
         with Publisher(directly, TOPIC) as self.publisher:
@@ -101,7 +101,7 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            # Some disturbances come while dxlclient is still busy with the previous one.
+            # Let some disturbances begin while dxlclient is still busy with the previous one.
             if self.chance.random() < 0.7:
                 self.until_settled()
             # A burst, and evenly published events after it.

@@ -17,7 +17,7 @@ TOPIC = "/test/load"
 EVENTS = 20_000
 EVENT_SIZE = 5_000  # minimum, in bytes
 MAX_BUFFERED = 1_000
-# dxlclient queues 1,000 messages before the stream, and Python objects may double the size of payloads.
+# dxlclient itself queues 1,000 messages, and payloads may take twice their size as Python objects.
 MEMORY_BOUND = 2 * (MAX_BUFFERED + 1_000) * EVENT_SIZE
 
 LATE_LOOP = """

@@ -46,7 +46,7 @@ class TestBroker:
             assert received.get(timeout=10) == sent
 
     def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
-        """Otherwise each event would be compared with all of them."""
+        """Otherwise the broker would compare each event with all these topics."""
         dxl_client.subscribe(topic)
         assert is_subscribed(topic)
         dxl_client.unsubscribe(topic)
@@ -159,7 +159,7 @@ class TestFiles:
     def test_files_of_the_same_names_elsewhere_do_not_count(
         self, fabric: LocalFabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """dxlclient prefers files in the current directory."""
+        """By itself, dxlclient would prefer files in the current directory."""
         for name in ("ca-bundle.crt", "client.crt", "client.key"):
             (tmp_path / name).touch()
         monkeypatch.chdir(tmp_path)
@@ -216,7 +216,7 @@ class TestStart:
     @pytest.mark.slow
     @pytest.mark.skipif(os.name == "nt", reason="no limit of open files on Windows")
     def test_too_few_file_descriptors_never_make_it_hang(self) -> None:
-        """Depending on the number of free descriptors, the port, a file or the broker's thread fails."""
+        """The number of free descriptors decides whether the port, a file or the broker's thread fails."""
         program = """
 import os, resource
 from dxlthreateventclient.testing import LocalFabric
@@ -258,7 +258,7 @@ print(*failed, sep="\\n")
     @pytest.mark.skipif(os.name == "nt", reason="no limit of file sizes on Windows")
     @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
-        """As in a container with a read-only file system. Here, the file size limit is zero."""
+        """This is the case in a container with a read-only file system. Here, the file size limit is zero."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
         last_line = run(f"{limit}\n{START}").stderr.splitlines()[-1]
         assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")

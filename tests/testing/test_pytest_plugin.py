@@ -34,7 +34,7 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
-    """A function that runs a user's tests in this process, or, with options, in a fresh one."""
+    """A function that runs a user's tests in this process, or in a new process if options are given."""
     pytester.makeini("[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
 
     def run_tests(tests: str, *options: str, conftest: str = "") -> pytest.RunResult:
@@ -47,7 +47,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 class TestPublishAndWait:
     def test_it_returns_when_each_callback_has_run(self, run: Run) -> None:
-        """This holds even if the fabric misbehaves and its clients have to reconnect."""
+        """This holds even if the fabric misbehaves and the clients have to reconnect."""
         tests = """
 CLIENTS = []
 
