@@ -116,7 +116,7 @@ class Receiver:
         self._publisher.destroy()
 
     def measure(self, **order: Any) -> dict[str, Any]:
-        """Make one measurement, and return it. Its entry ``sent`` has the publishing time of each message."""
+        """Make and return one measurement. Its entry ``sent`` lists the publishing time of each message."""
         assert self._process.stdout
         self._tell(json.dumps(order))
         sent: dict[str, float] = {}
@@ -160,7 +160,7 @@ def ratio(values: list[float], base: list[float]) -> tuple[float, float, float]:
 
 
 def bench_bursts(receiver: Receiver, rounds: int) -> list[dict[str, Any]]:
-    """Measure bursts of each size with each variant, and print a table."""
+    """Measure bursts of each size with each variant and print a table."""
     rows = []
     for size, comparisons in BURSTS.items():
         names = [name for name, *_ in comparisons]

@@ -66,7 +66,7 @@ class Listen:
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
 
     def end(self, number: int) -> str:
-        """End the process, and return its last line."""
+        """End the process and return its last line."""
         self.process.send_signal(number)
         assert self.process.stderr
         last: str = self.process.communicate()[1].splitlines()[-1]
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Stop ``listen`` when the broker has received a whole burst and ``listen`` has received a part of it."""
+    """Stop ``listen`` when the broker has received a whole burst and ``listen`` only part of it."""
     _, event = next(iter(events().items()))
     listen = Listen(config_file, directory / "burst")
     back = threading.Semaphore(0)

@@ -61,7 +61,7 @@ def bare_decoding(decode: Callable[[bytes], object], callbacks: int = 1) -> Vari
 
 @contextmanager
 def added(dxl_client: DxlClient, callbacks: list[EventCallback], topic: str = TOPIC) -> Iterator[None]:
-    """Add bare callbacks, and remove them at the end of the context."""
+    """Add bare callbacks and remove them at the end of the context."""
     for callback in callbacks:
         dxl_client.add_event_callback(topic, callback)
     try:

@@ -69,7 +69,7 @@ class CommonThreatEventCallback(EventCallback):
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle an event that could not be decoded or handled. Override this to keep or report such events.
+        """Handle an event that could not be decoded or handled. Override this to save or report such events.
 
         The default logs an error with the topic, the message id and the reason. Exceptions from this method
         are logged. Later events and other callbacks are unaffected.
@@ -185,7 +185,7 @@ def log_error(error: BaseException, original_event: Event) -> None:
 
 
 def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) -> None:
-    """Call a hook with an error and its event. If the hook itself raises, log both errors. Never raises."""
+    """Call a hook with an error and its event. If the hook itself raises, log both errors. Never raise."""
     try:
         result = hook(error, original_event)
         if result is not None:

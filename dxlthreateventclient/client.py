@@ -45,7 +45,7 @@ class CommonThreatEventClient:
                 client.add_epo_threat_event_response_callback(MyCallback())
 
     Leaving the ``with`` block removes all callbacks and streams of this client, except callbacks that another
-    client of the same ``DxlClient`` has added, too. All methods can be called from any thread. If a callback
+    client of the same ``DxlClient`` has also added. All methods can be called from any thread. If a callback
     calls them, they take effect for the next event and do not wait for the broker. To replace
     the last callback on a topic without a gap, add the new callback before you remove the old one.
 
@@ -175,7 +175,8 @@ class CommonThreatEventClient:
     def remove_threat_event_callback(
         self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
-        """Remove a callback that :meth:`add_threat_event_callback` added. Other callbacks on the topic stay.
+        """Remove a callback that :meth:`add_threat_event_callback` added. Other callbacks on the topic
+        remain.
 
         :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
             ignored
@@ -205,7 +206,7 @@ class CommonThreatEventClient:
         The stream is subscribed from the start to the end of its ``with`` block.
 
         :param topic: the topic, or a filter that ends in ``/#``
-        :param max_buffered: the maximum number of events in memory that the loop has not taken. When the
+        :param max_buffered: the maximum number of events waiting in memory for the loop. When the
             buffer is full, dxlclient stops reading, and eventually the broker stops sending. The buffer may
             exceed the limit only while this library waits for an answer from the broker.
         :param on_error: called on the thread of the loop with the error and the DXL event if a payload could
@@ -241,8 +242,8 @@ class CommonThreatEventClient:
 
             asyncio.run(main())
 
-        :param topic: see :meth:`threat_events`, also for the other parameters and the exceptions
-        :param max_buffered: the maximum number of events in memory that the loop has not taken
+        :param topic: see :meth:`threat_events`, which also explains the other parameters and exceptions
+        :param max_buffered: the maximum number of events waiting in memory for the loop
         :param on_error: called on the event loop; not asynchronous
         :param where: called on dxlclient's worker thread; not asynchronous
         """

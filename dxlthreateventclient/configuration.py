@@ -67,7 +67,7 @@ class Step(NamedTuple):
 def load_configuration(
     config_file: str | PathLike[str] | None = None, *, broker: str | None = None
 ) -> DxlClientConfig:
-    """Load a ``dxlclient.config`` file, and check that a client can use it.
+    """Load a ``dxlclient.config`` file and check that a client can use it.
 
     The keep-alive interval is set to 60 seconds to detect a dead connection within two minutes.
 
@@ -196,7 +196,7 @@ def _check_values(settings: ConfigObj) -> None:
 
 
 def _check_certs(path: Path, settings: ConfigObj) -> None:
-    """Check that the three files are named and no placeholder is left."""
+    """Check that the three files are named and no placeholder remains."""
     certs = settings.get("Certs", {})
     unfilled = [setting for setting in _FILES if not certs.get(setting)]
     # Skip the proxy, because a password may look like a placeholder.

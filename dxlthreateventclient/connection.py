@@ -1,7 +1,7 @@
 """Makes the first connection of a DXL client, or raises an error with the reason.
 
-``DxlClient.connect()`` gives no reason when it fails, and some problems make it block forever. ``connect()``
-therefore probes all brokers first, with its own sockets.
+``DxlClient.connect()`` reports no reason when it fails, and some problems make it block forever.
+``connect()`` therefore probes all brokers first, with its own sockets.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_TIMEOUT = 15.0  # seconds, for all steps of one attempt; each step gets a third
+_TIMEOUT = 15.0  # seconds, for all steps of one attempt; a third for each step
 
 
 def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float = _TIMEOUT) -> None:
@@ -49,7 +49,7 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
 
     :param dxl_client: the client to connect
     :param retries: the number of attempts after the first one; -1 means no limit
-    :param seconds_per_try: the time limit of each attempt, without the wait before the next one
+    :param seconds_per_try: the time limit of each attempt, excluding the wait before the next one
     :raise BrokerConnectionError: if no broker can be used after all attempts, or immediately if another
         attempt cannot help
     :raise RuntimeError: if the client was destroyed, or was created before this process was forked
@@ -79,7 +79,7 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
 def try_broker(
     config: DxlClientConfig, broker: Broker, *, with_tls: bool = True, timeout: float = _TIMEOUT
 ) -> tuple[str, datetime | None]:
-    """Connect to a broker as a ``DxlClient`` does, and disconnect.
+    """Connect to a broker as a ``DxlClient`` does, then disconnect.
 
     :param config: the configuration of the client
     :param broker: one of its brokers
@@ -125,8 +125,8 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
 def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tuple[int, T]:
     """Call functions in parallel, and return the index and result of the first one that succeeds.
 
-    The functions run in daemon threads, because no time limit applies to ``getaddrinfo()``, or to a proxy
-    that sends byte by byte.
+    The functions run in daemon threads, because no time limit applies to ``getaddrinfo()`` or to a proxy that
+    sends byte by byte.
 
     :param deadline: the time limit, by the monotonic clock
     :param calls: for each call, the name of the peer and the function

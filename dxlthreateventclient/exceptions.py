@@ -35,7 +35,7 @@ class ConfigurationError(ValueError):
 
 
 class BrokerConnectionError(ConnectionError):
-    """Raised when no broker can be used. The message gives the cause and the remedy.
+    """Raised when no broker can be used. The message states the cause and the remedy.
 
     :param reason: the cause and the remedy, in one line
     :param is_final: True if another attempt cannot help until something is changed

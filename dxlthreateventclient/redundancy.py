@@ -53,9 +53,9 @@ def redundant_threat_events(  # noqa: PLR0913
                     break
 
     Connect each ``DxlClient`` to a different broker of the same fabric. An event is skipped only if another
-    client has delivered its message id more often. The stream remembers an id until all clients have
-    delivered it, but for at most ten minutes, and at most 100,000 ids. If a copy arrives later, the stream
-    delivers the event twice.
+    client has delivered its message id more often. The stream remembers at most 100,000 ids, each until all
+    clients have delivered it, or for at most ten minutes. If a copy arrives later, the stream delivers the
+    event twice.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
     :param topic: the topic, or a filter that ends in ``/#``
@@ -94,7 +94,7 @@ class _Connections:
         ]
         self._on_gap = on_gap
         self._gaps: list[OrderedDict[datetime, datetime]] = [OrderedDict() for _ in dxl_clients]
-        """For each client, the start and end of each of its gaps."""
+        """For each client, the start and end of each gap."""
         self._reported: OrderedDict[datetime, datetime] = OrderedDict()
         self._reporting = threading.Lock()
         # For each message id, the time of the first delivery, and how often each client has delivered it.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 class Gap:
     """A period in which events may have been missed. DXL does not keep events for disconnected clients.
 
-    A gap starts when the connection is last known to have worked, which is before the loss was noticed. The
+    A gap starts when the connection was last known to work, before the loss was noticed. The
     gap ends when the broker has acknowledged all subscriptions again. All events published outside the gaps
     have arrived.
     """
@@ -70,7 +70,8 @@ class FeedStatus:
     """The number of delivered events that ``where`` rejected."""
 
     dropped: int
-    """The number of events that arrived but were not delivered before removal of their callback or stream."""
+    """The number of events that arrived but were not delivered before their callback or stream was
+    removed."""
 
     buffered: int
     """The number of events waiting in the streams of this client."""

@@ -200,10 +200,10 @@ class Stream(EventCallback):
         """Wake the loop. By default do nothing, because the queue wakes a thread that waits for it."""
 
     def _report(self, route: Route, passed_over: int) -> int:
-        """Log how many events were not handed over, and return the number."""
+        """Log and return the number of events that were not handed over."""
         unread, taken = self.buffered, next(self._taken)
         # Also count events that arrived after closing, an event that a worker still holds while waiting for
-        # room, and an event lost by an exception in a signal handler.
+        # room, and an event lost to an exception in a signal handler.
         passed_over += self._entered - self._filtered - taken - unread
         if unread or passed_over:
             logger.warning(
@@ -242,7 +242,7 @@ class Stream(EventCallback):
 
 
 class ThreatEventStream(Stream):
-    """Threat events in a ``for`` loop. Made by ``CommonThreatEventClient.threat_events()``.
+    """Threat events in a ``for`` loop. Created by ``CommonThreatEventClient.threat_events()``.
 
     The stream buffers each event immediately and decodes it when the loop takes it, so a slow loop does not
     keep dxlclient from reconnecting. Several threads can take events from one stream; each event goes to one
@@ -308,7 +308,7 @@ class ThreatEventStream(Stream):
 
 
 class AsyncThreatEventStream(Stream):
-    """Threat events in an ``async for`` loop. Made by ``CommonThreatEventClient.async_threat_events()``.
+    """Threat events in an ``async for`` loop. Created by ``CommonThreatEventClient.async_threat_events()``.
 
     The stream buffers each event immediately and decodes it when the loop takes it. It never blocks the event
     loop, and lets other tasks run every 10 ms, even if many events are waiting. Several tasks can take events

@@ -88,7 +88,7 @@ def until_stopped() -> Iterator[None]:
 
 @contextmanager
 def handling(original_event: Event) -> Iterator[None]:
-    """If the handling of an event is interrupted, print its message id."""
+    """Print the message id of an event whose handling is interrupted."""
     try:
         yield
     except BaseException:

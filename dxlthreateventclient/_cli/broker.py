@@ -39,12 +39,12 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # Do not wait for destroy(), which takes a second. The end of the process does the rest.
+        # Do not wait for destroy(), which takes a second. Process exit frees the rest.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 
 def close_in_time(close: Callable[[], object], seconds: float) -> None:
-    """Close something, with a time limit. If the broker has vanished, closing can take minutes."""
+    """Close something within a time limit. If the broker has vanished, closing can take minutes."""
     closing = threading.Thread(target=close, daemon=True)
     closing.start()
     closing.join(seconds)
@@ -53,8 +53,7 @@ def close_in_time(close: Callable[[], object], seconds: float) -> None:
 class Echo(EventCallback):
     """Sends messages to itself. When a message returns, the broker has received all earlier ones.
 
-    :param client: the client, not yet connected. The subscription is then part of connecting, with its time
-        limit.
+    :param client: the client, not yet connected. Connecting, with its time limit, then includes subscribing.
     """
 
     def __init__(self, client: DxlClient) -> None:
@@ -69,7 +68,7 @@ class Echo(EventCallback):
         self._back.put(event.message_id)
 
     def wait(self) -> float:
-        """Send a message, and wait for its return.
+        """Send a message and wait for its return.
 
         :return: the time it took, in seconds
         :raise DxlException: if the connection is lost, or the message does not return

@@ -56,7 +56,7 @@ def run_check(options: argparse.Namespace) -> int:
         config, can_connect = step.config, can_connect and not step.error
         report.run(step.name, partial(_outcome, step), status=2)
     if config:
-        # Try every broker, even if an earlier one has worked.
+        # Try every broker, even if an earlier one worked.
         usable = [
             report.run(f"broker {address(broker)}", partial(_try, config, broker, can_connect), status=1)
             for broker in config.brokers
@@ -109,7 +109,7 @@ def _check_feed(report: "_Report", config: DxlClientConfig) -> None:
 
 
 class _Report:
-    """Writes a line for each step, and records the exit status."""
+    """Writes a line for each step and records the exit status."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -126,7 +126,7 @@ class _Report:
         try:
             detail, ends, is_warning = check()
         except (BrokerConnectionError, DxlException, ValueError) as error:
-            # An error that persists when trying again is the likelier cause.
+            # An error that retrying cannot fix is the likelier cause.
             may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
             self._failures.append((may_pass, f"{step}: {error}"))
             self.add("failed", step, str(error), status=status)

@@ -27,7 +27,7 @@ _PATHS: dict[str, Sequence[Sequence[str]]] = {
         [EventProps.TARGET, TargetProps.HOST_NAME],
     ],
 }
-# ePO's ways to write "no value". The action "none", however, is a value: nothing was done.
+# ePO's spellings of "no value". The action "none", however, is a value: nothing was done.
 _NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
 _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
 
@@ -51,7 +51,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
     """Return a function that selects events, or ``None`` if all are wanted.
 
-    An event must match all options, and at least one pattern of each option. An event without a value for an
+    An event must match at least one pattern of each option. An event without a value for an
     option matches that option.
     """
     patterns = {

@@ -15,7 +15,7 @@ from typing import Any
 from dxlthreateventclient import FeedStatus
 from dxlthreateventclient._cli.terminal import tell
 
-# In seconds: the interval between two checks of the status, and between two reports of an unchanged status.
+# The intervals in seconds between status checks, and between reports of an unchanged status.
 _LOOK_EVERY = 0.2
 _REPORT_EVERY = 10.0
 
@@ -30,7 +30,7 @@ def notify(state: str) -> None:
 class Health:
     """Reports the status when the connection, a subscription or a gap changes, and every 10 s.
 
-    While the loop over the events makes progress, this class pings systemd's watchdog every 10 s, or more
+    While the loop over the events progresses, this class pings systemd's watchdog every 10 s, or more
     often if the watchdog requires that.
 
     :param file: the file for the status as JSON, if any

@@ -104,7 +104,7 @@ class _Listening:
     def run(self) -> int:
         """Write events, and return the exit status."""
         if self._output and hasattr(signal, "SIGHUP"):
-            # SIGHUP often asks a service to reopen its files. This program does not need to be asked.
+            # SIGHUP often tells a service to reopen its files. This program needs no such signal.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         notify("STATUS=Connecting")
         Health(self._options.health_file, self._client.status, self._counts, self._progress)
@@ -185,7 +185,7 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Return the topics without those that a filter covers, because their events would arrive twice."""
+    """Return the topics except those covered by a filter, whose events would arrive twice."""
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

@@ -98,10 +98,10 @@ def open_lines(file: Path, what: str) -> LineFile:
 
 
 class PatientFile:
-    """A file that repeats failed writes.
+    """A file that retries failed writes.
 
     :param file: the file
-    :param may_wait: returns True while there is still time, and room in memory for incoming events
+    :param may_wait: returns True while there is still time and enough memory for incoming events
     """
 
     def __init__(self, file: LineFile, may_wait: Callable[[], bool]) -> None:
@@ -144,7 +144,7 @@ class PatientFile:
 
 
 class Rejects:
-    """Reports payloads that are not threat events, and appends them to a file, if any.
+    """Reports payloads that are not threat events and appends them to a file, if any.
 
     :raise CommandError: if the file cannot be written
     """

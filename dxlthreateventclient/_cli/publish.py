@@ -60,7 +60,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_publish(options: argparse.Namespace) -> int:
-    """Send the events, and return when the broker has received all of them."""
+    """Send the events and return when the broker has received all of them."""
     # Read all documents before sending the first one. If one document is invalid, nothing is sent.
     documents = list(chain.from_iterable(map(read_documents, options.files)))
     total = options.count or len(documents) or 1

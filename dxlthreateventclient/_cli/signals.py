@@ -20,8 +20,8 @@ INTERRUPTED = 130
 # How often a pause checks for signals, in seconds.
 _CHECK_EVERY = 0.25
 
-# In seconds: the delay before the message that writing continues, and the time limit for the exit after
-# writing has to stop.
+# In seconds: the delay before reporting that writing continues, and the time limit for exiting once writing
+# must stop.
 _SAY_AFTER = 1.0
 _END_WITHIN = 1.5
 
@@ -31,7 +31,7 @@ _came: set[int] = set()
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """Let Ctrl-C, SIGTERM and SIGHUP call a function on the main thread."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    # With nohup or --output, SIGHUP is ignored and must stay so. Windows has no SIGHUP.
+    # With nohup or --output, SIGHUP is ignored and must remain so. Windows has no SIGHUP.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
@@ -66,7 +66,7 @@ def pause(seconds: float) -> None:
 
 
 class Ending:
-    """Ends the process in time after a signal: stops new events, and allows time to write the remaining ones.
+    """Ends the process in time after a signal: stops new events and allows time to write the remaining ones.
 
     A second signal ends the process immediately.
 

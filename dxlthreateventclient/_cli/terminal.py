@@ -49,7 +49,7 @@ def tell(message: str) -> None:
 
 
 def write(text: str) -> None:
-    """Write text and a line end to stdout, and flush it.
+    """Write text and a line end to stdout, then flush it.
 
     :raise BrokenPipeError: if the reader closed the pipe
     :raise CommandError: if writing fails
@@ -142,7 +142,7 @@ log = _Log()
 
 
 def report_faults(*, verbose: bool) -> None:
-    """Write warnings, errors, and exceptions that end a thread to stderr, each in one line.
+    """Write warnings, errors, and thread-ending exceptions to stderr, one line each.
 
     When a broker goes away, dxlclient's threads let exceptions escape.
 

@@ -1,4 +1,4 @@
-"""Gaps, during which events may be missed, and the thread that reports them."""
+"""The gaps during which events may be missed, and their reporting thread."""
 
 import _thread
 import logging

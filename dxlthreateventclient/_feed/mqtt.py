@@ -264,7 +264,7 @@ class Hooks:
     ) -> None:
         self._user_data = user_data
         tell_dxlclient = partial(dxlclients, mqtt, user_data, flags, code)
-        # A refusal by the broker, which dxlclient mistakes for a connection. Only pass it on.
+        # A refusal by the broker, which dxlclient mistakes for a connection. Just pass it on.
         if code != 0:
             tell_dxlclient()
             return
@@ -276,7 +276,7 @@ class Hooks:
 
     def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
         try:
-            # Otherwise the MQTT client reports a silent broker twice, and dxlclient makes two connections.
+            # Otherwise the MQTT client reports a silent broker twice, and dxlclient connects twice.
             mqtt._ping_t = 0
             self.is_connected = False
             if code != 0:

@@ -73,7 +73,7 @@ def in_words(error: BaseException) -> str:
 
 
 def read(file: Path) -> bytes:
-    """Return the content of a file, or raise a ValueError with only the reason."""
+    """Return the content of a file, or raise a ValueError that contains only the reason."""
     try:
         size = file.stat().st_size
         if not (file.is_file() or file.is_dir()):  # reading a FIFO, for example, would block

@@ -86,7 +86,7 @@ class Probe:
         return "reachable", b""
 
     def hello(self) -> tuple[str, bytes]:
-        """Connect up to MQTT. Return the version of TLS and the broker's certificate."""
+        """Connect, up to and including MQTT. Return the version of TLS and the broker's certificate."""
         with self._tls(self._context()) as tls, tls.makefile("rb") as answers:
             if self._config.use_websockets:
                 self._upgrade(tls, answers)

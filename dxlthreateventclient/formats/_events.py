@@ -202,4 +202,4 @@ EVENTS: dict[str, tuple[str, Kind, Outcome]] = {
     "202277": ("Service pause or resume controlled", "application_control", "none"),
     "202299": ("Product service error or licence missing", "application_control", "failed"),
 }
-"""For each number its meaning, its kind, and what became of the threat."""
+"""The meaning, the kind and the threat's outcome for each number."""

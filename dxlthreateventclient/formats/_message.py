@@ -1,4 +1,4 @@
-"""A parsed threat event for the formats, which keeps track of unused fields."""
+"""A parsed threat event for the formats, which tracks unused fields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -115,8 +115,8 @@ class Message:
     def file(self) -> tuple[str | None, dict[str, str]]:
         """Return the path and the digests of the target's file.
 
-        If the target has no path, the first entry of ``files`` counts. Otherwise, the first entry that has no
-        different name counts.
+        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry without a
+        different name.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}
@@ -170,7 +170,7 @@ def _object(fields: Fields, key: str) -> Fields:
 
 
 def _digests(file: Fields) -> list[tuple[str, str, str]]:
-    """Return the valid digests of a file: the key, ECS's name of the algorithm, the digest."""
+    """Return the valid digests of a file: the key, ECS's name for the algorithm, the digest."""
     named = ((key, key.lower().replace("-", ""), value) for key, value in _object(file, "hash").items())
     found = ((key, name, digest(name, value)) for key, name, value in named)
     return sorted(((key, name, value) for key, name, value in found if value), key=lambda item: item[1])

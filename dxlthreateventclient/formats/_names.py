@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments. The program ends with one of these extensions, or before an option.
+# A program with its arguments. The program's name ends with one of these extensions or before an option.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
     re.IGNORECASE | re.DOTALL,

@@ -14,7 +14,7 @@ _REMOVED_KINDS = frozenset({"malware", "email"})
 _NO_THREATS = frozenset({"agent", "scan", "update"})
 
 # A number can make an outcome worse, or mean that a threat was only detected. A number never makes an
-# outcome better, because a wrong "failed" costs a look, but a wrong "deleted" hides an infection.
+# outcome better, because a false "failed" costs only time, but a false "deleted" hides an infection.
 _OUTCOMES: dict[str, Outcome] = {
     number: outcome
     for number, (_, kind, outcome) in EVENTS.items()
@@ -74,7 +74,7 @@ def read(event: Mapping[str, Any]) -> Reading:
     # Events from other products have their number under another key.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
     meaning, number_kind, number_outcome = known or _UNKNOWN
-    # The threat type is the most specific. The category is the least: hip.process occurs with several types.
+    # The threat type is the most specific and the category the least: hip.process occurs with several types.
     kind = KINDS.get(threat_type, "other")
     if kind == "other":
         kind = number_kind

@@ -32,7 +32,7 @@ _OUTCOMES = {"1": "success", "true": "success", "0": "failure", "false": "failur
 _DIGESTS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# An unset clock shows 1970 or the year 1, long before any product of ePO.
+# An unset clock shows 1970 or the year 1, long before any ePO product.
 _EARLIEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
 _EARLIEST_SECONDS = 631_152_000
 

@@ -22,7 +22,7 @@ from dxlthreateventclient.formats._values import (
 )
 from dxlthreateventclient.formats._vocabulary import TRANSPORTS
 
-# The maximum lengths in ArcSight's dictionary, for values that are allowed to be cut.
+# The maximum lengths in ArcSight's dictionary, for values that may be truncated.
 _LENGTHS = {
     "product": 63,
     "version": 31,
@@ -35,7 +35,7 @@ _LENGTHS = {
     **dict.fromkeys(("cs1", "cs2", "cs3", "cs4", "cs5", "cs6"), 4000),
 }
 _LONGEST = 4000
-# A cut id is useless, so longer ids are left out.
+# A truncated id is useless, so longer ids are left out.
 _LONGEST_ID = {"class": 1023, "deviceExternalId": 255, "externalId": 40}
 
 # CEF has keys for a host's IPv4 address, but only custom keys with a label for its IPv6 address.
@@ -66,14 +66,15 @@ def to_cef(
     """Convert a threat event into a line of the Common Event Format, version 0.
 
     The line contains all values that have a key in CEF's dictionary, and custom values with a label. Empty
-    values and unresolved placeholders are left out. Values are cut to the lengths in the dictionary. If the
-    line is still too long, the longest values are cut to a common length. A cut value ends in ``…``.
+    values and unresolved placeholders are left out. Values are truncated to the lengths in the dictionary. If
+    the line is still too long, the longest values are truncated to a common length. A truncated value ends in
+    ``…``.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
     :param arrived: the time of arrival, used if the event has no time. A naive time is local time.
     :param max_bytes: the maximum length of the line, in bytes of UTF-8. Addresses, numbers, ids and digests
-        are never cut, so a line with long ids may exceed a limit below 6,500.
+        are never truncated, so a line with long ids may exceed a limit below 6,500.
     :return: one line, without a line end
     :raise TypeError: if the threat event is not a mapping
 
@@ -94,7 +95,7 @@ def to_cef(
 
 
 def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> str:
-    """Return the line. Values that are allowed to be cut are cut to a length."""
+    """Return the line. Values that may be truncated are limited to a length."""
     fields = [
         _cut(key, value, longest)
         .replace("\\", "\\\\")

@@ -31,7 +31,8 @@ ECS_VERSION = "9.4.0"
 NAMESPACE = "epo"
 """The custom field for values without a field in ECS."""
 
-# For each outcome, the event types for the decision and for the change to the file. Others have neither.
+# For each outcome, the event types for the decision and for the change to the file. Other outcomes have
+# neither.
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -52,7 +53,7 @@ def to_ecs(
 ) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
-    If ECS has no field for a value, or if the value has the wrong type, it is kept under ``epo``, in the
+    A value that has no field in ECS, or has the wrong type, is stored under ``epo``, in the
     structure of the threat event. Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.

@@ -27,7 +27,7 @@ from dxlthreateventclient.formats._words import Outcome
 OCSF_VERSION = "1.5.0"
 """The OCSF version of the Detection Finding from :func:`to_ocsf`."""
 
-# The schema's captions of the severity numbers.
+# The schema's captions for the severity numbers.
 _SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
 # If the schema has no number for an outcome, use ePO's word.
 _OUTCOMES: dict[Outcome, tuple[int, str | None, int, str | None]] = {
@@ -74,7 +74,7 @@ def to_ocsf(
 ) -> dict[str, Any]:
     """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the Security Control profile.
 
-    If OCSF has no attribute for a value, or if the value has the wrong type, it is kept under ``unmapped``,
+    A value that has no attribute in OCSF, or has the wrong type, is stored under ``unmapped``,
     in the structure of the threat event. Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.

@@ -36,7 +36,7 @@ def _text(threat_event: Mapping[str, Any], **_: Any) -> str:
     return "".join(text_columns(threat_event))
 
 
-# Except CEF, the formats below are ASCII with escapes, so no character can do harm.
+# Except CEF, the formats below are ASCII with escapes, so no character is harmful.
 def _json(threat_event: Mapping[str, Any], *, topic: str, **_: Any) -> str:
     return f"Threat event on topic: {one_line(topic)}\n{json.dumps(threat_event, sort_keys=True, indent=4)}"
 

@@ -56,7 +56,7 @@ class FixtureClients:
         destroying.start()
         deadline = time.monotonic() + _DESTROY_TIMEOUT
         while destroying.is_alive() and time.monotonic() < deadline:
-            # dxlclient's network thread checks whether it must end once a second and after each message.
+            # Once a second and after each message, dxlclient's network thread checks whether it must end.
             with contextlib.suppress(AttributeError):  # destroyed in the meantime
                 dxl_client.send_event(Event("/dxlthreateventclient/testing/end"))
             destroying.join(0.005)

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """Sends events, and keeps track of each until the cluster has acknowledged it.
+    """Sends events and tracks each until the cluster has acknowledged it.
 
     :param producer: the producer that sends the events
     """

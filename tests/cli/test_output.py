@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_opened_is_reported_first(tmp_path: Path, kind: st
 
 
 def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """logrotate renames the file. It may also create a new file, and send SIGHUP, which kills by default."""
+    """logrotate renames the file. It may also create a new file and send SIGHUP, which kills by default."""
     file, rotated = tmp_path / "events", [tmp_path / f"events.{number}" for number in range(12)]
     with listen("--format", "jsonl", "--output", file) as listening:
         for number in range(600):

@@ -232,7 +232,7 @@ class TestAGap:
     def test_ends_after_a_malformed_packet(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """By itself, the MQTT client would lose its network thread, but still seem connected."""
+        """By itself, the MQTT client would lose its network thread but still seem connected."""
         gaps, receiver = Gaps(), Receiver()
         with CommonThreatEventClient(connect_to_stub(), gaps) as client:
             client.add_threat_event_callback(receiver, topic)
@@ -501,7 +501,7 @@ class TestASubscription:
     def test_sent_as_the_connection_is_lost_makes_nobody_wait(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """By itself, dxlclient would hold the lock that it needs to subscribe again for two minutes."""
+        """By itself, dxlclient would hold for two minutes the lock it needs to subscribe again."""
         dxl_client: Any = connect_to_stub(keep_alive_interval=60)
         subscribe, losing = dxl_client._client.subscribe, iter([True])
 

@@ -21,7 +21,7 @@ from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventCli
 
 @dataclass
 class Equal(CommonThreatEventCallback):
-    """Equal to all its other instances, like a dataclass with equal fields."""
+    """Equal to every other instance, like a dataclass with equal fields."""
 
     name: str = "same"
     numbers: list[int] = field(default_factory=list, compare=False)

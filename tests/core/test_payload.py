@@ -71,7 +71,7 @@ class TestTheCorpusOverAFabric:
     def test_reaches_every_receiver_once_and_in_order(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """After each odd or malformed payload comes a good event, which must arrive."""
+        """Each odd or malformed payload is followed by a good event, which must arrive."""
         receiver, function, raiser, loop = Receiver(), Receiver(), Receiver(ValueError("mine")), Receiver()
         with (
             CommonThreatEventClient(dxl_client) as client,
@@ -128,7 +128,7 @@ JSON_VALUES = st.recursive(
     max_leaves=15,
 )
 SAMPLE_EVENT = json.dumps(sample_threat_event()).encode()
-# Choose bytes with a meaning in JSON more often than others.
+# Choose bytes significant in JSON more often than others.
 JSON_BYTES = st.lists(st.sampled_from(b'{}[]",:\\u0d8-+.eE19 \n\0') | st.integers(0, 255), max_size=6).map(
     bytes
 )

@@ -24,7 +24,7 @@ class Fabric:
         self.dxl_clients = dxl_clients
 
     def deafen(self, number: int, topic: str) -> None:
-        """Let a broker no longer acknowledge the subscription, and reset the connection to it."""
+        """Make a broker stop acknowledging the subscription, and reset its connection."""
         broker = self.brokers[number]
         before = broker.subscribes.count(topic)
         broker.answer = lambda subscribed: WITHHELD if subscribed == topic else GRANTED

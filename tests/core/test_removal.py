@@ -1,4 +1,4 @@
-"""Removing callbacks one by one or with their client. Other callbacks still get every event."""
+"""Removing callbacks one by one or with their client. Other callbacks still receive every event."""
 
 from collections.abc import Callable
 from typing import Any

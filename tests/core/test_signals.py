@@ -13,7 +13,7 @@ from helpers.receiving import Publisher
 
 from dxlthreateventclient.testing import LocalFabric
 
-# Exceptions within coverage's code are not the subject of these tests.
+# These tests are not about exceptions in coverage's code.
 pytestmark = pytest.mark.usefixtures("without_coverage")
 
 PROGRAM = """

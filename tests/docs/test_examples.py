@@ -1,7 +1,7 @@
 """Run every example in README.md, docs/ and the docstrings on a real fabric.
 
 The Python blocks of a page run in order, as if a reader pasted them, in one namespace and in a directory
-with a ``dxlclient.config``. A simulated ePO publishes threat events all the time. The names
+with a ``dxlclient.config``. A simulated ePO continuously publishes threat events. The names
 ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that runs forever
 gets Ctrl-C after it has printed the output shown below it on the page (or any output if none is shown), and
 three more lines. A block with a caption is saved as a file of that name. If the file is a test, pytest runs
@@ -78,7 +78,7 @@ def fabric() -> Iterator[LocalFabric]:
 
 @pytest.fixture(scope="module")
 def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """The client for the examples. It publishes threat events all the time."""
+    """The client for the examples. It continuously publishes threat events."""
     stopped = threading.Event()
 
     def publish() -> None:

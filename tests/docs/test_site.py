@@ -35,7 +35,7 @@ class Page(HTMLParser):
             self.loaded |= {values[name] for name in ("src", "href") if name in values}
 
 
-# Sphinx takes much of the time limit of "make test".
+# Sphinx uses much of the time limit of "make test".
 slow_to_build = pytest.mark.slow
 
 

@@ -179,7 +179,7 @@ BROKEN_OCSF: list[dict[str, Any]] = [
 
 
 class TestTheSchemas:
-    """The schemas reject bad documents, so it means something if they accept one."""
+    """The schemas reject bad documents, so their acceptance of one is meaningful."""
 
     @pytest.mark.parametrize("change", BROKEN_ECS, ids=str)
     def test_of_ecs_refuses(self, change: Any) -> None:

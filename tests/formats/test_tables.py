@@ -28,7 +28,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return threat_event
 
 
-# No event can have all fields: it has a file or a registry key, one protocol, and one kind of rule.
+# No event can have all fields: each has a file or a registry key, one protocol, and one kind of rule.
 EVENTS = [
     COMPLETE,
     changed("event.target.protocol", "HTTP"),

@@ -1,4 +1,4 @@
-"""Realistic faulty brokers and other servers, each with key words of the expected error message."""
+"""Realistic faulty brokers and other servers, each with keywords from the expected error message."""
 
 import functools
 import select
@@ -108,7 +108,7 @@ class Broken(NamedTuple):
     """One kind of unusable broker."""
 
     serve: Serve
-    """The server's treatment of a connection."""
+    """How the server handles a connection."""
 
     words: str
     """Parts of the error message, separated by bars. {broker} and {address} name the broker."""

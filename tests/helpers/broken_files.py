@@ -1,4 +1,4 @@
-"""Realistic broken configurations and certificate files, with key words of the expected error messages."""
+"""Realistic broken configurations and certificate files, with keywords from the expected error messages."""
 
 import base64
 import os

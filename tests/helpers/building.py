@@ -1,4 +1,4 @@
-"""Slow builds, each made only once for all pytest processes."""
+"""Slow builds, each run only once for all pytest processes."""
 
 import fcntl
 import os

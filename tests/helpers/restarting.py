@@ -39,7 +39,7 @@ class Tap(EventCallback):
 class Consumer:
     """A named callback or loop that handles the events on a topic and records its gaps.
 
-    :param seconds: the time that the consumer takes for each event
+    :param seconds: the time that the consumer spends on each event
     """
 
     def __init__(self, name: str, dxl_client: DxlClient, topic: str, seconds: float = 0.0) -> None:

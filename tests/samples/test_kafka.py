@@ -1,4 +1,4 @@
-"""The Kafka samples, with killed workers, and with failing brokers of librdkafka's mock cluster."""
+"""The Kafka samples, with killed workers, and with failing brokers in librdkafka's mock cluster."""
 
 import signal
 from collections.abc import Iterator

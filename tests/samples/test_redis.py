@@ -27,7 +27,7 @@ class RedisServer(Server):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, "redis-server", "redis-server")
         self.url = f"redis://127.0.0.1:{self.port}"
-        import redis  # noqa: PLC0415 - takes long, and only these tests need it
+        import redis  # noqa: PLC0415 - slow, and only these tests need it
 
         self.client = redis.Redis.from_url(self.url, password=PASSWORD)
         options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always"

@@ -112,7 +112,7 @@ def half_failing(rng: random.Random) -> Iterator[int]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids in the form that the receiver gets and the sample prints."""
+    """Return the message ids in the form that the receiver sees and the sample prints."""
     return [json.dumps(event.message_id) for event in events]
 
 
@@ -156,7 +156,7 @@ class TestStoreAndForwardSample:
     def test_tries_again_in_order_and_sends_nothing_twice(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """The sample sets aside refused events, and a file that a kill has left incomplete."""
+        """The sample sets aside refused events and a file left incomplete when the process was killed."""
         torn = tmp_path / "threat-event-queue" / "000000000007-00000000.json"
         torn.parent.mkdir()
         torn.write_text('"{id}"\n{"event": {"threatN')

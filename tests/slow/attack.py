@@ -400,7 +400,7 @@ class Actor:
         self.listeners: list[Callback | Stream] = []
 
     def _call(self, chance: random.Random, call: Callable[[], object]) -> bool:
-        """Make a call. Return True unless a signal interrupts the call, or a closed client refuses it."""
+        """Make a call. Return True unless a signal interrupts the call or a closed client refuses it."""
         began, self._is_armed = time.monotonic(), self.is_interrupted and chance.random() < 0.5
         try:
             try:

@@ -29,7 +29,7 @@ pytestmark = [
 
 TOPIC = "/test/gaps"
 ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
-# The seconds that each consumer takes for an event.
+# The seconds that each consumer spends on an event.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
 # The additional gap time allowed for each disturbance, in seconds. A gap starts one second before the last
 # packet. dxlclient waits for its queue, closes the connection that was restored in the meantime, and waits
@@ -104,7 +104,7 @@ class Run:
             # Let some disturbances begin while dxlclient is still busy with the previous one.
             if self.chance.random() < 0.7:
                 self.until_settled()
-            # A burst, and evenly published events after it.
+            # A burst, followed by events published at even intervals.
             for interval in (0.0005, 0.015):
                 self.publisher.interval = interval
                 time.sleep(self.chance.uniform(0, 0.4))
