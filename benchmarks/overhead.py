@@ -1,8 +1,7 @@
 """Measures this library's overhead per event, without decoding, and fails if it exceeds 5 µs.
 
-The overhead consists of the hooks for packets and messages, and of the path from dxlclient to each callback.
-Each figure is the median difference between the CPU times with and without one of the two. The benchmark
-needs no broker.
+The overhead has two parts: the hooks for packets and messages, and the path from dxlclient to each callback.
+Each figure is the median difference in CPU time with and without one part. The benchmark needs no broker.
 """
 
 import statistics

@@ -175,8 +175,7 @@ class CommonThreatEventClient:
     def remove_threat_event_callback(
         self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
-        """Remove a callback that :meth:`add_threat_event_callback` added. Other callbacks on the topic
-        remain.
+        """Remove a callback that :meth:`add_threat_event_callback` added. Others on the topic remain.
 
         :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
             ignored
@@ -206,8 +205,8 @@ class CommonThreatEventClient:
         The stream is subscribed from the start to the end of its ``with`` block.
 
         :param topic: the topic, or a filter that ends in ``/#``
-        :param max_buffered: the maximum number of events waiting in memory for the loop. When the
-            buffer is full, dxlclient stops reading, and eventually the broker stops sending. The buffer may
+        :param max_buffered: the maximum number of events waiting in memory for the loop. When the buffer
+            is full, dxlclient stops reading, and eventually the broker stops sending. The buffer may
             exceed the limit only while this library waits for an answer from the broker.
         :param on_error: called on the thread of the loop with the error and the DXL event if a payload could
             not be decoded. Its exceptions propagate out of the loop. The default logs an error.

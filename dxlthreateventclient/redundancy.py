@@ -54,7 +54,7 @@ def redundant_threat_events(  # noqa: PLR0913
 
     Connect each ``DxlClient`` to a different broker of the same fabric. An event is skipped only if another
     client has delivered its message id more often. The stream remembers at most 100,000 ids, each until all
-    clients have delivered it, or for at most ten minutes. If a copy arrives later, the stream delivers the
+    clients have delivered it, but for at most ten minutes. If a copy arrives later, the stream delivers the
     event twice.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 class Gap:
     """A period in which events may have been missed. DXL does not keep events for disconnected clients.
 
-    A gap starts when the connection was last known to work, before the loss was noticed. The
-    gap ends when the broker has acknowledged all subscriptions again. All events published outside the gaps
+    A gap starts when the connection was last known to work, before the loss was noticed. The gap
+    ends when the broker has acknowledged all subscriptions again. All events published outside the gaps
     have arrived.
     """
 
@@ -70,8 +70,7 @@ class FeedStatus:
     """The number of delivered events that ``where`` rejected."""
 
     dropped: int
-    """The number of events that arrived but were not delivered before their callback or stream was
-    removed."""
+    """The number of events that arrived but whose callback or stream was removed before delivery."""
 
     buffered: int
     """The number of events waiting in the streams of this client."""

@@ -84,7 +84,8 @@ class Stream(EventCallback):
         self._max_buffered = max_buffered
         self._on_error = log_error if on_error is None else on_error
         self._where = where
-        # The buffered events. If `where` has seen an event, its dictionary is kept, too. None marks the end.
+        # The buffered events. If `where` has seen an event, its dictionary is stored, too. None marks the
+        # end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         self._is_opened = self._is_closed = self._is_ended = False
         self._ends = self._highest = self._entered = self._filtered = 0
@@ -312,7 +313,7 @@ class AsyncThreatEventStream(Stream):
 
     The stream buffers each event immediately and decodes it when the loop takes it. It never blocks the event
     loop, and lets other tasks run every 10 ms, even if many events are waiting. Several tasks can take events
-    from one stream; each event goes to one task. Cancelling a waiting task loses no event.
+    from one stream; each event goes to one task. Cancelling a waiting task never loses an event.
     """
 
     _loop: "asyncio.AbstractEventLoop"

@@ -39,7 +39,7 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # Do not wait for destroy(), which takes a second. Process exit frees the rest.
+        # Do not wait for destroy(), which takes a second. Process exit cleans up the rest.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 

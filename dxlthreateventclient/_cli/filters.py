@@ -51,8 +51,8 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
     """Return a function that selects events, or ``None`` if all are wanted.
 
-    An event must match at least one pattern of each option. An event without a value for an
-    option matches that option.
+    An event must match at least one pattern of each option. An event without a value for an option
+    matches that option.
     """
     patterns = {
         name: re.compile("|".join(map(fnmatch.translate, given)), re.IGNORECASE)

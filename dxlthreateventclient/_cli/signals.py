@@ -81,8 +81,8 @@ class Ending:
         self._seconds = seconds
         self._report = report
         self._deadline = math.inf
-        # Only a SimpleQueue is safe to use in a signal handler. Starting a thread or setting an Event takes a
-        # lock that the interrupted code may hold.
+        # Only a SimpleQueue is safe to use in a signal handler. Starting a thread or setting an Event
+        # acquires a lock that the interrupted code may hold.
         self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._end_in_time, daemon=True).start()
         on_signals(self._on_signal)

@@ -78,7 +78,7 @@ def _is_terminal(stream: IO[str]) -> bool:
 
 
 def painted(text: str, style: str) -> str:
-    """Return a text in a style (an ANSI code) if stdout is a terminal."""
+    """Return text styled with an ANSI code if stdout is a terminal."""
     return f"\x1b[{style}m{text}\x1b[0m" if style and _has_colors() else text
 
 

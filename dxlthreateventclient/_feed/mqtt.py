@@ -116,8 +116,8 @@ class Hooks:
         # dxlclient's own handlers expect the DxlClient itself, not a wrapper around it.
         self._user_data = dxl_client
         # Guards the requests. Hold this lock while sending, so that the number of a request is stored before
-        # its answer is looked up. Sending also takes a lock of the MQTT client. To avoid a deadlock, never
-        # take _sending in a hook.
+        # its answer is looked up. Sending also acquires a lock of the MQTT client. To avoid a deadlock, never
+        # acquire _sending in a hook.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
@@ -135,7 +135,7 @@ class Hooks:
     def install(self) -> None:
         """Set the hooks.
 
-        This takes a lock that the network thread may hold while it waits for room in dxlclient's queue.
+        This acquires a lock that the network thread may hold while it waits for room in dxlclient's queue.
         """
         mqtt = self._mqtt
         mqtt.on_connect = partial(self._on_connect, mqtt.on_connect)

@@ -1,1 +1,1 @@
-"""Finds the reason why a client cannot be set up or connected: its certificates, its key, or a broker."""
+"""Finds out why a client cannot be set up or connected: its certificates, its key, or a broker."""

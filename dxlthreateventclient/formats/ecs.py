@@ -53,8 +53,8 @@ def to_ecs(
 ) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
-    A value that has no field in ECS, or has the wrong type, is stored under ``epo``, in the
-    structure of the threat event. Empty values and unresolved placeholders are left out.
+    A value that has no field in ECS, or has the wrong type, is stored under ``epo``, in the structure of the
+    threat event. Empty values and unresolved placeholders are left out.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)

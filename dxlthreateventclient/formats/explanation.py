@@ -31,8 +31,8 @@ class Explanation(NamedTuple):
 def explain(threat_event: Mapping[str, Any]) -> Explanation:
     """Explain a threat event from its number, category, threat type and action taken.
 
-    Words and codes must match completely, regardless of case. The event's number can make the outcome
-    worse, but never better.
+    Words and codes must match completely, regardless of case. The event's number can make the outcome worse,
+    but never better.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :return: the explanation

@@ -1,4 +1,4 @@
-"""Sample threat events, and publishing them as ePO does."""
+"""Creates sample threat events and publishes them as ePO does."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -40,7 +40,7 @@ local = local;{port};{host}
 class LocalFabric:
     """A local DXL fabric: a broker with TLS, its certificates, and a ``dxlclient.config``.
 
-    The broker listens on 127.0.0.1, and uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
+    The broker listens on 127.0.0.1 and uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
     ``AES128-SHA256``). Clients need a certificate signed by the fabric's own certificate authority.
 
     .. code-block:: python
@@ -48,8 +48,8 @@ class LocalFabric:
         with LocalFabric() as fabric, DxlClient(fabric.client_config()) as dxl_client:
             dxl_client.connect()
 
-    After :meth:`stop`, :meth:`start` restarts it on the same port, in the same directory and with the same
-    certificates. To test how a program reacts to broker problems, use :meth:`drop_connections` and
+    After :meth:`stop`, :meth:`start` restarts the fabric on the same port, in the same directory and with the
+    same certificates. To test how a program reacts to broker problems, use :meth:`drop_connections` and
     :meth:`freeze`.
 
     :param port: the TCP port to listen on, 0 for a free one
@@ -102,7 +102,7 @@ class LocalFabric:
         return config
 
     def start(self) -> None:
-        """Start the broker and write the files. Returns when clients can connect.
+        """Start the broker and write the files. Return when clients can connect.
 
         :raise OSError: if the broker cannot listen on the port, or the files cannot be written
         :raise FileExistsError: if one of the files already exists

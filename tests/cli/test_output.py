@@ -29,7 +29,7 @@ def numbers_in(*files: Path) -> list[int]:
 
 
 def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """A power cut can leave an incomplete last line. The line stays, and the next event begins a new line."""
+    """A power cut can leave an incomplete last line. It remains, and the next event begins a new line."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:

@@ -48,7 +48,7 @@ class TestDraining:
         workers: int,
         below: str,
     ) -> None:
-        """This includes the events in dxlclient's queue, and those that its waiting workers hold."""
+        """This includes the events in dxlclient's queue and those held by its waiting workers."""
         receiving = connect(incoming_message_queue_size=20, incoming_message_thread_pool_size=workers)
         count = 10 + workers + 20
         with (

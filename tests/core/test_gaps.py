@@ -312,7 +312,7 @@ class TestAGap:
         assert gaps[0].start < frozen
 
     def test_covers_the_time_for_which_the_process_was_stopped(self, topic: str) -> None:
-        """If a laptop sleeps, it reads events that had already arrived only after it wakes up."""
+        """Only after waking up does a sleeping laptop read events that had already arrived."""
         with (
             LocalFabric() as own,
             DxlClient(own.client_config()) as epo,

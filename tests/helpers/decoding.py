@@ -9,7 +9,7 @@ from unittest.mock import patch
 from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
-# Stay below the recursion limit. Near it, the depth of the caller's stack decides which decoder fails first.
+# Stay below the recursion limit. Near it, the caller's stack depth determines which decoder fails first.
 _DEEPEST = 900
 
 

@@ -135,7 +135,7 @@ class TestStoreAndForwardSample:
             published |= {
                 json.dumps(event.message_id): json.loads(event.payload) for event in publish(dxl_client, 8)
             }
-            # Kill the sample at any moment: after storing, while sending, or after forwarding an event.
+            # Kill the sample at a random moment: after storing, while sending, or after forwarding an event.
             moment = rng.randint(1, 8)
             match rng.choice(("Stored ", "sending", "Forwarded ")) if kill else "Stored ":
                 case "sending":

@@ -216,7 +216,7 @@ class TestStart:
     @pytest.mark.slow
     @pytest.mark.skipif(os.name == "nt", reason="no limit of open files on Windows")
     def test_too_few_file_descriptors_never_make_it_hang(self) -> None:
-        """The number of free descriptors decides whether the port, a file or the broker's thread fails."""
+        """The number of free descriptors determines whether the port, a file or the broker's thread fails."""
         program = """
 import os, resource
 from dxlthreateventclient.testing import LocalFabric
@@ -258,7 +258,7 @@ print(*failed, sep="\\n")
     @pytest.mark.skipif(os.name == "nt", reason="no limit of file sizes on Windows")
     @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
-        """This is the case in a container with a read-only file system. Here, the file size limit is zero."""
+        """This happens in a container with a read-only file system. Here, the file size limit is zero."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
         last_line = run(f"{limit}\n{START}").stderr.splitlines()[-1]
         assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")
