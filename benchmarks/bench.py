@@ -204,7 +204,7 @@ def interval(figures: tuple[float, float, float]) -> str:
 
 
 def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
-    """Measure the time from publishing to the callback at a steady rate, and print a table."""
+    """Measure the time from publishing to the callback at a steady rate and print a table."""
     print(f"\nLatency at {LATENCY_RATE:.0f} events/s of 5.4 KB, from publishing to the callback, in ms\n")
     print(f"{'':32}{'p50':>8}{'p99':>8}{'max':>8}")
     names = ["bare callback, decodes nothing", BASE, "our callback", "our stream", "our stream for asyncio"]

@@ -1,4 +1,4 @@
-"""The measured process: receives bursts of events with different variants, and reports their cost.
+"""The measured process: receives bursts of events with different variants and reports their cost.
 
 ``bench.py`` starts this process, which prints requests for publishing and its measurements as JSON lines.
 """

@@ -102,7 +102,7 @@ def address(broker: Broker) -> str:
 
 def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    # dxlclient can hold the lock of this property for minutes.
+    # dxlclient can hold this property's lock for minutes.
     _, is_connected = _first(deadline, [("the DxlClient", lambda: dxl_client.connected)])
     if is_connected:
         return
@@ -123,7 +123,7 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
 
 
 def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tuple[int, T]:
-    """Call functions in parallel, and return the index and result of the first one that succeeds.
+    """Call functions in parallel and return the index and result of the first one that succeeds.
 
     The functions run in daemon threads, because no time limit applies to ``getaddrinfo()`` or to a proxy that
     sends byte by byte.

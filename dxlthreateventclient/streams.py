@@ -63,7 +63,7 @@ class Source(Protocol):
 
 
 class Stream(EventCallback):
-    """Buffers events on dxlclient's worker thread, and decodes each event when the loop takes it."""
+    """Buffers events on dxlclient's worker thread and decodes each event when the loop takes it."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Stream(EventCallback):
         self._make_room()
 
     def drain(self) -> None:
-        """Accept no new events, and end the loop after it has taken all events that had arrived.
+        """Accept no new events and end the loop after it has taken all events that had arrived.
 
         Unlike :meth:`close`, this also delivers events still queued in dxlclient. If the broker sends nothing
         for two seconds, the stream stops waiting for an answer. Returns immediately. Can be called from any
@@ -442,7 +442,7 @@ class AsyncThreatEventStream(Stream):
         return super()._is_limited()
 
     def _subscribe(self, subscribed: "asyncio.Future[None]") -> None:
-        """Subscribe, and report the result to the event loop. Runs on a separate thread."""
+        """Subscribe and report the result to the event loop. Runs on a separate thread."""
         failed: BaseException | None = None
         try:
             self._source.add(self._route)

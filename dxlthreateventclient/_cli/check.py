@@ -147,7 +147,7 @@ class _Report:
             write(painted(f"{result:9}", _STYLES[result]) + one_line(f"{step}: {detail}"))
 
     def end(self) -> int:
-        """Report the most likely cause of failures, and return the exit status."""
+        """Report the most likely cause of failures and return the exit status."""
         cause = min(self._failures, key=itemgetter(0))[1] if self._failures else None
         if self._options.json:
             write(json.dumps({"status": self._status, "cause": cause, "steps": self._steps}, indent=4))

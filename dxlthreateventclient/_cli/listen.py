@@ -24,7 +24,7 @@ from dxlthreateventclient._cli.signals import Ending
 from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# The maximum number of events kept in memory while a file cannot be written. The stream has room for twice as
+# The maximum number of events buffered while a file cannot be written. The stream has room for twice as
 # many, because a full stream would block dxlclient until it loses the connection.
 _KEPT = 10_000
 
@@ -102,7 +102,7 @@ class _Listening:
             self._client.add_threat_event_callback(self._stream, topic, where=where)
 
     def run(self) -> int:
-        """Write events, and return the exit status."""
+        """Write events and return the exit status."""
         if self._output and hasattr(signal, "SIGHUP"):
             # SIGHUP often tells a service to reopen its files. This program needs no such signal.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -161,7 +161,7 @@ class _Listening:
         return {"written": self._written, "rejected": self._rejects.count, "dropped": self._dropped}
 
     def _last_line(self) -> str:
-        """Close the stream if necessary, and return a summary of all events that arrived."""
+        """Close the stream if necessary and return a summary of all events that arrived."""
         close_in_time(self._leaving.close, _LEAVE_WITHIN)
         dropped, filtered = self._not_written(), self._client.status().filtered
         received = self._written + self._rejects.count + filtered + dropped

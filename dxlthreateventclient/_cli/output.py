@@ -161,7 +161,7 @@ class Rejects:
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # A DXL message can carry any value instead of bytes. In that case, keep the repr() of the value.
+        # A DXL message can carry any value instead of bytes. In that case, save the repr() of the value.
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

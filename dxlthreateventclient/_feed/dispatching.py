@@ -119,7 +119,7 @@ class Dispatcher(EventCallback):
         self._by_topic = {}
 
     def remove(self, route: Route) -> bool:
-        """Remove a route. Return True if it was present. Of several threads, only one gets True."""
+        """Remove a route. Return True if it was present. Only one of several threads receives True."""
         route.is_removed = True
         removed = self._routes.pop(id(route), None)
         self._by_topic = {}
@@ -147,7 +147,7 @@ class Dispatcher(EventCallback):
 
 
 def log_passed_over(route: Route, passed_over: int) -> int:
-    """Log the number of events that a callback missed, and return the number."""
+    """Log and return the number of events that a callback missed."""
     if passed_over:
         logger.warning(
             "Callback %r on %s removed: %d events handed over, %d passed over",

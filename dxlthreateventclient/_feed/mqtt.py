@@ -241,9 +241,9 @@ class Hooks:
             self._end_waits(lambda other: other.is_subscribe and other.topic == request.topic)
 
     def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
-        """Discard requests, and end dxlclient's waits for the answers.
+        """Discard requests and end dxlclient's waits for the answers.
 
-        dxlclient waits for up to two minutes, and holds locks that ``destroy()`` needs.
+        dxlclient waits for up to two minutes and holds locks that ``destroy()`` needs.
         """
         with self._sending:
             over = {number: request for number, request in self._requests.items() if is_over(request)}

@@ -1,4 +1,4 @@
-"""Checks the certificates and the key of a configuration and explains why they cannot be used."""
+"""Checks the certificates and the key of a configuration, and explains why they cannot be used."""
 
 import os
 import re

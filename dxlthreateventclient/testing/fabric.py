@@ -133,7 +133,7 @@ class LocalFabric:
     def drop_connections(self) -> None:
         """Reset the connection of each client, as a firewall might. Clients can reconnect immediately.
 
-        :raise RuntimeError: if the fabric is not running, or is frozen
+        :raise RuntimeError: if the fabric is not running or is frozen
         """
         self._running().drop_connections()
 

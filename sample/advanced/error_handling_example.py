@@ -35,7 +35,7 @@ class KeepWhatFails(CommonThreatEventCallback):
         print(f"{event['threatName']!r} on {event['target']['hostName']!r}", flush=True)
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Keep the payload as it arrived. If the payload is not bytes, keep its repr() for people to read."""
+        """Save the payload as it arrived. If it is not bytes, save its repr() for people to read."""
         payload = original_event.payload
         if not isinstance(payload, bytes):
             payload = repr(payload).encode()

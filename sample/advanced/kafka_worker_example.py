@@ -35,7 +35,7 @@ def handle(threat_event: dict[str, Any], seconds: int) -> None:
 
 
 def keep(producer: Producer, message: Message) -> None:
-    """Send a message to the topic of failed events, and return when the cluster has acknowledged it."""
+    """Send a message to the topic of failed events and return when the cluster has acknowledged it."""
     errors: list[Any] = []
     producer.produce(
         FAILED,
@@ -47,7 +47,7 @@ def keep(producer: Producer, message: Message) -> None:
     while not errors:
         producer.poll(1)
     if errors[0]:
-        raise KafkaException(errors[0])  # not committed, so another worker gets the event
+        raise KafkaException(errors[0])  # not committed, so another worker receives the event
 
 
 def show(_: Consumer, partitions: list[TopicPartition]) -> None:
@@ -56,7 +56,7 @@ def show(_: Consumer, partitions: list[TopicPartition]) -> None:
 
 
 def process(consumer: Consumer, producer: Producer, message: Message, seconds: int) -> None:
-    """Handle one event, then commit it. If handling raises, keep the event in the topic of failed events."""
+    """Handle one event, then commit it. If handling raises, send the event to the topic of failed events."""
     message_id = dict(message.headers() or {}).get("message_id")
     message_id = repr(message_id.decode(errors="replace") if isinstance(message_id, bytes) else message_id)
     print(f"Took {message_id}", flush=True)

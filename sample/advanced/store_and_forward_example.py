@@ -73,7 +73,7 @@ def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: int) -> None:
-    """Write an event to disk, and return when it is stored. While there is no room, wait and try again."""
+    """Write an event to disk and return when it is stored. While there is no room, wait and try again."""
     if sum(lane.qsize() for lane in set(lanes)) >= limit:
         raise OSError(f"the queue is full: {limit} events wait to be forwarded")
     with file.open("x", encoding="utf-8") as opened:
@@ -162,7 +162,7 @@ def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Store events on this thread, and forward them on other threads."""
+    """Store events on this thread and forward them on other threads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="the address to POST each event to")
     parser.add_argument("--senders", type=positive, default=1, help="parallel requests (default: 1)")

@@ -67,7 +67,7 @@ class Collector:
             if self._connection is None:
                 self._connection = self._connect()
             self._raise_if_closed(self._connection)
-            # Set no time limit, because a hanging collector would accept a new connection and messages on it.
+            # Set no time limit, because even a hanging collector would accept a new connection and messages.
             self._connection.sendall(message)
         except OSError:
             self._close()

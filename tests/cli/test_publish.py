@@ -25,7 +25,7 @@ Received = Callable[[int], list[Any]]
 
 @pytest.fixture
 def received(dxl_client: DxlClient, topic: str) -> Iterator[Received]:
-    """A function that returns the next events on the topic, and checks that no others arrive."""
+    """A function that returns the next events on the topic and checks that no others arrive."""
     with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
 
         def take(number: int) -> list[dict[str, Any]]:

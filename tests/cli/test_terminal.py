@@ -114,7 +114,7 @@ def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> 
 def test_events_reach_terminals_and_pipes_in_any_locale(
     monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, written: bytes
 ) -> None:
-    """If a terminal cannot show a character, the character is escaped. A pipe gets UTF-8."""
+    """If a terminal cannot show a character, the character is escaped. A pipe receives UTF-8."""
     buffer = io.BytesIO()
     stdout = io.TextIOWrapper(buffer, encoding="ascii")
     monkeypatch.setattr(stdout, "isatty", lambda: is_terminal)

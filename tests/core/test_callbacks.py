@@ -60,7 +60,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, dxl_client: DxlClient, topic: str, kind: Callable[[Receiver], Any]
     ) -> None:
-        """This holds however often, and through whichever client, the callback is added."""
+        """This applies however often, and through whichever client, the callback is added."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(dxl_client) as client, CommonThreatEventClient(dxl_client) as other:

@@ -44,7 +44,7 @@ class TestAnEvent:
     def test_can_be_changed_and_sent_on_by_a_callback(
         self, dxl_client: DxlClient, topic: str, payload: Any
     ) -> None:
-        """Each callback and each stream gets its own copy."""
+        """Each callback and each stream receives its own copy."""
 
         class Forwarding(EventCallback):
             def on_event(self, event: Event) -> None:
@@ -318,7 +318,7 @@ class TestACallbackThatWouldNeverRun:
 
 class TestLeaving:
     def test_leaves_none_of_what_other_threads_add_meanwhile(self, dxl_client: DxlClient, topic: str) -> None:
-        """This holds however adding, removing and leaving overlap."""
+        """This is true however adding, removing and leaving overlap."""
         receiver = Receiver()
         for _ in range(20):
             ended = threading.Event()

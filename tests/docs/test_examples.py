@@ -147,7 +147,7 @@ def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
 
 
 def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str, Any]) -> None:
-    """Run a Python block, and compare its output with the output on the page."""
+    """Run a Python block and compare its output with the output on the page."""
     transcript = Transcript(expected)
 
     def press_enter(prompt: str = "") -> str:
@@ -284,7 +284,7 @@ def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str |
     """Run a command line. If it does not end, send Ctrl-C. Return the problem, if any."""
     prepare(directory, fabric)
     if " fabric " in command:
-        # This command creates the directory itself, and does not replace existing files.
+        # This command creates the directory itself and does not replace existing files.
         shutil.rmtree(directory / "my-fabric")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     process = subprocess.Popen(

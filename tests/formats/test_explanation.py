@@ -82,7 +82,7 @@ class TestAnAction:
     )
     @pytest.mark.parametrize("number", [1027, 35104])
     def test_in_words_that_are_not_known_reassures_nobody(self, phrase: str, number: int) -> None:
-        """This holds even if the event's number stands for a stopped threat."""
+        """This applies even if the event's number means a stopped threat."""
         threat_event = {"event": {"id": number, "category": "av.detect", "threatActionTaken": phrase}}
         ecs, cef, ocsf = check_formats(threat_event)
         assert explain(threat_event)[2:] == ("unknown", None)

@@ -29,7 +29,7 @@ Content = Callable[[], str | bytes]
 
 
 def write_good(directory: Path) -> Path:
-    """Write a correct configuration with its files, and return its path."""
+    """Write a correct configuration with its files and return its path."""
     (directory / "ca.crt").write_text(fabric_ca().pem)
     config_file = directory / "dxlclient.config"
     config_file.write_text(CONFIG)

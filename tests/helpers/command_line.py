@@ -44,7 +44,7 @@ class Lines:
             return "".join(self._lines)
 
     def all(self) -> str:
-        """Wait for the end of the process, and return all its output."""
+        """Wait for the end of the process and return all its output."""
         self._thread.join(TIMEOUT)
         return "".join(self._lines)
 
@@ -81,7 +81,7 @@ class Command:
         self.process.wait()
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and return the exit status."""
+        """Send a signal and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(TIMEOUT)
 
@@ -98,7 +98,7 @@ class Listen(Command):
         return self
 
     def said(self, *counts: int) -> list[str]:
-        """Wait for the end of the process. Check the counts in its last line, and return the lines before it.
+        """Wait for the end of the process. Check the counts in its last line and return the lines before it.
 
         The first message is left out, and so is the message about continued writing on a busy machine.
         """

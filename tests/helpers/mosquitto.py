@@ -79,7 +79,7 @@ class Mosquitto:
         return DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
 
     def start(self) -> None:
-        """Start mosquitto, and return when it accepts connections."""
+        """Start mosquitto and return when it accepts connections."""
         log_file = self.directory / "mosquitto.log"
         with log_file.open("wb") as log:
             self._process = process = subprocess.Popen(

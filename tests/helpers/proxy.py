@@ -18,7 +18,7 @@ _SUBACK = 9
 
 
 class Proxy:
-    """Terminates the clients' TLS, and forwards packets between them and mosquitto."""
+    """Terminates the clients' TLS and forwards packets between them and mosquitto."""
 
     def __init__(self, mosquitto: Mosquitto, listener: socket.socket) -> None:
         self.withholds_acknowledgements = False

@@ -18,7 +18,7 @@ from dxlthreateventclient.testing import publish_threat_event, sample_threat_eve
 
 
 class Receiver(CommonThreatEventCallback):
-    """Records its events, and lets tests wait for them.
+    """Records its events and lets tests wait for them.
 
     :param to_raise: an exception to raise for each event
     """
@@ -75,7 +75,7 @@ def event(payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> Event:
 def publish_payload(
     dxl_client: DxlClient, payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
-    """Publish a DXL event with any payload, and return the event."""
+    """Publish a DXL event with any payload and return the event."""
     published = event(payload, topic)
     dxl_client.send_event(published)
     return published
@@ -84,7 +84,7 @@ def publish_payload(
 def publish_numbers(
     dxl_client: DxlClient, numbers: Iterable[int], topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> list[Event]:
-    """Publish an event for each number, and return the events."""
+    """Publish an event for each number and return the events."""
     return [publish_payload(dxl_client, json.dumps(numbered(number)).encode(), topic) for number in numbers]
 
 

@@ -111,7 +111,7 @@ class Sample:
         return re.findall(rf"^{re.escape(start)}(.*)\n", self.output, re.MULTILINE)
 
     def until_printed(self, start: str, count: int = 1, timeout: float = 30.0) -> list[str]:
-        """Wait until there are ``count`` such :meth:`lines`, and return them."""
+        """Wait until there are ``count`` such :meth:`lines` and return them."""
         until(
             lambda: len(self.lines(start)) >= count or self.process.poll() is not None,
             f"{count} lines {start!r} in {self._output}",
@@ -132,14 +132,14 @@ class Sample:
         self.process.wait()
 
     def end(self, with_signal: signal.Signals) -> None:
-        """Send SIGINT or SIGTERM, and check that the sample ends as documented."""
+        """Send SIGINT or SIGTERM and check that the sample ends as documented."""
         self.process.send_signal(with_signal)
         assert self.process.wait(timeout=30) == 0, self.errors
         assert self.errors.endswith("Stopped.\n")
         assert "Traceback" not in self.errors
 
     def interrupt(self) -> None:
-        """Press Ctrl-C, and check that the sample ends as documented."""
+        """Press Ctrl-C and check that the sample ends as documented."""
         self.end(signal.SIGINT)
 
     def __enter__(self) -> "Sample":

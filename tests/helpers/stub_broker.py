@@ -193,7 +193,7 @@ def _text(text: str) -> bytes:
 
 @contextmanager
 def stub_broker(directory: Path) -> Iterator[StubBroker]:
-    """Run a stub broker, and write the clients' certificates to ``directory``."""
+    """Run a stub broker and write the clients' certificates to ``directory``."""
     ca = trustme.CA()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.maximum_version = ssl.TLSVersion.TLSv1_2

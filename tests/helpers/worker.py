@@ -27,7 +27,7 @@ class Worker:
         return self.client.async_threat_events("/topic", **options)
 
     def deliver(self, *payloads: Any) -> list[Event]:
-        """Deliver events, and return them. Like dxlclient's worker, wait while the stream has no room."""
+        """Deliver events and return them. Like dxlclient's worker, wait while the stream has no room."""
         for payload in payloads:
             [callback] = {call.args[1] for call in self.dxl_client.add_event_callback.call_args_list}
             callback.on_event(delivered := event(payload, "/topic"))

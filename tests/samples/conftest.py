@@ -27,7 +27,7 @@ def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric) -> Iterator[Start]:
-    """A function that starts a command with options, and returns the sample once a given line is printed."""
+    """A function that starts a command with options and returns the sample once a given line is printed."""
     with ExitStack() as samples:
 
         def started_sample(command: list[str], *options: str, until: str = WAITING) -> Sample:

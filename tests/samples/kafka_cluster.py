@@ -1,6 +1,6 @@
 """Kafka as librdkafka's mock cluster. ctypes loads the library from confluent-kafka's wheel.
 
-The mock cluster supports no TLS and no passwords, and never loses a replica.
+The mock cluster supports neither TLS nor passwords and never loses a replica.
 """
 
 import ctypes
@@ -55,7 +55,7 @@ class KafkaCluster:
             self._on_cluster("mock_broker_set_up", broker)
 
     def messages(self, topic: str, count: int) -> list[Message]:
-        """Wait until a topic has ``count`` messages. Return them, and check that there are no others."""
+        """Wait until a topic has ``count`` messages. Return them and check that there are no others."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "test"})
         consumer.assign([TopicPartition(topic, number, 0) for number in range(self.PARTITIONS)])
         found: list[Message] = []

@@ -30,7 +30,7 @@ class Server:
             self.port: int = free.getsockname()[1]
 
     def start(self) -> None:
-        """Start the server, and return when it answers."""
+        """Start the server and return when it answers."""
         log = self.directory / "server.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(self.command, cwd=self.directory, stdout=output, stderr=output)

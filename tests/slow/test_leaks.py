@@ -36,7 +36,7 @@ def until_no_more_is_held(than: dict[str, int]) -> None:
 
 
 def receive_one(receiver: DxlClient, sender: DxlClient, topic: str, number: int) -> None:
-    """Receive an event with a stream and a callback, and close both."""
+    """Receive an event with a stream and a callback, then close both."""
     callback = Receiver()
     with CommonThreatEventClient(receiver) as client, client.threat_events(topic) as events:
         client.add_threat_event_callback(callback, topic)

@@ -47,7 +47,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 class TestPublishAndWait:
     def test_it_returns_when_each_callback_has_run(self, run: Run) -> None:
-        """This holds even if the fabric misbehaves and the clients have to reconnect."""
+        """This applies even if the fabric misbehaves and the clients must reconnect."""
         tests = """
 CLIENTS = []
 
@@ -118,7 +118,7 @@ def test_unused():
         pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
     def test_fixtures_of_the_same_names_do_not_clash(self, run: Run) -> None:
-        """A user's fixture replaces ours, and the other fixtures keep working."""
+        """A user's fixture replaces ours, and the other fixtures still work."""
         tests = """
 @pytest.fixture(scope="module")
 def dxl_client():
