@@ -267,6 +267,12 @@ class ThreatEventStream(Stream):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+        # Count what the broker has already sent, but do not wait long for a silent one.
+        drained = allocate_lock()
+        drained.acquire()
+        self._source.drain(self, drained.release)
+        drained.acquire(timeout=_LONGEST_STEP)
         self._leave()
 
     def __iter__(self) -> "ThreatEventStream":

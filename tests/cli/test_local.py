@@ -107,7 +107,8 @@ def test_ctrl_c_ends_demo_and_a_second_one_at_once(second: int | None, status: i
         assert json.loads(first)["event"]["reason"] == "ExP:Heap"
         if second:
             demo.process.send_signal(second)
-        assert demo.end(signal.SIGINT) == status
+        # After the first signal, the demo may end before the second one.
+        assert demo.end(signal.SIGINT) in {0, status}
         assert demo.errors.all() == WAITING
 
 
