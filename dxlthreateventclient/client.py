@@ -202,8 +202,8 @@ class CommonThreatEventClient:
                     print(threat_event["event"]["threatName"])
                     break
 
-        The stream is subscribed from the start to the end of its ``with`` block. At the end, it waits for up to
-        one second for the broker, to count events that are on their way.
+        The stream is subscribed from the start to the end of its ``with`` block. At the end, it waits for the
+        broker for up to one second, to count events that are on their way.
 
         :param topic: the topic, or a filter that ends in ``/#``
         :param max_buffered: the maximum number of events waiting in memory for the loop. When the buffer
