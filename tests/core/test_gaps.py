@@ -456,7 +456,7 @@ class TestASubscription:
     def test_of_others_that_is_withheld_delays_nobody(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """While dxlclient waits for one subscription, it holds the lock of all subscriptions."""
+        """While dxlclient waits for one subscription, it holds the lock for all subscriptions."""
         dxl_client, others = connect_to_stub(), f"{topic}/others"
         client = CommonThreatEventClient(dxl_client)
         waiting = threading.Thread(target=dxl_client.subscribe, args=[others], daemon=True)

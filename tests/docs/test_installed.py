@@ -1,4 +1,4 @@
-"""The wheel and the sdist: their content, and their behavior in a fresh environment."""
+"""The wheel and the sdist: their contents and their behavior in a fresh environment."""
 
 import json
 import os

@@ -97,7 +97,7 @@ def forward(receiver: Receiver, start: Start) -> Start:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """The sample's directory for events, on a disk of 1 MB. Mounting it requires root."""
+    """The sample's directory for events, on a 1 MB disk. Mounting it requires root."""
     directory = tmp_path / "threat-event-queue"
     directory.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], check=True)

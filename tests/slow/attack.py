@@ -3,7 +3,7 @@
 A program has up to four threads. They add and remove callbacks, and open streams and close, drain or cancel
 them. They also publish, close clients, and freeze and restart the broker. On the main thread, a signal
 handler raises at random moments. The start and end times of these calls determine which events each listener
-must receive: all events that the broker has provably sent while the listener listened, outside the reported
+must receive: all events that the broker provably sent while the listener was active, outside the reported
 gaps. These events must arrive once, unchanged and in order. No other event must arrive.
 
 Each program is generated from a number, its seed. The next program uses the next number. With --seed N, the
