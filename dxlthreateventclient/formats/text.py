@@ -14,8 +14,8 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     """Return the columns of the text format: time, severity, host, threat and outcome.
 
     The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, the
-    column contains ePO's own word. The columns are padded, never truncated, and safe for a terminal. Joined, they
-    form the ``text`` format.
+    column contains ePO's own word. The columns are padded, never truncated, and safe for a terminal. Joined,
+    they form the ``text`` format.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :return: the five columns
