@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
@@ -24,6 +25,8 @@ from dxlthreateventclient.formats import one_line
 
 _STYLES = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
 _SOON = 30  # days
+# An acknowledgement may arrive just after the test message. In seconds.
+_ACKNOWLEDGED_WITHIN = 3.0
 _HINT = (
     "All is well here. If no threat events arrive, check ePO: its automatic response 'Send DXL Threat Event'"
     " must be enabled, with a filter that lets the events through. The fabric must also let this client"
@@ -100,8 +103,11 @@ def _check_feed(report: "_Report", config: DxlClientConfig) -> None:
             return Finding(f"sent on a topic of its own, and back after {1000 * echo.wait():.0f} ms")
 
         def subscribe() -> Finding:
-            if not feed.status().subscribed:
-                raise DxlException(f"the broker has not acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}")
+            deadline = time.monotonic() + _ACKNOWLEDGED_WITHIN
+            while not feed.status().subscribed:
+                if time.monotonic() > deadline:
+                    raise DxlException(f"the broker has not acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}")
+                time.sleep(0.01)
             return Finding(f"the broker has acknowledged {EPO_THREAT_EVENT_RESPONSE_TOPIC}")
 
         if report.run("message", send, status=1):
