@@ -54,6 +54,7 @@ class _State(Enum):
 class _Subscription:
     state: _State = _State.NEW
     changed_at: float = 0.0
+    error: Exception | None = None
 
     def change(self, state: _State) -> None:
         self.state, self.changed_at = state, time.monotonic()
@@ -272,10 +273,8 @@ class Feed:
             self.hooks.subscribe(topic)
         except Exception as error:
             subscription.change(_State.REFUSED)
+            subscription.error = error
             self.report(f"Cannot subscribe to {topic}", error)
-            for wait in self.waits:
-                if wait.topic == topic:
-                    self._end_wait(wait, error)
 
     def _ask_again_for_dxlclient(self) -> None:
         # While dxlclient waits for an answer, it holds locks that destroy() needs.
@@ -298,8 +297,10 @@ class Feed:
                 # The caller assumes that the callback is subscribed, so events may be missing from now on.
                 wait.listener.begin_gap(datetime.now(timezone.utc), _LOST, frozenset({wait.topic}))
             self._end_wait(wait)
-        elif wait.topic not in wanted or self._state(wait.topic) in (_State.ACKNOWLEDGED, _State.REFUSED):
+        elif wait.topic not in wanted:
             self._end_wait(wait)
+        elif self._state(wait.topic) in (_State.ACKNOWLEDGED, _State.REFUSED):
+            self._end_wait(wait, self._subscriptions[wait.topic].error)
         elif wait.is_too_long():
             self.waits = tuple(other for other in self.waits if other is not wait)
 
