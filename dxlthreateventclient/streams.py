@@ -17,7 +17,7 @@ from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
 from dxlthreateventclient._feed.dispatching import Outcome, Route
-from dxlthreateventclient._feed.gaps import start_thread
+from dxlthreateventclient._feed.gaps import start_thread, wait_for
 from dxlthreateventclient.callbacks import Predicate, is_wanted, log_error
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
@@ -269,10 +269,7 @@ class ThreatEventStream(Stream):
     ) -> None:
         self.close()
         # Count what the broker has already sent, but do not wait long for a silent one.
-        drained = allocate_lock()
-        drained.acquire()
-        self._source.drain(self, drained.release)
-        drained.acquire(timeout=_LONGEST_STEP)
+        wait_for(partial(self._source.drain, self), _LONGEST_STEP)
         self._leave()
 
     def __iter__(self) -> "ThreatEventStream":

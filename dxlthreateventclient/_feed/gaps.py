@@ -35,6 +35,19 @@ def _start(thread: threading.Thread, failed: Callable[[], object]) -> None:
         failed()
 
 
+def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> None:
+    """Wait for something that calls a function when it is done, but not longer than a time limit.
+
+    :param begin: begins it, and receives the function
+    :param seconds: the time limit
+    """
+    # Not an Event, which an exception from a signal handler can leave locked.
+    done = _thread.allocate_lock()
+    done.acquire()
+    begin(done.release)
+    done.acquire(timeout=seconds)
+
+
 class Reporter:
     """Logs messages and calls ``on_gap`` on a separate thread, because both can be slow or call the client.
 

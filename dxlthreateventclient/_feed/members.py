@@ -11,7 +11,7 @@ from typing import Any
 from dxlclient.exceptions import WaitTimeoutException
 
 from dxlthreateventclient._feed.dispatching import Dispatcher, Route
-from dxlthreateventclient._feed.gaps import Listener, Reporter
+from dxlthreateventclient._feed.gaps import Listener, Reporter, wait_for
 from dxlthreateventclient._feed.mqtt import mqtt_client_of
 from dxlthreateventclient._feed.subscriptions import Feed
 from dxlthreateventclient.status import Gap
@@ -170,10 +170,9 @@ class Member:
         if self._reporter.is_current():
             return
         # Wait a moment for the report of a gap's end.
-        reported = allocate_lock()
-        reported.acquire()
-        self.feed.call_when_settled(partial(self._reporter.after_all, reported.release))
-        reported.acquire(timeout=_LONGEST_REPORT)
+        wait_for(
+            lambda done: self.feed.call_when_settled(partial(self._reporter.after_all, done)), _LONGEST_REPORT
+        )
 
     def is_waiting_for_broker(self) -> bool:
         """Return True if the broker's answer is overdue. A worker waiting for room may be the cause."""
