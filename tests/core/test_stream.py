@@ -1,47 +1,51 @@
-"""The stream: threat events in a for loop on the caller's own thread."""
+"""Streams: threat events in a for loop or an async for loop.
+
+Tests that use the fixture "kind" run with a ThreatEventStream, and with an AsyncThreatEventStream on each event
+loop. test_async_stream.py tests only promises of asynchronous streams.
+"""
 
 import math
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
 from dxlclient.exceptions import WaitTimeoutException
 from dxlclient.message import Event
-from helpers.clients import clients, is_subscribed, queue_is_full
+from helpers.clients import is_subscribed, queue_is_full
 from helpers.program import running, until_printed
 from helpers.receiving import Publisher, Receiver, number_of, numbered, publish_numbers
 from helpers.waiting import until
-from helpers.worker import Worker
+from helpers.worker import Blocking, Kind, Worker
 
-from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError, ThreatEventStream
+from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError
 from dxlthreateventclient.testing import LocalFabric
 
-TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
+
+@pytest.fixture(params=["for", "asyncio", "uvloop"])
+def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    """Opens streams of one kind."""
+    if request.param == "for":
+        yield CommonThreatEventClient.threat_events
+        return
+    loop = pytest.importorskip(request.param).new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield lambda client, *arguments, **options: Blocking(
+        client.async_threat_events(*arguments, **options), loop
+    )
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture
-def worker() -> Worker:
-    return Worker()
-
-
-@pytest.fixture
-def client(dxl_client: DxlClient) -> Iterator[CommonThreatEventClient]:
-    with CommonThreatEventClient(dxl_client) as threat_event_client:
-        yield threat_event_client
-
-
-@pytest.fixture(scope="module")
-def crowded(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """A client with a small queue of incoming messages."""
-    with clients(fabric.client_config) as connect:
-        yield connect(incoming_message_queue_size=5)
+def worker(kind: Kind) -> Worker:
+    return Worker(kind)
 
 
 def taken(events: Iterable[tuple[dict[str, Any], Event]]) -> list[int]:
@@ -62,9 +66,9 @@ def full(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 class TestTheLoop:
     def test_gets_each_event_in_order_with_the_original(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+        self, kind: Kind, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        with client.threat_events(topic) as exact, client.threat_events(f"{topic}/below/#") as below:
+        with kind(client, topic) as exact, kind(client, f"{topic}/below/#") as below:
             published = publish_numbers(dxl_client, range(100), topic)
             publish_numbers(dxl_client, [100], f"{topic}/below/one")
             for number, sent in enumerate(published):
@@ -72,47 +76,31 @@ class TestTheLoop:
                 assert threat_event == numbered(number)
                 assert original_event.message_id == sent.message_id
                 assert original_event.destination_topic == topic
-            for threat_event, _ in below:
-                assert threat_event == numbered(100)
-                break
+            assert next(below)[0] == numbered(100)
         until(lambda: not is_subscribed(topic), "it is unsubscribed")
 
-    def test_runs_on_the_thread_of_the_caller(
+    def test_does_not_delay_callbacks_if_it_is_slow(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
     ) -> None:
-        """Therefore a slow loop does not delay callbacks."""
-        receiver = Receiver()
         with client.threat_events(topic) as events:
-            client.add_threat_event_callback(receiver, topic)
+            client.add_threat_event_callback(receiver := Receiver(), topic)
             publish_numbers(dxl_client, range(100), topic)
             receiver.until_received(99)
-            assert threading.current_thread() not in receiver.threads
             assert events.get(timeout=0)[0] == numbered(0), "none has been taken until now"
 
     def test_loses_nothing_if_it_is_late_and_its_buffer_small(
-        self, crowded: DxlClient, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
+        self,
+        kind: Kind,
+        crowded: DxlClient,
+        dxl_client: DxlClient,
+        topic: str,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
-        with (
-            CommonThreatEventClient(crowded) as client,
-            client.threat_events(topic, max_buffered=10) as events,
-        ):
+        with CommonThreatEventClient(crowded) as client, kind(client, topic, max_buffered=10) as events:
             publish_numbers(dxl_client, range(300), topic)
-            until(lambda: bool(warnings(caplog)) and queue_is_full(crowded), "all is full")
+            until(lambda: bool(full(caplog)) and queue_is_full(crowded), "all is full")
+            assert client.status().buffered == 10
             assert [number_of(events.get(timeout=30)[0]) for _ in range(300)] == list(range(300))
-        assert "full" in warnings(caplog)[0]
-
-    def test_shares_the_events_with_a_loop_on_another_thread(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
-        with client.threat_events(topic) as events, ThreadPoolExecutor(2) as pool:
-            loops = [pool.submit(taken, events) for _ in range(2)]
-            client.add_threat_event_callback(last := Receiver(), topic)
-            publish_numbers(dxl_client, range(500), topic)
-            last.until_received(499)
-            events.close()
-            shares = [loop.result(30) for loop in loops]
-        assert sorted(shares[0] + shares[1]) == list(range(500))
-        assert all(share == sorted(share) for share in shares), "each gets its own in order"
 
     def test_runs_in_a_with_statement_and_once(self, worker: Worker) -> None:
         events = worker.stream()
@@ -203,12 +191,15 @@ class TestClosing:
             assert taken(events) == [0, 1, 2]
             assert taken(events) == []
 
-    def test_ends_every_loop_that_waits(self, worker: Worker) -> None:
+    @pytest.mark.parametrize("closed", ["the stream", "the client"])
+    def test_ends_all_loops_that_share_the_events(self, worker: Worker, closed: str) -> None:
         with worker.stream() as events, ThreadPoolExecutor(4) as pool:
             loops = [pool.submit(taken, events) for _ in range(4)]
-            worker.number(*range(100))
-            events.close()
-            assert sorted(number for loop in loops for number in loop.result(30)) == list(range(100))
+            worker.number(*range(500))
+            events.close() if closed == "the stream" else worker.client.close()
+            shares = [loop.result(30) for loop in loops]
+        assert sorted(number for share in shares for number in share) == list(range(500))
+        assert all(share == sorted(share) for share in shares), "each gets its own in order"
 
     def test_is_possible_in_a_callback(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
@@ -217,31 +208,6 @@ class TestClosing:
             client.add_threat_event_callback(lambda *_: events.close(), topic)
             publish_numbers(dxl_client, [1], topic)
             assert taken(events) == [1]
-
-    def test_is_possible_in_the_middle_of_closing(self) -> None:
-        """A signal handler may interrupt close() before any of its lines."""
-
-        step = seen = 0
-
-        def trace(frame: FrameType, what: str, argument: object) -> TraceFunction:
-            nonlocal seen
-            if frame.f_code is ThreatEventStream.close.__code__:
-                seen += 1
-                if seen == step:
-                    events.close()
-            return trace
-
-        while seen >= step:
-            step, seen = step + 1, 0
-            worker, before = Worker(), sys.gettrace()
-            with worker.stream() as events:
-                worker.number(0, 1)
-                sys.settrace(trace)
-                events.close()
-                sys.settrace(before)
-                assert taken(events) == [0, 1]
-                assert taken(events) == []
-        assert step > 1
 
     def test_before_opening_makes_an_empty_stream(self, worker: Worker) -> None:
         events = worker.stream()
@@ -299,9 +265,10 @@ class TestTheBuffer:
             assert taken(events) == [0]
         assert warnings(caplog) == []
 
-    def test_makes_no_worker_wait_if_it_could_not_be_opened(self, worker: Worker) -> None:
+    @pytest.mark.parametrize("method", ["add_event_callback", "remove_event_callback"])
+    def test_makes_no_worker_wait_after_dxlclient_has_failed(self, worker: Worker, method: str) -> None:
         """Events can arrive until the stream gives up waiting for the broker and is removed."""
-        worker.dxl_client.add_event_callback.side_effect = WaitTimeoutException("no answer")
+        getattr(worker.dxl_client, method).side_effect = WaitTimeoutException("no answer")
         with pytest.raises(WaitTimeoutException), worker.stream(max_buffered=1):
             pass
         worker.number(*range(5))
@@ -310,47 +277,20 @@ class TestTheBuffer:
 
 class TestLeaving:
     def test_says_how_many_events_had_arrived_and_were_not_taken(
-        self,
-        dxl_client: DxlClient,
-        client: CommonThreatEventClient,
-        topic: str,
-        caplog: pytest.LogCaptureFixture,
+        self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with client.threat_events(topic) as events:
-            client.add_threat_event_callback(last := Receiver(), topic)
-            publish_numbers(dxl_client, range(5), topic)
+        with worker.stream() as events:
+            worker.number(*range(5))
             assert next(events)[0] == numbered(0)
-            last.until_received(4)
             events.close()
-            publish_numbers(dxl_client, range(5, 8), topic)
-            last.until_received(7)
+            worker.number(5, 6, 7)
         [message] = warnings(caplog)
         assert "1 events handed over, 4 unread, 3 passed over" in message
 
-    def test_says_nothing_if_all_were_taken(self, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
-        with worker.stream() as events:
-            worker.number(1)
-            next(events)
-        assert warnings(caplog) == []
-
-    def test_leaves_all_topics_of_the_stream(self, dxl_client: DxlClient, topic: str) -> None:
-        with CommonThreatEventClient(dxl_client) as client:
-            with client.threat_events(topic) as events:
-                client.add_threat_event_callback(events, f"{topic}/other")
-            assert client.status().subscribed == ()
-
-    def test_the_client_ends_a_loop_on_another_thread(self, dxl_client: DxlClient, topic: str) -> None:
-        def loop() -> list[int]:
-            with threat_event_client.threat_events(topic) as events:
-                listening.set()
-                return taken(events)
-
-        listening = threading.Event()
-        with ThreadPoolExecutor(1) as pool:
-            with CommonThreatEventClient(dxl_client) as threat_event_client:
-                running_loop = pool.submit(loop)
-                assert listening.wait(30)
-            assert running_loop.result(30) == []
+    def test_leaves_all_topics_of_the_stream(self, client: CommonThreatEventClient, topic: str) -> None:
+        with client.threat_events(topic) as events:
+            client.add_threat_event_callback(events, f"{topic}/other")
+        assert client.status().subscribed == ()
 
 
 class TestWhileEventsPourIn:
@@ -456,26 +396,17 @@ class TestASignal:
             assert process.communicate(timeout=30) == (output, "")
         assert process.returncode == 0
 
-    @pytest.mark.parametrize(
-        ("number", "last_line"),
-        [
-            (signal.SIGTERM, " ".join(["took", *map(str, range(1, 52))])),
-            pytest.param(signal.SIGINT, "interrupted after 1", marks=pytest.mark.slow),
-        ],
-    )
-    def test_ends_a_busy_loop_while_events_pour_in(
-        self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, number: signal.Signals, last_line: str
+    def test_that_closes_a_busy_stream_leaves_what_is_buffered(
+        self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
     ) -> None:
-        """If a handler closes the stream, the loop takes the buffered events. Ctrl-C ends it immediately."""
         with running(PROGRAM, fabric.config_file, topic) as process:
             until_printed(process, "ready")
             with Publisher(dxl_client, topic):
                 # Now the loop has taken one event, 50 are buffered, and the worker waits with the next event.
                 until_printed(process, "arrived 51")
-                process.send_signal(number)
-                if number is signal.SIGTERM:
-                    until_printed(process, "closed")
+                process.send_signal(signal.SIGTERM)
+                until_printed(process, "closed")
                 output, errors = process.communicate("go on\n", timeout=30)
         assert process.returncode == 0
-        assert last_line in output.splitlines()
+        assert " ".join(["took", *map(str, range(1, 52))]) in output.splitlines()
         assert "Traceback" not in errors

@@ -1,8 +1,6 @@
 """Threads that add and remove callbacks while events flow."""
 
-import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 from dxlclient.client import DxlClient
@@ -12,14 +10,7 @@ from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
 
-
-@pytest.fixture(autouse=True)
-def _restless() -> Iterator[None]:
-    """Make Python switch threads as often as possible, so that each run tries many interleavings."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
+pytestmark = pytest.mark.usefixtures("restless")
 
 
 class TestEightThreadsThatAddAndRemove:

@@ -1,30 +1,33 @@
 """A DxlClient without a broker, for tests that need only its worker thread."""
 
+import asyncio
 import json
 import threading
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 from unittest.mock import Mock
 
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 from helpers.receiving import event, numbered
 
-from dxlthreateventclient import AsyncThreatEventStream, CommonThreatEventClient, ThreatEventStream
+from dxlthreateventclient import AsyncThreatEventStream, CommonThreatEventClient
+
+# Opens a stream: a method of CommonThreatEventClient, or a function with the same arguments.
+Kind: TypeAlias = Callable[..., Any]
 
 
 class Worker:
     """A mocked DxlClient whose worker thread hands events to the added callbacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
         self.dxl_client = Mock(spec=DxlClient)
         self.client = CommonThreatEventClient(self.dxl_client)
         self.delivered: list[Event] = []
+        self._kind = kind
 
-    def stream(self, **options: Any) -> ThreatEventStream:
-        return self.client.threat_events("/topic", **options)
-
-    def async_stream(self, **options: Any) -> AsyncThreatEventStream:
-        return self.client.async_threat_events("/topic", **options)
+    def stream(self, **options: Any) -> Any:
+        return self._kind(self.client, "/topic", **options)
 
     def deliver(self, *payloads: Any) -> list[Event]:
         """Deliver events and return them. Like dxlclient's worker, wait while the stream has no room."""
@@ -42,3 +45,36 @@ class Worker:
         thread = threading.Thread(target=self.number, args=numbers)
         thread.start()
         return thread
+
+
+class Blocking:
+    """An asynchronous stream with the methods of a ThreatEventStream.
+
+    :param loop: the event loop of the stream, which runs on another thread
+    """
+
+    def __init__(self, stream: AsyncThreatEventStream, loop: asyncio.AbstractEventLoop) -> None:
+        self._stream, self._loop = stream, loop
+        self.close, self.drain = stream.close, stream.drain
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def __enter__(self) -> "Blocking":
+        self._run(self._stream.__aenter__())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._run(self._stream.__aexit__(*exception))
+
+    def __iter__(self) -> "Blocking":
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._run(self._stream.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def get(self, timeout: float | None = None) -> Any:
+        return self._run(self._stream.get(timeout))

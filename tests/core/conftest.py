@@ -1,0 +1,34 @@
+"""Fixtures for the tests of the core."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from dxlclient.client import DxlClient
+from helpers.clients import clients
+
+from dxlthreateventclient import CommonThreatEventClient
+from dxlthreateventclient.testing import LocalFabric
+
+
+@pytest.fixture
+def client(dxl_client: DxlClient) -> Iterator[CommonThreatEventClient]:
+    """A client that is closed at the end of the test."""
+    with CommonThreatEventClient(dxl_client) as threat_event_client:
+        yield threat_event_client
+
+
+@pytest.fixture(scope="session")
+def crowded(fabric: LocalFabric) -> Iterator[DxlClient]:
+    """A connected client with a small queue of incoming messages."""
+    with clients(fabric.client_config) as connect:
+        yield connect(incoming_message_queue_size=5)
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Make Python switch threads as often as possible, so that each run tries many interleavings."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
