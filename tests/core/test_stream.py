@@ -1,7 +1,7 @@
 """Streams: threat events in a for loop or an async for loop.
 
-Tests that use the fixture "kind" run with a ThreatEventStream, and with an AsyncThreatEventStream on each event
-loop. test_async_stream.py tests only promises of asynchronous streams.
+Tests that use the fixture "kind" run with a ThreatEventStream, and with an AsyncThreatEventStream on each
+event loop. test_async_stream.py tests only promises of asynchronous streams.
 """
 
 import math
