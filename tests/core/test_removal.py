@@ -26,93 +26,63 @@ def as_function(receiver: Receiver) -> Any:
     return receiver.on_threat_event
 
 
-@pytest.fixture
-def client(dxl_client: DxlClient) -> CommonThreatEventClient:
-    return CommonThreatEventClient(dxl_client)
-
-
 class TestRemovingACallback:
     @pytest.mark.parametrize("kind", [as_object, as_function])
-    def test_leaves_the_others_listening(self, dxl_client: DxlClient, topic: str, kind: Kind) -> None:
+    def test_leaves_the_others_listening(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, kind: Kind
+    ) -> None:
         first, second = Receiver(), Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(kind(first), topic)
-            client.add_threat_event_callback(kind(second), topic)
-            publish_numbers(dxl_client, [1], topic)
-            second.until_received(1)
-            client.remove_threat_event_callback(kind(first), topic)
-            publish_numbers(dxl_client, [2], topic)
-            second.until_received(2)
+        client.add_threat_event_callback(kind(first), topic)
+        client.add_threat_event_callback(kind(second), topic)
+        publish_numbers(dxl_client, [1], topic)
+        second.until_received(1)
+        client.remove_threat_event_callback(kind(first), topic)
+        publish_numbers(dxl_client, [2], topic)
+        second.until_received(2)
         assert (first.numbers, second.numbers) == ([1], [1, 2])
 
     @pytest.mark.parametrize("last", [Receiver(), Receiver, Receiver().on_threat_event])
-    def test_unsubscribes_with_the_last_one(
+    def test_unsubscribes_with_the_last_one_through_any_client(
         self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, last: Any
     ) -> None:
         first = Receiver()
         client.add_threat_event_callback(first, topic)
-        client.add_threat_event_callback(last, topic)
+        CommonThreatEventClient(dxl_client).add_threat_event_callback(last, topic)
         client.remove_threat_event_callback(first, topic)
         assert is_subscribed(topic)
         client.remove_threat_event_callback(last, topic)
         until(lambda: not is_subscribed(topic), "it is unsubscribed")
 
-    def test_is_up_to_any_client_of_the_dxl_client(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
-        receiver = Receiver()
-        CommonThreatEventClient(dxl_client).add_threat_event_callback(receiver, topic)
-        client.remove_threat_event_callback(receiver, topic)
-        until(lambda: not is_subscribed(topic), "it is unsubscribed")
-
+    @pytest.mark.parametrize("for_all_topics", [False, True])
     def test_leaves_what_was_added_to_the_dxl_client_directly(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, for_all_topics: bool
     ) -> None:
         first, second = Receiver(), Receiver()
+        if for_all_topics:
+            dxl_client.subscribe(topic)
         client.add_threat_event_callback(first, topic)
-        dxl_client.add_event_callback(topic, second)
+        dxl_client.add_event_callback(None if for_all_topics else topic, second)
         client.remove_threat_event_callback(first, topic)
         publish_numbers(dxl_client, [1], topic)
         second.until_received(1)
-        dxl_client.remove_event_callback(topic, second)
-
-    def test_leaves_the_subscription_of_one_for_all_topics(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
-        """That subscription was made directly with the DxlClient."""
-        first, second = Receiver(), Receiver()
-        dxl_client.add_event_callback(None, second)
-        dxl_client.subscribe(topic)
-        client.add_threat_event_callback(first, topic)
-        client.remove_threat_event_callback(first, topic)
-        publish_numbers(dxl_client, [1], topic)
-        second.until_received(1)
-        dxl_client.remove_event_callback(None, second)
+        dxl_client.remove_event_callback(None if for_all_topics else topic, second)
         dxl_client.unsubscribe(topic)
 
-    def test_leaves_it_on_other_topics(self, dxl_client: DxlClient, topic: str) -> None:
-        receiver, other_topic = Receiver(), f"{topic}/other"
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(receiver, topic)
-            client.add_threat_event_callback(receiver, other_topic)
-            client.remove_threat_event_callback(receiver, topic)
-            publish_numbers(dxl_client, [1], topic)
-            publish_numbers(dxl_client, [2], other_topic)
-            receiver.until_received(2)
-        assert receiver.numbers == [2]
-
-    def test_does_nothing_if_it_is_not_there(self, dxl_client: DxlClient, topic: str) -> None:
-        stays, unknown = Receiver(), Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.remove_threat_event_callback(unknown, topic)
-            client.add_threat_event_callback(stays, topic)
-            client.remove_threat_event_callback(unknown, topic)
-            client.remove_threat_event_callback(stays, f"{topic}/other")
-            client.remove_threat_event_callback(stays, "not even a topic/+")
-            publish_numbers(dxl_client, [1], topic)
-            stays.until_received(1)
-            client.remove_threat_event_callback(stays, topic)
-            client.remove_threat_event_callback(stays, topic)
+    def test_does_nothing_on_other_topics_or_if_it_is_not_there(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
+        stays, other = Receiver(), f"{topic}/other"
+        client.remove_threat_event_callback(stays, topic)
+        client.add_threat_event_callback(stays, topic)
+        client.add_threat_event_callback(stays, other)
+        client.remove_threat_event_callback(stays, other)
+        client.remove_threat_event_callback(stays, other)
+        client.remove_threat_event_callback(Receiver(), topic)
+        client.remove_threat_event_callback(stays, "not even a topic/+")
+        publish_numbers(dxl_client, [1], other)
+        publish_numbers(dxl_client, [2], topic)
+        stays.until_received(2)
+        assert stays.numbers == [2]
 
 
 class TestInsideACallback:
@@ -126,11 +96,10 @@ class TestInsideACallback:
                 client.remove_threat_event_callback(kind(self), topic)
 
         one_shot, stays = OneShot(), Receiver()
-        with client:
-            client.add_threat_event_callback(kind(one_shot), topic)
-            client.add_threat_event_callback(stays, topic)
-            publish_numbers(dxl_client, range(100), topic)
-            stays.until_received(99)
+        client.add_threat_event_callback(kind(one_shot), topic)
+        client.add_threat_event_callback(stays, topic)
+        publish_numbers(dxl_client, range(100), topic)
+        stays.until_received(99)
         assert one_shot.numbers == [0]
         assert stays.numbers == list(range(100))
 
@@ -144,7 +113,9 @@ class TestInsideACallback:
         publish_numbers(dxl_client, [1], topic)
         until(lambda: not is_subscribed(topic), "the topic is unsubscribed")
 
-    def test_it_adds_its_successor_which_misses_nothing(self, dxl_client: DxlClient, topic: str) -> None:
+    def test_it_adds_its_successor_which_misses_nothing(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
         def hand_over(threat_event_dict: dict[str, Any], original_event: Event) -> None:
             first.append(number_of(threat_event_dict))
             client.add_threat_event_callback(successor, topic)
@@ -152,10 +123,9 @@ class TestInsideACallback:
 
         first: list[int] = []
         successor = Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(hand_over, topic)
-            publish_numbers(dxl_client, range(100), topic)
-            successor.until_received(99)
+        client.add_threat_event_callback(hand_over, topic)
+        publish_numbers(dxl_client, range(100), topic)
+        successor.until_received(99)
         assert first == [0]
         assert successor.numbers == list(range(1, 100))
 
@@ -164,32 +134,18 @@ class TestInsideACallback:
     ) -> None:
         """The feed thread handles both changes later, and unsubscribes only topics that are still removed."""
         numbers: list[int] = []
-        unknown = Receiver()
 
         def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:
             client.remove_threat_event_callback(restart, topic)
             client.add_threat_event_callback(restart, topic)
             numbers.append(number_of(threat_event_dict))
 
-        with client:
-            client.add_threat_event_callback(restart, topic)
-            for number in range(10):
-                publish_numbers(dxl_client, [number], topic)
-                until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
-                # This call returns when the feed thread has handled both changes.
-                client.remove_threat_event_callback(unknown, topic)
-
-    def test_it_adds_another_to_a_new_topic(self, dxl_client: DxlClient, topic: str) -> None:
-        def add(threat_event_dict: dict[str, Any], original_event: Event) -> None:
-            client.add_threat_event_callback(new, new_topic)
-
-        new, new_topic = Receiver(), f"{topic}/new"
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(add, topic)
-            publish_numbers(dxl_client, [1], topic)
-            until(lambda: new_topic in client.status().subscribed, "the new topic is subscribed")
-            publish_numbers(dxl_client, [2], new_topic)
-            new.until_received(2)
+        client.add_threat_event_callback(restart, topic)
+        for number in range(10):
+            publish_numbers(dxl_client, [number], topic)
+            until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
+            # This call returns when the feed thread has handled both changes.
+            client.remove_threat_event_callback(print, topic)
 
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str
@@ -214,6 +170,8 @@ class TestInsideACallback:
             assert restless.numbers == list(range(100))
             until(lambda: f"{topic}/49" in client.status().subscribed, "the last topic is subscribed")
             until(lambda: len(client.status().subscribed) == 2, "all others are unsubscribed")
+            publish_numbers(dxl_client, [1], f"{topic}/49")
+            other.until_received(1)
 
 
 class TestLeavingTheClient:

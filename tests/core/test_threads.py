@@ -1,6 +1,8 @@
 """Threads that add and remove callbacks while events flow."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from dxlclient.client import DxlClient
@@ -42,20 +44,23 @@ class TestEightThreadsThatAddAndRemove:
                     thread.join()
         assert stays.numbers == list(range(rounds * 10))
 
-    def test_the_same_one_leave_it_removed(self, dxl_client: DxlClient, topic: str) -> None:
-        def add_and_remove() -> None:
-            client = CommonThreatEventClient(dxl_client)
-            for _ in range(25):
-                client.add_threat_event_callback(receiver, topic)
-                client.remove_threat_event_callback(receiver, topic)
+    def test_the_same_one_leave_it_removed_when_the_client_closes(
+        self, dxl_client: DxlClient, topic: str
+    ) -> None:
+        """This is true however adding, removing and closing overlap."""
+
+        def add_and_remove(client: CommonThreatEventClient) -> None:
+            with suppress(RuntimeError):  # the client is closed
+                while True:
+                    client.add_threat_event_callback(receiver, topic)
+                    client.remove_threat_event_callback(receiver, topic)
 
         receiver = Receiver()
-        threads = [threading.Thread(target=add_and_remove) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        until(lambda: not is_subscribed(topic), "it is unsubscribed")
+        for _ in range(20):
+            with ThreadPoolExecutor(8) as pool, CommonThreatEventClient(dxl_client) as client:
+                for _ in range(8):
+                    pool.submit(add_and_remove, client)
+            until(lambda: not is_subscribed(topic), "it is unsubscribed")
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(receiver, topic)
             publish_numbers(dxl_client, [1], topic)
