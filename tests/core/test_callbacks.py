@@ -8,7 +8,7 @@ import pytest
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
-from helpers.receiving import Receiver, event, number_of, publish_numbers, publish_payload
+from helpers.receiving import Receiver, event, publish_numbers, publish_payload
 
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient, ThreatEventDecodeError
 
@@ -58,12 +58,16 @@ class TestAddingACallback:
         "kind", [lambda receiver: receiver, lambda receiver: receiver.on_threat_event, CallableObject, Plain]
     )
     def test_it_gets_each_event_once_with_the_original(
-        self, dxl_client: DxlClient, topic: str, kind: Callable[[Receiver], Any]
+        self,
+        dxl_client: DxlClient,
+        client: CommonThreatEventClient,
+        topic: str,
+        kind: Callable[[Receiver], Any],
     ) -> None:
         """This applies however often, and through whichever client, the callback is added."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
-        with CommonThreatEventClient(dxl_client) as client, CommonThreatEventClient(dxl_client) as other:
+        with CommonThreatEventClient(dxl_client) as other:
             for _ in range(2):
                 client.add_threat_event_callback(callback, topic)
                 other.add_threat_event_callback(callback, topic)
@@ -76,19 +80,19 @@ class TestAddingACallback:
             assert original_event.destination_topic == topic
             assert original_event.payload == sent.payload
 
-    def test_a_class_gives_a_new_instance_for_each_event(self, dxl_client: DxlClient, topic: str) -> None:
+    def test_a_class_gives_a_new_instance_for_each_event(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
+    ) -> None:
         class EachTime(Receiver):
             def __init__(self) -> None:
                 super().__init__()
                 instances.append(self)
 
         instances: list[EachTime] = []
-        last = Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(EachTime, topic)
-            client.add_threat_event_callback(last, topic)
-            publish_numbers(dxl_client, range(3), topic)
-            last.until_received(2)
+        client.add_threat_event_callback(EachTime, topic)
+        client.add_threat_event_callback(last := Receiver(), topic)
+        publish_numbers(dxl_client, range(3), topic)
+        last.until_received(2)
         assert [instance.numbers for instance in instances] == [[0], [1], [2]]
 
     def test_ours_may_be_added_to_the_dxl_client_directly(self, dxl_client: DxlClient, topic: str) -> None:
@@ -98,16 +102,17 @@ class TestAddingACallback:
         receiver.until_received(1)
         dxl_client.remove_event_callback(topic, receiver)
 
-    @pytest.mark.parametrize("levels", [0, 2])
-    def test_a_filter_receives_from_every_topic_below(
-        self, dxl_client: DxlClient, topic: str, levels: int
+    @pytest.mark.parametrize("in_front", [True, False])
+    def test_a_filter_receives_from_its_topic_and_all_below(
+        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, in_front: bool
     ) -> None:
-        receiver = Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(receiver, f"{topic}/#" if levels else "#")
-            [sent] = publish_numbers(dxl_client, [1], topic + "/below" * levels)
-            receiver.until_received(1)
-        assert sent.message_id in {original_event.message_id for _, original_event in receiver.handled}
+        """MQTT defines filters in this way, so the broker sends these events."""
+        client.add_threat_event_callback(receiver := Receiver(), f"{topic}/#" if in_front else "#")
+        for number, below in enumerate(["", "/one", "/one/two"]):
+            publish_numbers(dxl_client, [number], topic + below)
+        receiver.until_received(2)
+        ours = [event for _, event in receiver.handled if event.destination_topic.startswith(topic)]
+        assert len(ours) == 3
 
 
 class TestACallbackThatRaises:
@@ -118,68 +123,55 @@ class TestACallbackThatRaises:
         ids=lambda error: type(error).__name__,
     )
     def test_gets_the_error_and_all_others_every_event(
-        self, dxl_client: DxlClient, topic: str, error: BaseException, as_function: bool
+        self,
+        dxl_client: DxlClient,
+        client: CommonThreatEventClient,
+        topic: str,
+        error: BaseException,
+        as_function: bool,
     ) -> None:
         first, second, third = Receiver(error), Receiver(), Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            if as_function:
-                client.add_threat_event_callback(
-                    first.on_threat_event, topic, on_error=first.on_threat_event_error
-                )
-            for callback in (first, second, third)[as_function:]:
-                client.add_threat_event_callback(callback, topic)
-            published = [
-                *publish_numbers(dxl_client, range(3), topic),
-                publish_payload(dxl_client, b"-", topic),
-            ]
-            publish_numbers(dxl_client, [3], topic)
-            third.until_received(3)
+        if as_function:
+            client.add_threat_event_callback(
+                first.on_threat_event, topic, on_error=first.on_threat_event_error
+            )
+        for callback in (first, second, third)[as_function:]:
+            client.add_threat_event_callback(callback, topic)
+        published = [
+            *publish_numbers(dxl_client, range(3), topic),
+            publish_payload(dxl_client, b"-", topic),
+            *publish_numbers(dxl_client, [3], topic),
+        ]
+        third.until_received(3)
         raised = [first_error for first_error, _ in first.errors]
         assert raised[:3] == [error] * 3
         assert [type(one) for one in raised] == [type(error)] * 3 + [ThreatEventDecodeError, type(error)]
-        assert [event.message_id for _, event in first.errors[:4]] == [
-            event.message_id for event in published
-        ]
+        assert [event.message_id for _, event in first.errors] == [event.message_id for event in published]
         assert second.numbers == third.numbers == [0, 1, 2, 3]
         assert len(third.threads) == 1, "dxlclient's only worker has lived"
 
-    @pytest.mark.slow
-    def test_keeps_none_of_10_000_events_from_the_next(self, dxl_client: DxlClient, topic: str) -> None:
-        def raise_on_every_other(threat_event_dict: dict[str, Any], original_event: Event) -> None:
-            first.on_threat_event(threat_event_dict, original_event)
-            if number_of(threat_event_dict) % 2:
-                raise (ValueError, SystemExit)[len(first.errors) % 2]
-
-        first, second = Receiver(), Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(
-                raise_on_every_other, topic, on_error=first.on_threat_event_error
-            )
-            client.add_threat_event_callback(second, topic)
-            publish_numbers(dxl_client, range(10_000), topic)
-            second.until_received(9_999)
-        assert second.numbers == first.numbers == list(range(10_000))
-        assert len(first.errors) == 5_000
-
     @pytest.mark.parametrize("exiting", [Exiting(), Exiting, Exiting().on_threat_event])
     def test_is_logged_if_it_has_no_hook(
-        self, dxl_client: DxlClient, topic: str, exiting: Any, caplog: pytest.LogCaptureFixture
+        self,
+        dxl_client: DxlClient,
+        client: CommonThreatEventClient,
+        topic: str,
+        exiting: Any,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         """A callback cannot end the program with sys.exit(). The log explains how to end it."""
-        last = Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(exiting, topic)
-            client.add_threat_event_callback(last, topic)
-            published = publish_numbers(dxl_client, range(2), topic)
-            last.until_received(1)
-        for sent in published:
-            text = log_of(caplog, topic, sent.message_id, "SystemExit: seen enough", "threading.Event")
-            assert 'sys.exit("seen enough")' in text, "with the traceback"
+        client.add_threat_event_callback(exiting, topic)
+        client.add_threat_event_callback(last := Receiver(), topic)
+        [sent] = publish_numbers(dxl_client, [1], topic)
+        last.until_received(1)
+        text = log_of(caplog, topic, sent.message_id, "SystemExit: seen enough", "threading.Event")
+        assert 'sys.exit("seen enough")' in text, "with the traceback"
 
     @pytest.mark.parametrize("in_the_hook", [ArithmeticError("hook"), SystemExit("hook")])
     def test_is_logged_if_its_hook_raises_too(
         self,
         dxl_client: DxlClient,
+        client: CommonThreatEventClient,
         topic: str,
         in_the_hook: BaseException,
         caplog: pytest.LogCaptureFixture,
@@ -188,15 +180,12 @@ class TestACallbackThatRaises:
             def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
                 raise in_the_hook from None
 
-        last = Receiver()
-        with CommonThreatEventClient(dxl_client) as client:
-            client.add_threat_event_callback(Hopeless(ValueError("first")), topic)
-            client.add_threat_event_callback(last, topic)
-            published = publish_numbers(dxl_client, range(2), topic)
-            last.until_received(1)
-        assert caplog.text.count(f"{type(in_the_hook).__name__}: hook") >= 2
-        for sent in published:
-            log_of(caplog, topic, sent.message_id, "ValueError: first")
+        client.add_threat_event_callback(Hopeless(ValueError("first")), topic)
+        client.add_threat_event_callback(last := Receiver(), topic)
+        [sent] = publish_numbers(dxl_client, [1], topic)
+        last.until_received(1)
+        assert f"{type(in_the_hook).__name__}: hook" in caplog.text
+        log_of(caplog, topic, sent.message_id, "ValueError: first")
 
     def test_for_lack_of_a_method_hears_which(self, caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(NotImplementedError, match="on_threat_event"):
