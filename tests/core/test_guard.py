@@ -32,7 +32,7 @@ class Incomparable(Equal):
     def __eq__(self, other: object) -> bool:
         raise ValueError("the truth value is ambiguous")
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 class TestAnEvent:
