@@ -6,16 +6,17 @@ from collections.abc import Iterator
 import pytest
 from dxlclient.client import DxlClient
 from helpers.clients import clients
+from helpers.feed import Feed
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import LocalFabric
 
 
 @pytest.fixture
-def client(dxl_client: DxlClient) -> Iterator[CommonThreatEventClient]:
+def feed(dxl_client: DxlClient, topic: str) -> Iterator[Feed]:
     """A client that is closed at the end of the test."""
-    with CommonThreatEventClient(dxl_client) as threat_event_client:
-        yield threat_event_client
+    with CommonThreatEventClient(dxl_client) as client:
+        yield Feed(client, dxl_client, topic)
 
 
 @pytest.fixture(scope="session")

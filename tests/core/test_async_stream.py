@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
@@ -28,10 +29,6 @@ def run(request: pytest.FixtureRequest) -> Run:
 @pytest.fixture
 def worker() -> Worker:
     return Worker(CommonThreatEventClient.async_threat_events)
-
-
-async def taken(events: AsyncThreatEventStream) -> list[int]:
-    return [number_of(threat_event) async for threat_event, _ in events]
 
 
 @asynccontextmanager
@@ -74,12 +71,12 @@ class TestTheLoop:
 
     def test_lets_other_tasks_run_however_many_events_wait(self, run: Run, worker: Worker) -> None:
         async def main() -> None:
-            async with worker.stream(max_buffered=5_000) as events, ticking() as ticks:
-                worker.number(*range(5_000))
+            async with worker.stream() as events, ticking() as ticks:
+                worker.number(*range(100))
                 events.close()
-                before = len(ticks)
-                assert await taken(events) == list(range(5_000))
-                assert len(ticks) > before + 1
+                async for _ in events:
+                    time.sleep(0.001)  # noqa: ASYNC251 - as handling an event would
+                assert len(ticks) > 2
 
         run(main())
 

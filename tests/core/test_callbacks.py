@@ -8,6 +8,7 @@ import pytest
 from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
+from helpers.feed import Feed
 from helpers.receiving import Receiver, event, publish_numbers, publish_payload
 
 from dxlthreateventclient import CommonThreatEventCallback, CommonThreatEventClient, ThreatEventDecodeError
@@ -58,40 +59,34 @@ class TestAddingACallback:
         "kind", [lambda receiver: receiver, lambda receiver: receiver.on_threat_event, CallableObject, Plain]
     )
     def test_it_gets_each_event_once_with_the_original(
-        self,
-        dxl_client: DxlClient,
-        client: CommonThreatEventClient,
-        topic: str,
-        kind: Callable[[Receiver], Any],
+        self, feed: Feed, kind: Callable[[Receiver], Any]
     ) -> None:
         """This applies however often, and through whichever client, the callback is added."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
-        with CommonThreatEventClient(dxl_client) as other:
+        with CommonThreatEventClient(feed.dxl_client) as other:
             for _ in range(2):
-                client.add_threat_event_callback(callback, topic)
-                other.add_threat_event_callback(callback, topic)
-            client.add_threat_event_callback(last, topic)
-            published = publish_numbers(dxl_client, range(3), topic)
+                feed.add(callback)
+                other.add_threat_event_callback(callback, feed.topic)
+            feed.add(last)
+            published = feed.publish(range(3))
             last.until_received(2)
         assert receiver.numbers == [0, 1, 2]
         for (_, original_event), sent in zip(receiver.handled, published, strict=True):
             assert original_event.message_id == sent.message_id
-            assert original_event.destination_topic == topic
+            assert original_event.destination_topic == feed.topic
             assert original_event.payload == sent.payload
 
-    def test_a_class_gives_a_new_instance_for_each_event(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
+    def test_a_class_gives_a_new_instance_for_each_event(self, feed: Feed) -> None:
         class EachTime(Receiver):
             def __init__(self) -> None:
                 super().__init__()
                 instances.append(self)
 
         instances: list[EachTime] = []
-        client.add_threat_event_callback(EachTime, topic)
-        client.add_threat_event_callback(last := Receiver(), topic)
-        publish_numbers(dxl_client, range(3), topic)
+        feed.add(EachTime)
+        feed.add(last := Receiver())
+        feed.publish(range(3))
         last.until_received(2)
         assert [instance.numbers for instance in instances] == [[0], [1], [2]]
 
@@ -103,15 +98,13 @@ class TestAddingACallback:
         dxl_client.remove_event_callback(topic, receiver)
 
     @pytest.mark.parametrize("in_front", [True, False])
-    def test_a_filter_receives_from_its_topic_and_all_below(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, in_front: bool
-    ) -> None:
+    def test_a_filter_receives_from_its_topic_and_all_below(self, feed: Feed, in_front: bool) -> None:
         """MQTT defines filters in this way, so the broker sends these events."""
-        client.add_threat_event_callback(receiver := Receiver(), f"{topic}/#" if in_front else "#")
+        feed.client.add_threat_event_callback(receiver := Receiver(), f"{feed.topic}/#" if in_front else "#")
         for number, below in enumerate(["", "/one", "/one/two"]):
-            publish_numbers(dxl_client, [number], topic + below)
+            feed.publish([number], below)
         receiver.until_received(2)
-        ours = [event for _, event in receiver.handled if event.destination_topic.startswith(topic)]
+        ours = [event for _, event in receiver.handled if event.destination_topic.startswith(feed.topic)]
         assert len(ours) == 3
 
 
@@ -123,24 +116,17 @@ class TestACallbackThatRaises:
         ids=lambda error: type(error).__name__,
     )
     def test_gets_the_error_and_all_others_every_event(
-        self,
-        dxl_client: DxlClient,
-        client: CommonThreatEventClient,
-        topic: str,
-        error: BaseException,
-        as_function: bool,
+        self, feed: Feed, error: BaseException, as_function: bool
     ) -> None:
         first, second, third = Receiver(error), Receiver(), Receiver()
         if as_function:
-            client.add_threat_event_callback(
-                first.on_threat_event, topic, on_error=first.on_threat_event_error
-            )
+            feed.add(first.on_threat_event, on_error=first.on_threat_event_error)
         for callback in (first, second, third)[as_function:]:
-            client.add_threat_event_callback(callback, topic)
+            feed.add(callback)
         published = [
-            *publish_numbers(dxl_client, range(3), topic),
-            publish_payload(dxl_client, b"-", topic),
-            *publish_numbers(dxl_client, [3], topic),
+            *feed.publish(range(3)),
+            publish_payload(feed.dxl_client, b"-", feed.topic),
+            *feed.publish([3]),
         ]
         third.until_received(3)
         raised = [first_error for first_error, _ in first.errors]
@@ -152,40 +138,30 @@ class TestACallbackThatRaises:
 
     @pytest.mark.parametrize("exiting", [Exiting(), Exiting, Exiting().on_threat_event])
     def test_is_logged_if_it_has_no_hook(
-        self,
-        dxl_client: DxlClient,
-        client: CommonThreatEventClient,
-        topic: str,
-        exiting: Any,
-        caplog: pytest.LogCaptureFixture,
+        self, feed: Feed, exiting: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A callback cannot end the program with sys.exit(). The log explains how to end it."""
-        client.add_threat_event_callback(exiting, topic)
-        client.add_threat_event_callback(last := Receiver(), topic)
-        [sent] = publish_numbers(dxl_client, [1], topic)
+        feed.add(exiting)
+        feed.add(last := Receiver())
+        [sent] = feed.publish([1])
         last.until_received(1)
-        text = log_of(caplog, topic, sent.message_id, "SystemExit: seen enough", "threading.Event")
+        text = log_of(caplog, feed.topic, sent.message_id, "SystemExit: seen enough", "threading.Event")
         assert 'sys.exit("seen enough")' in text, "with the traceback"
 
     @pytest.mark.parametrize("in_the_hook", [ArithmeticError("hook"), SystemExit("hook")])
     def test_is_logged_if_its_hook_raises_too(
-        self,
-        dxl_client: DxlClient,
-        client: CommonThreatEventClient,
-        topic: str,
-        in_the_hook: BaseException,
-        caplog: pytest.LogCaptureFixture,
+        self, feed: Feed, in_the_hook: BaseException, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Hopeless(Receiver):
             def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
                 raise in_the_hook from None
 
-        client.add_threat_event_callback(Hopeless(ValueError("first")), topic)
-        client.add_threat_event_callback(last := Receiver(), topic)
-        [sent] = publish_numbers(dxl_client, [1], topic)
+        feed.client.add_threat_event_callback(Hopeless(ValueError("first")), feed.topic)
+        feed.add(last := Receiver())
+        [sent] = feed.publish([1])
         last.until_received(1)
         assert f"{type(in_the_hook).__name__}: hook" in caplog.text
-        log_of(caplog, topic, sent.message_id, "ValueError: first")
+        log_of(caplog, feed.topic, sent.message_id, "ValueError: first")
 
     def test_for_lack_of_a_method_hears_which(self, caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(NotImplementedError, match="on_threat_event"):

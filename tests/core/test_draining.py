@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from dxlclient.client import DxlClient
 from helpers.clients import Connect, is_subscribed, queue_is_full
+from helpers.feed import Feed
 from helpers.program import running, until_printed
 from helpers.receiving import Publisher, Receiver, number_of, publish_numbers
 from helpers.waiting import until
@@ -41,12 +42,7 @@ class TestDraining:
     @pytest.mark.parametrize("workers", [1, 3])
     @pytest.mark.parametrize("below", ["", "/#"])
     def test_hands_over_what_had_arrived(
-        self,
-        connect: Connect,
-        dxl_client: DxlClient,
-        topic: str,
-        workers: int,
-        below: str,
+        self, connect: Connect, dxl_client: DxlClient, topic: str, workers: int, below: str
     ) -> None:
         """This includes the events in dxlclient's queue and those held by its waiting workers."""
         receiving = connect(incoming_message_queue_size=20, incoming_message_thread_pool_size=workers)
@@ -79,34 +75,34 @@ class TestDraining:
         assert numbers == list(range(1, numbers[-1] + 1))
         assert client.status().dropped == 0
 
-    def test_leaves_other_callbacks_alone(self, dxl_client: DxlClient, topic: str) -> None:
-        with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
-            client.add_threat_event_callback(receiver := Receiver(), topic)
-            publish_numbers(dxl_client, range(3), topic)
+    def test_leaves_other_callbacks_alone(self, feed: Feed) -> None:
+        with feed.client.threat_events(feed.topic) as events:
+            feed.add(receiver := Receiver())
+            feed.publish(range(3))
             receiver.until_received(2)
             events.drain()
             assert numbers_of(events) == [0, 1, 2]
-            publish_numbers(dxl_client, [3], topic)
+            feed.publish([3])
             receiver.until_received(3)
-        assert client.status().dropped == 0
+        assert feed.client.status().dropped == 0
 
-    def test_lets_a_callback_be_added_again(self, dxl_client: DxlClient, topic: str) -> None:
-        with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
+    def test_lets_a_callback_be_added_again(self, feed: Feed) -> None:
+        with feed.client.threat_events(feed.topic) as events:
             events.drain()
             assert numbers_of(events) == []
-            client.add_threat_event_callback(receiver := Receiver(), topic)
-            publish_numbers(dxl_client, [1], topic)
+            feed.add(receiver := Receiver())
+            feed.publish([1])
             receiver.until_received(1)
 
-    def test_covers_all_topics_of_the_stream(self, dxl_client: DxlClient, topic: str) -> None:
-        with CommonThreatEventClient(dxl_client) as client, client.threat_events(topic) as events:
-            client.add_threat_event_callback(events, other := f"{topic}/other")
-            publish_numbers(dxl_client, [1], topic)
-            publish_numbers(dxl_client, [2], other)
+    def test_covers_all_topics_of_the_stream(self, feed: Feed) -> None:
+        with feed.client.threat_events(feed.topic) as events:
+            feed.add(events, "/other")
+            feed.publish([1])
+            feed.publish([2], "/other")
             until(lambda: events.buffered == 2, "both are there")
             events.drain()
             assert numbers_of(events) == [1, 2]
-            until(lambda: not (is_subscribed(topic) or is_subscribed(other)), "both are unsubscribed")
+            until(lambda: not feed.client.status().subscribed, "both are unsubscribed")
 
     @pytest.mark.parametrize("break_it", [LocalFabric.freeze, LocalFabric.stop])
     def test_does_not_need_a_broker(self, topic: str, break_it: Callable[[LocalFabric], object]) -> None:
@@ -131,20 +127,18 @@ class TestDraining:
         assert output.splitlines() == [" ".join(map(str, range(100))), "dropped 0"]
         assert "Traceback" not in errors
 
-    def test_ends_a_redundant_stream(self, connect: Connect, dxl_client: DxlClient, topic: str) -> None:
-        with redundant_threat_events([connect(), connect()], topic) as events:
-            publish_numbers(dxl_client, range(100), topic)
+    def test_ends_a_redundant_stream(self, connect: Connect, feed: Feed) -> None:
+        with redundant_threat_events([connect(), connect()], feed.topic) as events:
+            feed.publish(range(100))
             numbers = [number_of(events.get(timeout=30)[0])]
             events.drain()
             numbers += numbers_of(events)
         assert numbers == list(range(len(numbers)))
 
-    def test_ends_an_asynchronous_stream(self, connect: Connect, dxl_client: DxlClient, topic: str) -> None:
+    def test_ends_an_asynchronous_stream(self, feed: Feed) -> None:
         async def numbers_until_drained() -> list[int]:
-            async with CommonThreatEventClient(connect()).async_threat_events(
-                topic, max_buffered=10
-            ) as events:
-                publish_numbers(dxl_client, range(100), topic)
+            async with feed.client.async_threat_events(feed.topic, max_buffered=10) as events:
+                feed.publish(range(100))
                 numbers = [number_of((await events.get(timeout=30))[0])]
                 events.drain()
                 return numbers + [number_of(threat_event) async for threat_event, _ in events]

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from dxlclient.client import DxlClient
 from helpers.clients import Connect, clients
+from helpers.feed import Feed
 from helpers.program import freeze, running, until_printed
 from helpers.receiving import Publisher, Receiver, publish_numbers
 from helpers.stub_broker import GRANTED, REFUSED, WITHHELD, StubBroker, stub_broker
@@ -48,22 +49,22 @@ class Gaps(list[Gap]):
         until(lambda: len([gap for gap in self if gap.end]) >= number, f"{number} gaps are over")
 
 
-class Feed:
-    """A client whose callback listens on one topic of a stub broker."""
+class ReportingFeed(Feed):
+    """A client whose callback listens on a topic of a stub broker."""
 
     def __init__(self, broker: StubBroker, dxl_client: DxlClient, topic: str) -> None:
-        self.broker, self.dxl_client, self.topic = broker, dxl_client, topic
-        self.gaps, self.receiver = Gaps(), Receiver()
-        self.client = CommonThreatEventClient(dxl_client, self.gaps)
-        self.client.add_threat_event_callback(self.receiver, topic)
+        self.broker, self.gaps, self.receiver = broker, Gaps(), Receiver()
+        super().__init__(CommonThreatEventClient(dxl_client, self.gaps), dxl_client, topic)
+        self.add(self.receiver)
 
-    def publish(self) -> int:
+    def send(self) -> int:
+        """Send an event to each client with a subscription. Return the number of these clients."""
         return self.broker.publish(self.topic, EVENT)
 
     def check_receives(self) -> None:
         """Check that a new event arrives."""
         before = len(self.receiver.handled)
-        assert self.publish() == 1
+        assert self.send() == 1
         until(lambda: len(self.receiver.handled) > before, "an event arrives")
 
     def answer(self, *answers: int | None) -> None:
@@ -86,8 +87,8 @@ def connect_to_stub(broker: StubBroker) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def feed(broker: StubBroker, connect_to_stub: Connect, topic: str) -> Iterator[Feed]:
-    one = Feed(broker, connect_to_stub(), topic)
+def feed(broker: StubBroker, connect_to_stub: Connect, topic: str) -> Iterator[ReportingFeed]:
+    one = ReportingFeed(broker, connect_to_stub(), topic)
     with one.client:
         yield one
 
@@ -98,7 +99,7 @@ def pause(seconds: float) -> None:
 
 
 class TestAGap:
-    def test_is_reported_when_it_begins_and_when_it_is_over(self, feed: Feed) -> None:
+    def test_is_reported_when_it_begins_and_when_it_is_over(self, feed: ReportingFeed) -> None:
         before = datetime.now(timezone.utc)
         assert feed.client.status().open_gap is None
         feed.broker.reset()
@@ -115,7 +116,9 @@ class TestAGap:
         assert ended.duration is not None
         assert status.gap_seconds == pytest.approx(ended.duration.total_seconds())
 
-    def test_is_a_warning_in_the_log_by_default(self, feed: Feed, caplog: pytest.LogCaptureFixture) -> None:
+    def test_is_a_warning_in_the_log_by_default(
+        self, feed: ReportingFeed, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with CommonThreatEventClient(feed.dxl_client) as client:
             client.add_threat_event_callback(Receiver(), feed.topic)
             feed.broker.reset()
@@ -124,14 +127,14 @@ class TestAGap:
         assert {record.levelno for record in records} == {logging.WARNING}
         assert all(feed.topic in record.getMessage() for record in records)
 
-    def test_is_reported_to_each_client_that_shares_a_callback(self, feed: Feed) -> None:
+    def test_is_reported_to_each_client_that_shares_a_callback(self, feed: ReportingFeed) -> None:
         with CommonThreatEventClient(feed.dxl_client, gaps := Gaps()) as other:
             other.add_threat_event_callback(feed.receiver, feed.topic)
             feed.broker.reset()
             feed.gaps.until_ended(1)
             gaps.until_ended(1)
 
-    def test_starts_before_an_event_of_which_half_was_read(self, feed: Feed) -> None:
+    def test_starts_before_an_event_of_which_half_was_read(self, feed: ReportingFeed) -> None:
         published = datetime.now(timezone.utc)
         for piece in (b"\x30\x50", feed.topic.encode(), EVENT):
             feed.broker.send_raw(piece)
@@ -140,13 +143,13 @@ class TestAGap:
         feed.gaps.until_ended(1)
         assert feed.gaps[0].start < published
 
-    def test_is_not_missed_however_short_it_is(self, feed: Feed) -> None:
+    def test_is_not_missed_however_short_it_is(self, feed: ReportingFeed) -> None:
         for number in range(1, 9):
             feed.broker.reset()
             feed.gaps.until_ended(number)
         assert feed.client.status().gaps == 8
 
-    def test_is_what_dxlclient_itself_ends(self, feed: Feed) -> None:
+    def test_is_what_dxlclient_itself_ends(self, feed: ReportingFeed) -> None:
         """After a loss, dxlclient waits until its queue is empty, then closes even a restored connection."""
         started, go_on = threading.Event(), threading.Event()
 
@@ -154,8 +157,8 @@ class TestAGap:
             started.set()
             go_on.wait(30)
 
-        feed.client.add_threat_event_callback(slow, feed.topic)
-        feed.publish()
+        feed.add(slow)
+        feed.send()
         assert started.wait(30)
         feed.broker.reset()
         feed.gaps.until_ended(1)
@@ -163,7 +166,7 @@ class TestAGap:
         feed.gaps.until_ended(2)
 
     def test_lasts_until_the_subscription_is_acknowledged(
-        self, feed: Feed, caplog: pytest.LogCaptureFixture
+        self, feed: ReportingFeed, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The feed repeats the SUBSCRIBE. dxlclient itself would wait two minutes, then receive nothing."""
         feed.answer(WITHHELD)
@@ -184,25 +187,25 @@ class TestAGap:
     ) -> None:
         """The network thread was waiting for room, so unread events are older than the last packet."""
         go_on = threading.Event()
-        feed = Feed(broker, connect_to_stub(incoming_message_queue_size=1), topic)
+        feed = ReportingFeed(broker, connect_to_stub(incoming_message_queue_size=1), topic)
         with feed.client:
-            feed.client.add_threat_event_callback(lambda *_: go_on.wait(30), topic)
-            feed.publish()
+            feed.add(lambda *_: go_on.wait(30))
+            feed.send()
             until(lambda: bool(feed.client.status().connected), "it is connected")
             full = datetime.now(timezone.utc)
             for _ in range(5):
-                feed.publish()
+                feed.send()
             pause(1.2)
             go_on.set()
             broker.reset()
             feed.gaps.until_ended(1)
         assert feed.gaps[0].start < full
 
-    def test_starts_just_before_it_if_events_come_in_bunches(self, feed: Feed) -> None:
+    def test_starts_just_before_it_if_events_come_in_bunches(self, feed: ReportingFeed) -> None:
         """If a proxy forwards events four times a second, there are always unread events."""
         for bunch in range(1, 9):
             for _ in range(20):
-                feed.publish()
+                feed.send()
             pause(0.25)
             until(lambda: len(feed.receiver.handled) == 20 * bunch, "all have arrived")  # noqa: B023
         last = feed.client.status().last_event_at
@@ -211,13 +214,13 @@ class TestAGap:
         assert last is not None
         assert feed.gaps[0].start > last - timedelta(seconds=1.8)
 
-    def test_ends_after_a_malformed_packet(self, feed: Feed) -> None:
+    def test_ends_after_a_malformed_packet(self, feed: ReportingFeed) -> None:
         """By itself, the MQTT client would lose its network thread but still seem connected."""
         feed.broker.send_malformed()
         feed.gaps.until_ended(1)
-        until(lambda: bool(feed.publish() and feed.receiver.handled), "it listens again")
+        until(lambda: bool(feed.send() and feed.receiver.handled), "it listens again")
 
-    def test_is_not_what_somebody_else_unsubscribes(self, feed: Feed) -> None:
+    def test_is_not_what_somebody_else_unsubscribes(self, feed: ReportingFeed) -> None:
         """Removing a callback with the DxlClient's own method unsubscribes its topic."""
         feed.dxl_client.add_event_callback(feed.topic, direct := Receiver())
         feed.dxl_client.remove_event_callback(feed.topic, direct)
@@ -227,7 +230,9 @@ class TestAGap:
     @pytest.mark.parametrize(
         "end", [lambda feed: feed.client.close(), lambda feed: feed.dxl_client.destroy()]
     )
-    def test_ends_when_nobody_listens_any_more(self, feed: Feed, end: Callable[[Feed], None]) -> None:
+    def test_ends_when_nobody_listens_any_more(
+        self, feed: ReportingFeed, end: Callable[[ReportingFeed], None]
+    ) -> None:
         feed.answer(WITHHELD)
         feed.broker.reset()
         until(lambda: feed.broker.subscribes.count(feed.topic) >= 2, "it waits for the acknowledgement")
@@ -235,7 +240,7 @@ class TestAGap:
         feed.gaps.until_ended(1)
 
     @pytest.mark.parametrize("end", ["disconnect", "destroy"])
-    def test_is_not_what_the_user_wants(self, feed: Feed, end: str) -> None:
+    def test_is_not_what_the_user_wants(self, feed: ReportingFeed, end: str) -> None:
         getattr(feed.dxl_client, end)()
         assert not feed.client.status().connected
         if end == "disconnect":
@@ -313,7 +318,7 @@ class TestASubscription:
     """dxlclient's own patience, two minutes, is longer than the time limit of a test."""
 
     @pytest.mark.parametrize("what", ["remove", "close"])
-    def test_that_the_broker_withholds_delays_no_removal(self, feed: Feed, what: str) -> None:
+    def test_that_the_broker_withholds_delays_no_removal(self, feed: ReportingFeed, what: str) -> None:
         """Removal takes effect for the next event, even if the broker never answers."""
 
         def one_shot(*_: object) -> None:
@@ -334,52 +339,52 @@ class TestASubscription:
         assert seen == [1]
 
     def test_that_the_broker_refuses_is_an_error_in_the_log(
-        self, feed: Feed, caplog: pytest.LogCaptureFixture
+        self, feed: ReportingFeed, caplog: pytest.LogCaptureFixture
     ) -> None:
         feed.broker.answer = lambda _: REFUSED
         feed.client.add_threat_event_callback(print, other := f"{feed.topic}/other")
         assert feed.client.status().subscribed == (feed.topic,)
         until(lambda: f"refuses the subscription to {other}" in caplog.text, "it is logged")
 
-    def test_whose_acknowledgement_is_lost_is_asked_for_again(self, feed: Feed) -> None:
+    def test_whose_acknowledgement_is_lost_is_asked_for_again(self, feed: ReportingFeed) -> None:
         answers = iter([WITHHELD])
         feed.broker.answer = lambda _: next(answers, GRANTED)
         feed.client.add_threat_event_callback(print, other := f"{feed.topic}/other")
         assert other in feed.client.status().subscribed
 
-    def test_of_dxlclient_itself_is_asked_for_again(self, feed: Feed) -> None:
+    def test_of_dxlclient_itself_is_asked_for_again(self, feed: ReportingFeed) -> None:
         """While dxlclient waits for its own subscription, it blocks adding and removing callbacks."""
         before, answers = len(feed.broker.subscribes), iter([WITHHELD])
         feed.broker.answer = lambda topic: GRANTED if topic == feed.topic else next(answers, GRANTED)
         feed.broker.reset()
         until(lambda: len(feed.broker.subscribes) >= before + 2, "it subscribes again")
-        feed.client.remove_threat_event_callback(feed.receiver, feed.topic)
-        feed.client.add_threat_event_callback(print, f"{feed.topic}/another")
+        feed.remove(feed.receiver)
+        feed.add(print, "/another")
 
-    def test_of_others_that_is_withheld_delays_nobody(self, feed: Feed) -> None:
+    def test_of_others_that_is_withheld_delays_nobody(self, feed: ReportingFeed) -> None:
         """While dxlclient waits for one subscription, it holds the lock for all subscriptions."""
         others = f"{feed.topic}/others"
         feed.broker.answer = lambda topic: WITHHELD if topic == others else GRANTED
         waiting = threading.Thread(target=feed.dxl_client.subscribe, args=[others], daemon=True)
         waiting.start()
         until(lambda: others in feed.broker.subscribes, "the broker is asked")
-        feed.client.remove_threat_event_callback(feed.receiver, feed.topic)
-        feed.client.add_threat_event_callback(print, f"{feed.topic}/another")
+        feed.remove(feed.receiver)
+        feed.add(print, "/another")
         feed.client.close()
         assert waiting.is_alive()
         feed.broker.acknowledge_withheld()
         waiting.join(30)
 
-    def test_made_before_needs_an_acknowledgement_of_its_own(self, feed: Feed) -> None:
+    def test_made_before_needs_an_acknowledgement_of_its_own(self, feed: ReportingFeed) -> None:
         """dxlclient sends no SUBSCRIBE for a topic to which it is already subscribed."""
         feed.dxl_client.subscribe(direct := f"{feed.topic}/direct")
         feed.client.add_threat_event_callback(print, direct)
         assert direct in feed.client.status().subscribed
         assert feed.broker.subscribes.count(direct) == 2
 
-    def test_that_is_made_again_needs_another_acknowledgement(self, feed: Feed) -> None:
-        feed.client.remove_threat_event_callback(feed.receiver, feed.topic)
-        until(lambda: feed.publish() == 0, "it is unsubscribed")
+    def test_that_is_made_again_needs_another_acknowledgement(self, feed: ReportingFeed) -> None:
+        feed.remove(feed.receiver)
+        until(lambda: feed.send() == 0, "it is unsubscribed")
         feed.broker.answer = lambda _: WITHHELD
         adding = threading.Thread(target=feed.client.add_threat_event_callback, args=[print, feed.topic])
         adding.start()
@@ -389,7 +394,7 @@ class TestASubscription:
         adding.join(30)
         assert feed.client.status().subscribed == (feed.topic,)
 
-    def test_sent_as_the_connection_is_lost_makes_nobody_wait(self, feed: Feed) -> None:
+    def test_sent_as_the_connection_is_lost_makes_nobody_wait(self, feed: ReportingFeed) -> None:
         """By itself, dxlclient would hold for two minutes the lock it needs to subscribe again."""
 
         def reset(_: str) -> int | None:
@@ -407,10 +412,10 @@ def test_a_slow_consumer_keeps_its_connection(
     connect_to_stub: Connect, broker: StubBroker, topic: str
 ) -> None:
     """The answer to a ping is queued behind events, and each event proves that the broker is alive."""
-    feed = Feed(broker, connect_to_stub(keep_alive_interval=1, incoming_message_queue_size=5), topic)
+    feed = ReportingFeed(broker, connect_to_stub(keep_alive_interval=1, incoming_message_queue_size=5), topic)
     with feed.client:
-        feed.client.add_threat_event_callback(lambda *_: time.sleep(0.03), topic)
+        feed.add(lambda *_: time.sleep(0.03))
         for _ in range(100):
-            feed.publish()
+            feed.send()
         until(lambda: len(feed.receiver.handled) == 100, "all events are handled")
     assert feed.gaps == []

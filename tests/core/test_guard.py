@@ -11,6 +11,7 @@ import pytest
 from dxlclient.client import DxlClient
 from dxlclient.message import Event, Request
 from helpers.clients import Connect, is_subscribed, queue_is_full, queue_length
+from helpers.feed import Feed
 from helpers.receiving import Receiver, event, number_of, numbered, publish_numbers, publish_payload
 from helpers.waiting import until
 
@@ -36,28 +37,27 @@ class Incomparable(Equal):
 
 
 class TestAnEvent:
-    def test_can_be_changed_and_sent_on_by_a_callback(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
+    def test_can_be_changed_and_sent_on_by_a_callback(self, feed: Feed) -> None:
         """Each callback and each stream receives its own copy."""
 
         def forward(threat_event: dict[str, Any], event: Event) -> None:
             threat_event.clear()
-            event.destination_topic, event.payload = f"{topic}/forwarded", b"changed"
+            event.destination_topic, event.payload = f"{feed.topic}/forwarded", b"changed"
             event.broker_ids.append("mine")
             event.other_fields["mine"] = "mine"
-            dxl_client.send_event(event)
+            feed.dxl_client.send_event(event)
 
-        client.add_threat_event_callback(forward, topic)
-        client.add_threat_event_callback(kept := Receiver(), topic)
-        client.add_threat_event_callback(forwarded := Receiver(), f"{topic}/forwarded")
-        with client.threat_events(topic) as events:
-            [sent] = publish_numbers(dxl_client, [1], topic)
+        feed.add(forward)
+        feed.add(kept := Receiver())
+        feed.add(forwarded := Receiver(), "/forwarded")
+        with feed.client.threat_events(feed.topic) as events:
+            [sent] = feed.publish([1])
             until(lambda: bool(forwarded.errors), "the changed event arrives")
             originals = [*kept.handled, events.get(timeout=30)]
         for threat_event, original in originals:
             assert (threat_event, original.payload) == (numbered(1), sent.payload)
-            assert (original.destination_topic, original.broker_ids, original.other_fields) == (topic, [], {})
+            assert original.destination_topic == feed.topic
+            assert (original.broker_ids, original.other_fields) == ([], {})
 
     @pytest.mark.parametrize("in_a_loop", [False, True])
     def test_can_be_sent_on_while_all_queues_are_full(
@@ -86,47 +86,41 @@ class TestAnEvent:
 
 
 @pytest.mark.parametrize("kind", [Equal, Incomparable])
-def test_equal_and_incomparable_callbacks_are_two_callbacks(
-    dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, kind: type[Receiver]
-) -> None:
+def test_equal_and_incomparable_callbacks_are_two_callbacks(feed: Feed, kind: type[Receiver]) -> None:
     first, second = kind(), kind()
-    client.add_threat_event_callback(first, topic)
-    client.add_threat_event_callback(second, topic)
-    publish_numbers(dxl_client, [1], topic)
+    feed.add(first)
+    feed.add(second)
+    feed.publish([1])
     second.until_received(1)
-    client.remove_threat_event_callback(first, topic)
-    publish_numbers(dxl_client, [2], topic)
+    feed.remove(first)
+    feed.publish([2])
     second.until_received(2)
     assert (first.numbers, second.numbers) == ([1], [1, 2])
 
 
-def test_removing_a_filter_leaves_an_exact_topic_alone(
-    dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-) -> None:
+def test_removing_a_filter_leaves_an_exact_topic_alone(feed: Feed) -> None:
     exact, filtered = Receiver(), Receiver()
-    client.add_threat_event_callback(exact, topic)
-    client.add_threat_event_callback(filtered, f"{topic}/#")
-    client.remove_threat_event_callback(filtered, f"{topic}/#")
-    until(lambda: not is_subscribed(f"{topic}/#"), "the filter is unsubscribed")
-    publish_numbers(dxl_client, [1], topic)
+    feed.add(exact)
+    feed.add(filtered, "/#")
+    feed.remove(filtered, "/#")
+    until(lambda: not is_subscribed(f"{feed.topic}/#"), "the filter is unsubscribed")
+    feed.publish([1])
     exact.until_received(1)
     assert (exact.numbers, filtered.numbers) == ([1], [])
 
 
-def test_a_message_that_is_no_event_does_not_count_as_dropped(
-    dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-) -> None:
+def test_a_message_that_is_no_event_does_not_count_as_dropped(feed: Feed) -> None:
     """A filter receives the requests and responses of DXL services, too."""
-    client.add_threat_event_callback(receiver := Receiver(), f"{topic}/#")
-    dxl_client.async_request(Request(f"{topic}/service"))
-    publish_numbers(dxl_client, [1], topic)
+    feed.add(receiver := Receiver(), "/#")
+    feed.dxl_client.async_request(Request(f"{feed.topic}/service"))
+    feed.publish([1])
     receiver.until_received(1)
-    client.close()
-    assert client.status().dropped == 0
+    feed.client.close()
+    assert feed.client.status().dropped == 0
 
 
 def test_where_passes_over_what_is_not_wanted_and_no_more(
-    dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, caplog: pytest.LogCaptureFixture
+    feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Malformed events are delivered, and so are events for which the predicate raises."""
 
@@ -138,16 +132,16 @@ def test_where_passes_over_what_is_not_wanted_and_no_more(
 
     malformed: list[BaseException] = []
     before, receiver = datetime.now(timezone.utc), Receiver()
-    with client.threat_events(
-        topic, where=is_wanted, on_error=lambda error, _: malformed.append(error)
+    with feed.client.threat_events(
+        feed.topic, where=is_wanted, on_error=lambda error, _: malformed.append(error)
     ) as stream:
-        client.add_threat_event_callback(receiver, topic, where=is_wanted)
-        publish_payload(dxl_client, b"junk", topic)
-        publish_numbers(dxl_client, range(3), topic)
+        feed.add(receiver, where=is_wanted)
+        publish_payload(feed.dxl_client, b"junk", feed.topic)
+        feed.publish(range(3))
         receiver.until_received(2)
         assert [number_of(stream.get(timeout=30)[0]) for _ in range(2)] == [1, 2]
-        assert client.status().filtered == 2
-        last_event_at = client.status().last_event_at
+        assert feed.client.status().filtered == 2
+        last_event_at = feed.client.status().last_event_at
     assert last_event_at is not None
     assert before <= last_event_at <= datetime.now(timezone.utc)
     assert receiver.numbers == [1, 2]
@@ -162,15 +156,13 @@ class RaisingHandler(logging.Handler):
         raise OSError("no space left on device")
 
 
-def test_a_logging_handler_that_raises_costs_no_event(
-    dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_logging_handler_that_raises_costs_no_event(feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
     logger, handler, receiver = logging.getLogger("dxlthreateventclient"), RaisingHandler(), Receiver()
     logger.addHandler(handler)
     try:
-        client.add_threat_event_callback(Receiver(ValueError("a bug")).on_threat_event, topic)
-        client.add_threat_event_callback(receiver, topic)
-        publish_numbers(dxl_client, range(3), topic)
+        feed.add(Receiver(ValueError("a bug")).on_threat_event)
+        feed.add(receiver)
+        feed.publish(range(3))
         receiver.until_received(2)
     finally:
         logger.removeHandler(handler)
@@ -179,13 +171,13 @@ def test_a_logging_handler_that_raises_costs_no_event(
 
 
 def test_a_sender_neither_forges_a_log_line_nor_steers_a_terminal(
-    dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, caplog: pytest.LogCaptureFixture
+    feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sender can choose any text as a message id, or as a topic below a filter."""
-    hostile = event(b"junk", f"{topic}/a\x1b[2Jb\nERROR forged")
+    hostile = event(b"junk", f"{feed.topic}/a\x1b[2Jb\nERROR forged")
     hostile._message_id = "id\r\nCRITICAL forged \u202e"  # type: ignore[attr-defined]
-    client.add_threat_event_callback(lambda *_: None, f"{topic}/#")
-    dxl_client.send_event(hostile)
+    feed.add(lambda *_: None, "/#")
+    feed.dxl_client.send_event(hostile)
     until(lambda: "was not handled" in caplog.text, "it is logged")
     [message] = [record.getMessage() for record in caplog.records if "not handled" in record.getMessage()]
     assert message.isprintable()
@@ -201,13 +193,13 @@ def generator(threat_event: dict[str, Any], original_event: Event) -> Iterator[i
 
 @pytest.mark.parametrize("function", [coroutine, generator])
 def test_a_callback_that_never_runs_is_an_error_for_each_event(
-    dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, function: Callable[..., Any]
+    feed: Feed, function: Callable[..., Any]
 ) -> None:
     """A lambda hides that its result has to be awaited, so it is not refused when it is added."""
     receiver = Receiver()
     hidden = lambda *arguments: function(*arguments)  # noqa: E731, PLW0108
-    client.add_threat_event_callback(hidden, topic, on_error=receiver.on_threat_event_error)
-    [sent] = publish_numbers(dxl_client, [1], topic)
+    feed.add(hidden, on_error=receiver.on_threat_event_error)
+    [sent] = feed.publish([1])
     until(lambda: bool(receiver.errors), "the error is handed over")
     [(error, failed)] = receiver.errors
     assert "which nothing runs" in str(error)
@@ -217,12 +209,7 @@ def test_a_callback_that_never_runs_is_an_error_for_each_event(
 class TestLeaving:
     @pytest.mark.parametrize("below", ["", "/#"])
     def test_says_what_had_arrived_and_was_passed_over(
-        self,
-        dxl_client: DxlClient,
-        client: CommonThreatEventClient,
-        topic: str,
-        caplog: pytest.LogCaptureFixture,
-        below: str,
+        self, feed: Feed, caplog: pytest.LogCaptureFixture, below: str
     ) -> None:
         first, go_on = threading.Event(), threading.Event()
 
@@ -230,34 +217,30 @@ class TestLeaving:
             first.set()
             go_on.wait(30)
 
-        client.add_threat_event_callback(earlier := Receiver(), topic)
-        publish_numbers(dxl_client, range(5), topic)
+        feed.add(earlier := Receiver())
+        feed.publish(range(5))
         earlier.until_received(4)
-        client.add_threat_event_callback(slow, topic + below)
-        client.remove_threat_event_callback(earlier, topic)
-        until(lambda: is_subscribed(topic) == (not below), "one subscription is left")
-        publish_numbers(dxl_client, range(50), topic)
+        feed.add(slow, below)
+        feed.remove(earlier)
+        until(lambda: is_subscribed(feed.topic) == (not below), "one subscription is left")
+        feed.publish(range(50))
         assert first.wait(30)
-        until(lambda: queue_length(dxl_client) == 49, "all others wait")
-        client.remove_threat_event_callback(slow, topic + below)
+        until(lambda: queue_length(feed.dxl_client) == 49, "all others wait")
+        feed.remove(slow, below)
         go_on.set()
         until(lambda: "1 events handed over, 49 passed over" in caplog.text, "it is logged")
-        assert client.status().dropped == 49
+        assert feed.client.status().dropped == 49
 
     def test_says_what_of_a_full_stream_was_not_handed_over(
-        self,
-        dxl_client: DxlClient,
-        client: CommonThreatEventClient,
-        topic: str,
-        caplog: pytest.LogCaptureFixture,
+        self, feed: Feed, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with client.threat_events(topic, max_buffered=10) as stream:
-            publish_numbers(dxl_client, range(500), topic)
+        with feed.client.threat_events(feed.topic, max_buffered=10) as stream:
+            feed.publish(range(500))
             until(lambda: "buffer is full" in caplog.text, "the buffer is full")
             assert stream.get(timeout=30)[0] == numbered(0)
-            until(lambda: queue_length(dxl_client) == 488, "all have arrived")
+            until(lambda: queue_length(feed.dxl_client) == 488, "all have arrived")
         [line] = [record.getMessage() for record in caplog.records if " closed: " in record.getMessage()]
-        assert client.status().dropped == 499
+        assert feed.client.status().dropped == 499
         numbers = [int(word) for word in line.partition(" closed: ")[2].split() if word.isdigit()]
         assert numbers[0] == 1
         assert sum(numbers) == 500

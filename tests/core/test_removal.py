@@ -7,6 +7,7 @@ import pytest
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 from helpers.clients import Connect, is_subscribed, queue_is_full
+from helpers.feed import Feed
 from helpers.program import running, until_printed
 from helpers.receiving import Publisher, Receiver, number_of, publish_numbers
 from helpers.waiting import until
@@ -28,124 +29,108 @@ def as_function(receiver: Receiver) -> Any:
 
 class TestRemovingACallback:
     @pytest.mark.parametrize("kind", [as_object, as_function])
-    def test_leaves_the_others_listening(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, kind: Kind
-    ) -> None:
+    def test_leaves_the_others_listening(self, feed: Feed, kind: Kind) -> None:
         first, second = Receiver(), Receiver()
-        client.add_threat_event_callback(kind(first), topic)
-        client.add_threat_event_callback(kind(second), topic)
-        publish_numbers(dxl_client, [1], topic)
+        feed.add(kind(first))
+        feed.add(kind(second))
+        feed.publish([1])
         second.until_received(1)
-        client.remove_threat_event_callback(kind(first), topic)
-        publish_numbers(dxl_client, [2], topic)
+        feed.remove(kind(first))
+        feed.publish([2])
         second.until_received(2)
         assert (first.numbers, second.numbers) == ([1], [1, 2])
 
     @pytest.mark.parametrize("last", [Receiver(), Receiver, Receiver().on_threat_event])
-    def test_unsubscribes_with_the_last_one_through_any_client(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, last: Any
-    ) -> None:
+    def test_unsubscribes_with_the_last_one_through_any_client(self, feed: Feed, last: Any) -> None:
         first = Receiver()
-        client.add_threat_event_callback(first, topic)
-        CommonThreatEventClient(dxl_client).add_threat_event_callback(last, topic)
-        client.remove_threat_event_callback(first, topic)
-        assert is_subscribed(topic)
-        client.remove_threat_event_callback(last, topic)
-        until(lambda: not is_subscribed(topic), "it is unsubscribed")
+        feed.add(first)
+        CommonThreatEventClient(feed.dxl_client).add_threat_event_callback(last, feed.topic)
+        feed.remove(first)
+        assert is_subscribed(feed.topic)
+        feed.remove(last)
+        until(lambda: not is_subscribed(feed.topic), "it is unsubscribed")
 
     @pytest.mark.parametrize("for_all_topics", [False, True])
-    def test_leaves_what_was_added_to_the_dxl_client_directly(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, for_all_topics: bool
-    ) -> None:
+    def test_leaves_what_was_added_to_the_dxl_client_directly(self, feed: Feed, for_all_topics: bool) -> None:
         first, second = Receiver(), Receiver()
         if for_all_topics:
-            dxl_client.subscribe(topic)
-        client.add_threat_event_callback(first, topic)
-        dxl_client.add_event_callback(None if for_all_topics else topic, second)
-        client.remove_threat_event_callback(first, topic)
-        publish_numbers(dxl_client, [1], topic)
+            feed.dxl_client.subscribe(feed.topic)
+        feed.add(first)
+        feed.dxl_client.add_event_callback(None if for_all_topics else feed.topic, second)
+        feed.remove(first)
+        feed.publish([1])
         second.until_received(1)
-        dxl_client.remove_event_callback(None if for_all_topics else topic, second)
-        dxl_client.unsubscribe(topic)
+        feed.dxl_client.remove_event_callback(None if for_all_topics else feed.topic, second)
+        feed.dxl_client.unsubscribe(feed.topic)
 
-    def test_does_nothing_on_other_topics_or_if_it_is_not_there(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
-        stays, other = Receiver(), f"{topic}/other"
-        client.remove_threat_event_callback(stays, topic)
-        client.add_threat_event_callback(stays, topic)
-        client.add_threat_event_callback(stays, other)
-        client.remove_threat_event_callback(stays, other)
-        client.remove_threat_event_callback(stays, other)
-        client.remove_threat_event_callback(Receiver(), topic)
-        client.remove_threat_event_callback(stays, "not even a topic/+")
-        publish_numbers(dxl_client, [1], other)
-        publish_numbers(dxl_client, [2], topic)
+    def test_does_nothing_on_other_topics_or_if_it_is_not_there(self, feed: Feed) -> None:
+        stays = Receiver()
+        feed.remove(stays)
+        feed.add(stays)
+        feed.add(stays, "/other")
+        feed.remove(stays, "/other")
+        feed.remove(stays, "/other")
+        feed.remove(Receiver())
+        feed.remove(stays, "/not/+/even/a topic")
+        feed.publish([1], "/other")
+        feed.publish([2])
         stays.until_received(2)
         assert stays.numbers == [2]
 
 
 class TestInsideACallback:
     @pytest.mark.parametrize("kind", [as_object, as_function])
-    def test_it_removes_itself_and_the_others_get_all_events(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str, kind: Kind
-    ) -> None:
+    def test_it_removes_itself_and_the_others_get_all_events(self, feed: Feed, kind: Kind) -> None:
         class OneShot(Receiver):
             def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
                 super().on_threat_event(threat_event_dict, original_event)
-                client.remove_threat_event_callback(kind(self), topic)
+                feed.remove(kind(self))
 
         one_shot, stays = OneShot(), Receiver()
-        client.add_threat_event_callback(kind(one_shot), topic)
-        client.add_threat_event_callback(stays, topic)
-        publish_numbers(dxl_client, range(100), topic)
+        feed.add(kind(one_shot))
+        feed.add(stays)
+        feed.publish(range(100))
         stays.until_received(99)
         assert one_shot.numbers == [0]
         assert stays.numbers == list(range(100))
 
-    def test_the_last_one_unsubscribes_soon(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
+    def test_the_last_one_unsubscribes_soon(self, feed: Feed) -> None:
         def one_shot(threat_event_dict: dict[str, Any], original_event: Event) -> None:
-            client.remove_threat_event_callback(one_shot, topic)
+            feed.remove(one_shot)
 
-        client.add_threat_event_callback(one_shot, topic)
-        publish_numbers(dxl_client, [1], topic)
-        until(lambda: not is_subscribed(topic), "the topic is unsubscribed")
+        feed.add(one_shot)
+        feed.publish([1])
+        until(lambda: not is_subscribed(feed.topic), "the topic is unsubscribed")
 
-    def test_it_adds_its_successor_which_misses_nothing(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
+    def test_it_adds_its_successor_which_misses_nothing(self, feed: Feed) -> None:
         def hand_over(threat_event_dict: dict[str, Any], original_event: Event) -> None:
             first.append(number_of(threat_event_dict))
-            client.add_threat_event_callback(successor, topic)
-            client.remove_threat_event_callback(hand_over, topic)
+            feed.add(successor)
+            feed.remove(hand_over)
 
         first: list[int] = []
         successor = Receiver()
-        client.add_threat_event_callback(hand_over, topic)
-        publish_numbers(dxl_client, range(100), topic)
+        feed.add(hand_over)
+        feed.publish(range(100))
         successor.until_received(99)
         assert first == [0]
         assert successor.numbers == list(range(1, 100))
 
-    def test_it_removes_itself_and_adds_itself_again(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
+    def test_it_removes_itself_and_adds_itself_again(self, feed: Feed) -> None:
         """The feed thread handles both changes later, and unsubscribes only topics that are still removed."""
         numbers: list[int] = []
 
         def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:
-            client.remove_threat_event_callback(restart, topic)
-            client.add_threat_event_callback(restart, topic)
+            feed.remove(restart)
+            feed.add(restart)
             numbers.append(number_of(threat_event_dict))
 
-        client.add_threat_event_callback(restart, topic)
+        feed.add(restart)
         for number in range(10):
-            publish_numbers(dxl_client, [number], topic)
+            feed.publish([number])
             until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
             # This call returns when the feed thread has handled both changes.
-            client.remove_threat_event_callback(print, topic)
+            feed.remove(print)
 
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str

@@ -17,6 +17,7 @@ from dxlclient.client import DxlClient
 from dxlclient.exceptions import WaitTimeoutException
 from dxlclient.message import Event
 from helpers.clients import is_subscribed, queue_is_full
+from helpers.feed import Feed
 from helpers.program import running, until_printed
 from helpers.receiving import Publisher, Receiver, number_of, numbered, publish_numbers
 from helpers.waiting import until
@@ -65,26 +66,22 @@ def full(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 class TestTheLoop:
-    def test_gets_each_event_in_order_with_the_original(
-        self, kind: Kind, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
-        with kind(client, topic) as exact, kind(client, f"{topic}/below/#") as below:
-            published = publish_numbers(dxl_client, range(100), topic)
-            publish_numbers(dxl_client, [100], f"{topic}/below/one")
+    def test_gets_each_event_in_order_with_the_original(self, kind: Kind, feed: Feed) -> None:
+        with kind(feed.client, feed.topic) as exact, kind(feed.client, f"{feed.topic}/below/#") as below:
+            published = feed.publish(range(100))
+            feed.publish([100], "/below/one")
             for number, sent in enumerate(published):
                 threat_event, original_event = exact.get(timeout=30)
                 assert threat_event == numbered(number)
                 assert original_event.message_id == sent.message_id
-                assert original_event.destination_topic == topic
+                assert original_event.destination_topic == feed.topic
             assert next(below)[0] == numbered(100)
-        until(lambda: not is_subscribed(topic), "it is unsubscribed")
+        until(lambda: not is_subscribed(feed.topic), "it is unsubscribed")
 
-    def test_does_not_delay_callbacks_if_it_is_slow(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
-        with client.threat_events(topic) as events:
-            client.add_threat_event_callback(receiver := Receiver(), topic)
-            publish_numbers(dxl_client, range(100), topic)
+    def test_does_not_delay_callbacks_if_it_is_slow(self, feed: Feed) -> None:
+        with feed.client.threat_events(feed.topic) as events:
+            feed.add(receiver := Receiver())
+            feed.publish(range(100))
             receiver.until_received(99)
             assert events.get(timeout=0)[0] == numbered(0), "none has been taken until now"
 
@@ -201,12 +198,10 @@ class TestClosing:
         assert sorted(number for share in shares for number in share) == list(range(500))
         assert all(share == sorted(share) for share in shares), "each gets its own in order"
 
-    def test_is_possible_in_a_callback(
-        self, dxl_client: DxlClient, client: CommonThreatEventClient, topic: str
-    ) -> None:
-        with client.threat_events(topic) as events:
-            client.add_threat_event_callback(lambda *_: events.close(), topic)
-            publish_numbers(dxl_client, [1], topic)
+    def test_is_possible_in_a_callback(self, feed: Feed) -> None:
+        with feed.client.threat_events(feed.topic) as events:
+            feed.add(lambda *_: events.close())
+            feed.publish([1])
             assert taken(events) == [1]
 
     def test_before_opening_makes_an_empty_stream(self, worker: Worker) -> None:
@@ -287,10 +282,10 @@ class TestLeaving:
         [message] = warnings(caplog)
         assert "1 events handed over, 4 unread, 3 passed over" in message
 
-    def test_leaves_all_topics_of_the_stream(self, client: CommonThreatEventClient, topic: str) -> None:
-        with client.threat_events(topic) as events:
-            client.add_threat_event_callback(events, f"{topic}/other")
-        assert client.status().subscribed == ()
+    def test_leaves_all_topics_of_the_stream(self, feed: Feed) -> None:
+        with feed.client.threat_events(feed.topic) as events:
+            feed.add(events, "/other")
+        assert feed.client.status().subscribed == ()
 
 
 class TestWhileEventsPourIn:

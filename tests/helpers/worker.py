@@ -64,8 +64,8 @@ class Blocking:
         self._run(self._stream.__aenter__())
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._run(self._stream.__aexit__(*exception))
+    def __exit__(self, *_: object) -> None:
+        self._run(self._stream.__aexit__(None, None, None))
 
     def __iter__(self) -> "Blocking":
         return self
