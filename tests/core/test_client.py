@@ -1,6 +1,7 @@
 """The client with wrong arguments, and with a mocked DxlClient."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -24,12 +25,20 @@ async def handle_later(threat_event_dict: dict[str, Any], original_event: Event)
     pass
 
 
+def generator(threat_event_dict: dict[str, Any], original_event: Event) -> Iterator[int]:
+    yield 1
+
+
 class CallableLater:
     __call__ = staticmethod(handle_later)
 
 
 class AsynchronousCallback(CommonThreatEventCallback):
     on_threat_event = staticmethod(handle_later)  # type: ignore[assignment]
+
+
+class AsynchronousEventCallback(EventCallback):
+    on_event = staticmethod(handle_later)  # type: ignore[assignment]
 
 
 class AsynchronousHook(Receiver):
@@ -71,14 +80,14 @@ class TestArguments:
     @pytest.mark.parametrize(
         "asynchronous",
         [
-            *(handle_later, partial(handle_later, {}), CallableLater(), AsyncMock()),
-            *(AsynchronousCallback(), AsynchronousCallback, AsynchronousHook()),
+            *(handle_later, partial(handle_later, {}), CallableLater(), AsyncMock(), generator),
+            *(AsynchronousCallback(), AsynchronousCallback, AsynchronousHook(), AsynchronousEventCallback()),
         ],
     )
-    def test_nothing_asynchronous_is_taken_as_nothing_awaits_it(
+    def test_nothing_is_taken_that_would_never_run(
         self, client: CommonThreatEventClient, asynchronous: Any
     ) -> None:
-        with pytest.raises(TypeError, match="run_coroutine_threadsafe"):
+        with pytest.raises(TypeError, match=r"must not be asynchronous or a generator.*run_coroutine_thread"):
             client.add_threat_event_callback(asynchronous)
 
     @pytest.mark.parametrize("wrong", [handle_later, CallableLater(), 5, "print"])

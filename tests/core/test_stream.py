@@ -6,6 +6,7 @@ event loop. test_async_stream.py tests only promises of asynchronous streams.
 
 import math
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,18 @@ class TestTheLoop:
             pass
         with pytest.raises(RuntimeError, match="once"):
             events.__enter__()
+
+    def test_runs_no_code_when_an_event_is_dropped(self, worker: Worker) -> None:
+        """In the finalizer of dxlclient's events, Python would ignore an exception from a signal handler."""
+        called: set[object] = set()
+        with worker.stream() as events:
+            worker.number(1)
+            worker.delivered.clear()
+            taken = [next(events)]
+            sys.setprofile(lambda frame, *_: called.add(frame.f_code))
+            taken.clear()
+            sys.setprofile(None)
+        assert called == {sys._getframe().f_code}
 
 
 class TestMalformedPayloads:
