@@ -98,13 +98,11 @@ def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) 
         settled = not reconnecting()
 
 
-def reconnecting(*functions: str) -> bool:
-    """Return True if a dxlclient thread for one of these functions is working on a connection."""
-    functions = functions or ("_on_disconnect_run", "_connect_thread_main", "_on_connect_run")
-    return any(
-        thread.name.partition("(")[2].rstrip(")") in functions and not _is_left_over(thread)
-        for thread in threading.enumerate()
-    )
+def reconnecting() -> bool:
+    """Return True if a thread of dxlclient is working on a connection."""
+    functions = ("_on_disconnect_run)", "_connect_thread_main)", "_on_connect_run)")
+    threads = [thread for thread in threading.enumerate() if thread.name.endswith(functions)]
+    return any(not _is_left_over(thread) for thread in threads)
 
 
 def _is_left_over(thread: threading.Thread) -> bool:
