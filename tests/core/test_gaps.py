@@ -257,7 +257,7 @@ class TestAGap:
         """
         gaps, receiver = Gaps(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
-            dxl_client = connect(keep_alive_interval=2)
+            dxl_client = connect(keep_alive_interval=1)
             with CommonThreatEventClient(dxl_client, gaps) as client:
                 client.add_threat_event_callback(receiver, topic)
                 own.freeze()
