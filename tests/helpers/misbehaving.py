@@ -8,27 +8,27 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Run a local server that calls a function for each connection. Yield its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        accepted: list[socket.socket] = []
+    """Run a local server that calls a function for each connection, on its own thread. Yield its port."""
+    accepted: list[socket.socket] = []
 
-        def accept() -> None:
+    def converse(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            serve(connection)
+
+    def accept() -> None:
+        with suppress(OSError):  # the listener is closed at the end
             while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                accepted.append(connection)
-                with connection, suppress(OSError):
-                    serve(connection)
+                accepted.append(listener.accept()[0])
+                threading.Thread(target=converse, args=[accepted[-1]], daemon=True).start()
 
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         try:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            # The last connection may still be open.
-            with suppress(OSError):
-                accepted[-1].shutdown(socket.SHUT_RDWR) if accepted else None
             thread.join()
+            for connection in accepted:
+                with suppress(OSError):  # it is closed already
+                    connection.shutdown(socket.SHUT_RDWR)

@@ -13,6 +13,7 @@ import trustme
 from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
+from helpers.misbehaving import server
 
 GRANTED, REFUSED = 0, 128
 WITHHELD = None
@@ -27,24 +28,18 @@ class StubBroker:
     the topic and returns the code of the SUBACK (``GRANTED``, ``REFUSED``), or ``WITHHELD``.
     """
 
-    def __init__(self, config: DxlClientConfig, tls: ssl.SSLContext, listener: socket.socket) -> None:
-        self._config, self._tls, self._listener = config, tls, listener
+    port: int
+
+    def __init__(self, tls: ssl.SSLContext, files: tuple[str, str, str]) -> None:
+        self._tls, self._files = tls, files
         self.answer: Answer = lambda _: GRANTED
-        self.connects = 0
         self.subscribes: list[str] = []
         """The topic of each received SUBSCRIBE, answered or not."""
         self._sessions: set[_Session] = set()
 
     def client_config(self) -> DxlClientConfig:
-        """Return a configuration for a ``DxlClient`` that reconnects quickly."""
-        config = DxlClientConfig(
-            self._config.broker_ca_bundle,
-            self._config.cert_file,
-            self._config.private_key,
-            list(self._config.brokers),
-        )
-        config.reconnect_delay = 0.1
-        return config
+        """Return a configuration for a ``DxlClient``."""
+        return DxlClientConfig(*self._files, [Broker("127.0.0.1", port=self.port)])
 
     def acknowledge_withheld(self, code: int = GRANTED) -> None:
         """Send the withheld SUBACKs of all existing connections."""
@@ -67,11 +62,6 @@ class StubBroker:
             session.send(0x30, _text(topic) + packed)
         return len(receivers)
 
-    def send_malformed(self) -> None:
-        """Send all clients a malformed event. Its topic is longer than its packet."""
-        for session in tuple(self._sessions):
-            session.send(0x30, b"\xff\xff")
-
     def send_raw(self, data: bytes) -> None:
         """Send bytes to all clients, for example a part of a packet."""
         for session in tuple(self._sessions):
@@ -82,19 +72,9 @@ class StubBroker:
         for session in tuple(self._sessions):
             session.reset()
 
-    def serve(self) -> None:
-        with contextlib.suppress(OSError):  # the listener is closed at the end
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._converse, args=[connection], daemon=True).start()
-
-    def _converse(self, connection: socket.socket) -> None:
+    def converse(self, connection: socket.socket) -> None:
         # dxlclient probes the port without TLS, and clients may vanish.
-        with (
-            connection,
-            contextlib.suppress(OSError, EOFError),
-            self._tls.wrap_socket(connection, server_side=True) as tls,
-        ):
+        with contextlib.suppress(EOFError), self._tls.wrap_socket(connection, server_side=True) as tls:
             session = _Session(tls)
             try:
                 self._answer_all(session)
@@ -105,7 +85,6 @@ class StubBroker:
         while True:
             kind, body = session.receive()
             if kind == 1:  # CONNECT
-                self.connects += 1
                 self._sessions.add(session)
                 session.send(0x20, b"\0\0")
             elif kind == 3:  # PUBLISH
@@ -202,21 +181,15 @@ def stub_broker(directory: Path) -> Iterator[StubBroker]:
     ca.configure_trust(tls)
     ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(tls)
     client = ca.issue_cert(common_name="client")
-    ca_file, certificate_file, key_file = (
-        str(directory / name) for name in ("stub-ca.crt", "stub-client.crt", "stub-client.key")
+    files = (
+        str(directory / "stub-ca.crt"),
+        str(directory / "stub-client.crt"),
+        str(directory / "stub-client.key"),
     )
-    ca.cert_pem.write_to_path(ca_file)
-    client.cert_chain_pems[0].write_to_path(certificate_file)
-    client.private_key_pem.write_to_path(key_file)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        brokers = [Broker("127.0.0.1", port=listener.getsockname()[1])]
-        config = DxlClientConfig(ca_file, certificate_file, key_file, brokers)
-        broker = StubBroker(config, tls, listener)
-        thread = threading.Thread(target=broker.serve, daemon=True)
-        thread.start()
-        try:
-            yield broker
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            broker.reset()
+    ca.cert_pem.write_to_path(files[0])
+    client.cert_chain_pems[0].write_to_path(files[1])
+    client.private_key_pem.write_to_path(files[2])
+    broker = StubBroker(tls, files)
+    with server(broker.converse) as broker.port:
+        yield broker
+        broker.reset()

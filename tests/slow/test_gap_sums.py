@@ -8,14 +8,21 @@ run, and GAPS_ROUNDS makes a run longer.
 
 import os
 import random
+import select
+import socket
+import ssl
+import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
+import trustme
+from dxlclient.broker import Broker
+from dxlclient.client_config import DxlClientConfig
 from helpers.clients import clients
+from helpers.misbehaving import server
 from helpers.mosquitto import Mosquitto
-from helpers.proxy import Proxy, proxy
 from helpers.receiving import Publisher
 from helpers.restarting import Consumer, Tap
 from helpers.waiting import until
@@ -35,6 +42,84 @@ CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "sl
 # packet. dxlclient waits for its queue, closes the connection that was restored in the meantime, and waits
 # between two attempts to connect.
 ALLOWANCE = 5.0
+
+_SUBACK = 9
+
+
+class Proxy:
+    """Terminates the clients' TLS and forwards packets between them and mosquitto."""
+
+    port: int
+
+    def __init__(self, mosquitto: Mosquitto) -> None:
+        self.withholds_acknowledgements = False
+        self._mosquitto = mosquitto
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.verify_mode = ssl.CERT_REQUIRED
+        mosquitto.ca.configure_trust(self._tls)
+        mosquitto.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(self._tls)
+        self._clients: set[ssl.SSLSocket] = set()
+
+    def client_config(self) -> DxlClientConfig:
+        """Return a new configuration for a client."""
+        config = self._mosquitto.client_config()
+        config.brokers = [Broker("127.0.0.1", port=self.port)]
+        return config
+
+    def reset(self) -> None:
+        """Reset the connections of all clients."""
+        for client in tuple(self._clients):
+            with suppress(OSError):
+                # The following close() sends RST. shutdown() ends the reading thread.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.shutdown(socket.SHUT_RD)
+
+    def connect(self, connection: socket.socket) -> None:
+        connection.settimeout(5)  # for the handshake: dxlclient also probes the port without TLS
+        with (
+            self._tls.wrap_socket(connection, server_side=True) as client,
+            socket.create_connection(("127.0.0.1", self._mosquitto.plain_port)) as broker,
+        ):
+            self._clients.add(client)
+            try:
+                self._pass_on(client, broker)
+            finally:
+                self._clients.discard(client)
+
+    def _pass_on(self, client: ssl.SSLSocket, broker: socket.socket) -> None:
+        # Use one thread for both directions, because two threads must not share a TLS connection.
+        received = b""
+        while True:
+            readable = [client] if client.pending() else select.select([client, broker], [], [])[0]
+            if client in readable:
+                if not (data := client.recv(65536)):
+                    return
+                broker.sendall(data)
+            if broker in readable:
+                if not (data := broker.recv(65536)):
+                    return
+                packets, received = _packets(received + data)
+                client.sendall(
+                    b"".join(
+                        packet
+                        for packet in packets
+                        if not (packet[0] >> 4 == _SUBACK and self.withholds_acknowledgements)
+                    )
+                )
+
+
+def _packets(data: bytes) -> tuple[list[bytes], bytes]:
+    """Return the complete MQTT packets, and the rest."""
+    packets: list[bytes] = []
+    while True:
+        # The size follows the first byte, with seven bits in each byte. Its last byte is below 128.
+        digits = next((data[1:end] for end in range(2, 6) if len(data) >= end and data[end - 1] < 0x80), b"")
+        end = 1 + len(digits) + sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
+        if not digits or len(data) < end:
+            return packets, data
+        packets.append(data[:end])
+        data = data[end:]
+
 
 Disturb = Callable[[Mosquitto, Proxy, random.Random], None]
 
@@ -75,7 +160,8 @@ class Run:
         self.seed = int(os.environ.get("GAPS_SEED", time.time_ns() % 1_000_000))
         self.chance = random.Random(self.seed)
         self.mosquitto = stack.enter_context(Mosquitto())
-        self.proxy = stack.enter_context(proxy(self.mosquitto))
+        self.proxy = Proxy(self.mosquitto)
+        self.proxy.port = stack.enter_context(server(self.proxy.connect))
         self.disturbed = 0.0
         self.consumers: list[Consumer] = []
         connect = stack.enter_context(clients(self.proxy.client_config))
