@@ -23,6 +23,12 @@ class Exiting(CommonThreatEventCallback):
         sys.exit("seen enough")
 
 
+class Unreachable(CommonThreatEventCallback):
+    @property
+    def on_threat_event(self) -> Any:
+        sys.exit("seen enough")
+
+
 class CallableObject:
     def __init__(self, receiver: Receiver) -> None:
         self.receiver = receiver
@@ -136,7 +142,7 @@ class TestACallbackThatRaises:
         assert second.numbers == third.numbers == [0, 1, 2, 3]
         assert len(third.threads) == 1, "dxlclient's only worker has lived"
 
-    @pytest.mark.parametrize("exiting", [Exiting(), Exiting, Exiting().on_threat_event])
+    @pytest.mark.parametrize("exiting", [Exiting(), Exiting, Exiting().on_threat_event, Unreachable()])
     def test_is_logged_if_it_has_no_hook(
         self, feed: Feed, exiting: Any, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -1,7 +1,7 @@
 """The client with wrong arguments, and with a mocked DxlClient."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -27,6 +27,12 @@ async def handle_later(threat_event_dict: dict[str, Any], original_event: Event)
 
 
 def generator(threat_event_dict: dict[str, Any], original_event: Event) -> Iterator[int]:
+    yield 1
+
+
+async def asynchronous_generator(
+    threat_event_dict: dict[str, Any], original_event: Event
+) -> AsyncIterator[int]:
     yield 1
 
 
@@ -81,8 +87,9 @@ class TestArguments:
     @pytest.mark.parametrize(
         "asynchronous",
         [
-            *(handle_later, partial(handle_later, {}), CallableLater(), AsyncMock(), generator),
+            *(handle_later, generator, asynchronous_generator, partial(handle_later, {}), AsyncMock()),
             *(AsynchronousCallback(), AsynchronousCallback, AsynchronousHook(), AsynchronousEventCallback()),
+            CallableLater(),
         ],
     )
     def test_nothing_is_taken_that_would_never_run(
@@ -125,6 +132,21 @@ class TestArguments:
     def test_a_stream_buffers_at_least_one_event(self, client: CommonThreatEventClient, wrong: Any) -> None:
         with pytest.raises(ValueError, match=rf"max_buffered.*{wrong!r}"):
             client.threat_events(max_buffered=wrong)
+
+
+@pytest.mark.parametrize("function", [handle_later, generator, asynchronous_generator])
+def test_a_callback_that_never_runs_is_an_error_for_each_event(
+    feed: Feed, function: Callable[..., Any]
+) -> None:
+    """A lambda hides that its result has to be awaited, so it is not refused when it is added."""
+    receiver = Receiver()
+    hidden = lambda *arguments: function(*arguments)  # noqa: E731, PLW0108
+    feed.add(hidden, on_error=receiver.on_threat_event_error)
+    [sent] = feed.publish([1])
+    until(lambda: bool(receiver.errors), "the error is handed over")
+    [(error, failed)] = receiver.errors
+    assert "which nothing runs" in str(error)
+    assert failed.message_id == sent.message_id
 
 
 class TestAMockedDxlClient:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from typing import Any
@@ -182,28 +181,6 @@ def test_a_sender_neither_forges_a_log_line_nor_steers_a_terminal(
     [message] = [record.getMessage() for record in caplog.records if "not handled" in record.getMessage()]
     assert message.isprintable()
     assert r"id\r\nCRITICAL forged \u202e" in message
-
-
-async def coroutine(threat_event: dict[str, Any], original_event: Event) -> None: ...
-
-
-def generator(threat_event: dict[str, Any], original_event: Event) -> Iterator[int]:
-    yield 1
-
-
-@pytest.mark.parametrize("function", [coroutine, generator])
-def test_a_callback_that_never_runs_is_an_error_for_each_event(
-    feed: Feed, function: Callable[..., Any]
-) -> None:
-    """A lambda hides that its result has to be awaited, so it is not refused when it is added."""
-    receiver = Receiver()
-    hidden = lambda *arguments: function(*arguments)  # noqa: E731, PLW0108
-    feed.add(hidden, on_error=receiver.on_threat_event_error)
-    [sent] = feed.publish([1])
-    until(lambda: bool(receiver.errors), "the error is handed over")
-    [(error, failed)] = receiver.errors
-    assert "which nothing runs" in str(error)
-    assert failed.message_id == sent.message_id
 
 
 class TestLeaving:
