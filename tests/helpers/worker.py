@@ -42,7 +42,7 @@ class Worker:
 
     def start(self, *numbers: int) -> threading.Thread:
         """Deliver events on another thread, which waits while the stream has no room."""
-        thread = threading.Thread(target=self.number, args=numbers)
+        thread = threading.Thread(target=self.number, args=numbers, daemon=True)
         thread.start()
         return thread
 
@@ -58,7 +58,7 @@ class Blocking:
         self.close, self.drain = stream.close, stream.drain
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(40)
 
     def __enter__(self) -> "Blocking":
         self._run(self._stream.__aenter__())
