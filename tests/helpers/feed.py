@@ -13,7 +13,7 @@ from dxlthreateventclient import CommonThreatEventClient
 class Feed:
     """A client, and a DxlClient that publishes to it.
 
-    :param topic: the topic of the methods. Each of them takes the topic's continuation as an argument.
+    :param topic: the topic on which the methods add, remove and publish. Their ``below`` continues the topic.
     """
 
     def __init__(self, client: CommonThreatEventClient, dxl_client: DxlClient, topic: str) -> None:
