@@ -169,7 +169,7 @@ def test_a_logging_handler_that_raises_costs_no_event(feed: Feed, capsys: pytest
     assert "a bug" in capsys.readouterr().err
 
 
-def test_a_sender_neither_forges_a_log_line_nor_steers_a_terminal(
+def test_a_sender_cannot_forge_log_lines_or_steer_a_terminal(
     feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sender can choose any text as a message id, or as a topic below a filter."""
