@@ -4,7 +4,6 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime, timezone
-from types import TracebackType
 from typing import TypeAlias
 
 from dxlclient.callbacks import EventCallback
@@ -69,12 +68,7 @@ class CommonThreatEventClient:
         self._member.is_closed = False
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

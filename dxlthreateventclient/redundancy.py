@@ -133,9 +133,9 @@ class _Connections:
         for member in self._members:
             member.drain(callback, finish)
 
-    def is_waiting_for_broker(self) -> bool:
+    def is_answer_overdue(self) -> bool:
         """Return True if any broker's answer is overdue."""
-        return any(member.is_waiting_for_broker() for member in self._members)
+        return any(member.is_answer_overdue() for member in self._members)
 
     def _close(self) -> None:
         with ExitStack() as stack:

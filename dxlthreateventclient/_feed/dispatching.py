@@ -4,14 +4,16 @@ import copy
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from types import BuiltinMethodType, MethodType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
+
+if TYPE_CHECKING:
+    from dxlthreateventclient._feed.members import Member
 
 Outcome: TypeAlias = Literal["handled", "failed", "filtered", "passed over"]
 Deliver: TypeAlias = Callable[[Event], Outcome]
@@ -20,14 +22,6 @@ logger = logging.getLogger(__name__)
 
 # The dispatcher caches the routes of at most this many topics.
 _MOST_REMEMBERED = 1000
-
-
-class Owner(Protocol):
-    """A client through which a callback was added."""
-
-    counts: Counter[str]
-    counting: threading.Lock
-    last_event_at: float | None
 
 
 class Route(EventCallback):
@@ -48,7 +42,7 @@ class Route(EventCallback):
         super().__init__()
         self.topic = topic
         self.callback = callback
-        self.owners: list[Owner] = []
+        self.owners: list[Member] = []
         self.is_removed = False
         # Draining: no new events are wanted. Drained: all events that had arrived have been handed over.
         self.is_draining = self.is_drained = False
@@ -92,6 +86,18 @@ class Route(EventCallback):
 
     def __hash__(self) -> int:
         return id(self)
+
+
+class Source(Protocol):
+    """The source of a stream's events: one client, or several."""
+
+    def add(self, route: Route) -> None: ...
+
+    def remove_everywhere(self, callback: Any, /) -> None: ...
+
+    def drain(self, callback: Any, done: Callable[[], None], /) -> None: ...
+
+    def is_answer_overdue(self) -> bool: ...
 
 
 class Dispatcher(EventCallback):

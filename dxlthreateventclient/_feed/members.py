@@ -174,7 +174,7 @@ class Member:
             lambda done: self.feed.call_when_settled(partial(self._reporter.after_all, done)), _LONGEST_REPORT
         )
 
-    def is_waiting_for_broker(self) -> bool:
+    def is_answer_overdue(self) -> bool:
         """Return True if the broker's answer is overdue. A worker waiting for room may be the cause."""
         now = time.monotonic()
         return any(now - wait.started_at > _PATIENCE for wait in self.feed.waits)

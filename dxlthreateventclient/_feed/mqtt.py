@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from dxlclient.client import DxlClient
 from dxlclient.message import Message
@@ -46,6 +46,11 @@ _PAUSE = 0.01
 # seconds, an empty socket therefore does not prove that all data has been read.
 _SILENCE = 1.0
 _BACKLOG = 0.5
+
+
+_Hook: TypeAlias = Callable[..., object]
+# A return code of the MQTT client, and the number of the request.
+_Sent: TypeAlias = tuple[int, int | None]
 
 
 class _Request(NamedTuple):
@@ -192,10 +197,10 @@ class Hooks:
         # Requests are in sending order, so the last one of each topic remains.
         return {request.topic: request.sent_at for request in subscribing if request.topic in topics}
 
-    def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> tuple[int, int | None]:
+    def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> _Sent:
         return self._send(partial(self._subscribe, topic, qos), topic)
 
-    def _unsubscribe_for_dxlclient(self, topic: Any) -> tuple[int, int | None]:
+    def _unsubscribe_for_dxlclient(self, topic: Any) -> _Sent:
         with self._sending:
             if isinstance(topic, str) and topic in self.needed:
                 # Subscribe again instead: the answer ends dxlclient's wait, and no event is lost.
@@ -203,13 +208,8 @@ class Hooks:
             return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
 
     def _send(
-        self,
-        send: Callable[[], tuple[int, int | None]],
-        topic: str,
-        *,
-        is_subscribe: bool = True,
-        is_ours: bool = False,
-    ) -> tuple[int, int | None]:
+        self, send: Callable[[], _Sent], topic: str, *, is_subscribe: bool = True, is_ours: bool = False
+    ) -> _Sent:
         with self._sending:
             connection = self._connection
             result, number = send()
@@ -219,16 +219,11 @@ class Hooks:
         if not is_ours:
             if is_lost and number is not None:
                 self._dxl_client._on_packet_ack(number)
-            self._feed.on_request()
+            self._feed.settle()
         return result, number
 
     def _on_answer(
-        self,
-        dxlclients: Callable[..., object],
-        mqtt: Any,
-        user_data: Any,
-        number: int,
-        *granted: tuple[int, ...],
+        self, dxlclients: _Hook, mqtt: Any, user_data: Any, number: int, *granted: tuple[int, ...]
     ) -> None:
         with self._sending:
             request = self._requests.pop(number, None)
@@ -259,9 +254,7 @@ class Hooks:
 
     # The connection
 
-    def _on_connect(
-        self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
-    ) -> None:
+    def _on_connect(self, dxlclients: _Hook, mqtt: Any, user_data: Any, flags: Any, code: int) -> None:
         self._user_data = user_data
         tell_dxlclient = partial(dxlclients, mqtt, user_data, flags, code)
         # A refusal by the broker, which dxlclient mistakes for a connection. Just pass it on.
@@ -274,7 +267,7 @@ class Hooks:
         # dxlclient's own subscription, and therefore all earlier ones.
         self._feed.on_connect(tell_dxlclient)
 
-    def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
+    def _on_disconnect(self, dxlclients: _Hook, mqtt: Any, user_data: Any, code: int) -> None:
         try:
             # Otherwise the MQTT client reports a silent broker twice, and dxlclient connects twice.
             mqtt._ping_t = 0
@@ -332,7 +325,7 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - it would end the network thread
                 self._feed.report("dxlclient cannot take what the broker sent", error)
 
-    def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
+    def _on_message(self, dxlclients: _Hook, mqtt: Any, user_data: Any, message: Any) -> None:
         if user_data is None:  # the DxlClient was destroyed
             return
         if message.payload[1:2] == _EVENT:

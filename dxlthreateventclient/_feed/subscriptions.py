@@ -163,9 +163,6 @@ class Feed:
         for route in self.dispatcher.routes_of(topic):
             route.arrived += 1
 
-    def on_request(self) -> None:
-        self.settle()
-
     def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
         """Log a message on the reporter's thread. No other thread waits for it."""
         self._reporter.report(partial(logger.log, level, message, exc_info=error))
