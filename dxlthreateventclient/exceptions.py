@@ -1,4 +1,4 @@
-"""All exceptions defined by this package."""
+"""All exceptions that this package defines."""
 
 import reprlib
 from typing import Any
@@ -7,7 +7,7 @@ _SHOWN = 40
 
 
 class ThreatEventDecodeError(ValueError):
-    """Raised when a payload is not a threat event, because it is not a JSON object in UTF-8.
+    """Raised when a payload cannot be decoded as a JSON object in UTF-8.
 
     The message contains the reason, the size of the payload in bytes, and its first bytes.
     """
@@ -31,7 +31,7 @@ class ThreatEventDecodeError(ValueError):
 
 
 class ConfigurationError(ValueError):
-    """Raised when a configuration file cannot be used for a DXL client. The message says what to fix."""
+    """Raised when a configuration file cannot be used for a DXL client. The message explains the fix."""
 
 
 class BrokerConnectionError(ConnectionError):

@@ -1,4 +1,4 @@
-"""The command line, ``python -m dxlthreateventclient``, which uses only public names of the package."""
+"""The command-line interface, ``python -m dxlthreateventclient``, which uses only public names."""
 
 import argparse
 import sys
@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("stdout is closed, so all output would be lost")
     interrupt_on_signals()
     report_faults(verbose=options.verbose)
-    # Ignore these warnings, as Python does by default. With "-W error", warnings from dxlclient would end the
-    # program.
+    # Ignore deprecation and resource warnings, as Python does by default. With "-W error", such a warning
+    # from dxlclient would end the program.
     for category in (DeprecationWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
     try:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+    """Return the argument parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Work with ePO threat events on a DXL fabric.",

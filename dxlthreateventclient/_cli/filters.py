@@ -16,7 +16,7 @@ from dxlthreateventclient.constants import (
 )
 from dxlthreateventclient.formats import OUTCOMES, explain, severity_of
 
-# For each option, the paths below "event" to its values.
+# The values compared with each option, as paths in the event object.
 _PATHS: dict[str, Sequence[Sequence[str]]] = {
     "id": [[EventProps.EVENT_ID]],
     "category": [[EventProps.CATEGORY]],
@@ -27,7 +27,7 @@ _PATHS: dict[str, Sequence[Sequence[str]]] = {
         [EventProps.TARGET, TargetProps.HOST_NAME],
     ],
 }
-# ePO's spellings of "no value". The action "none", however, is a value: nothing was done.
+# ePO's spellings of "no value". However, the action "none" is a value, which means that nothing was done.
 _NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
 _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
 
@@ -49,10 +49,10 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
-    """Return a function that selects events, or ``None`` if all are wanted.
+    """Return a function that selects events, or ``None`` to select all events.
 
-    An event must match at least one pattern of each option. An event without a value for an option
-    matches that option.
+    For each option given, an event must match at least one of its patterns. An event also matches an option
+    if the event has no value for it.
     """
     patterns = {
         name: re.compile("|".join(map(fnmatch.translate, given)), re.IGNORECASE)

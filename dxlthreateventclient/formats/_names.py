@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments. The program's name ends with one of these extensions or before an option.
+# A program with its arguments. A program's name ends with one of these extensions or before the first option.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -15,7 +15,7 @@ _QUOTED_PROGRAM = re.compile(r'"(?P<program>[^"]+)"(?P<arguments>.*)', re.DOTALL
 
 
 class Process(NamedTuple):
-    """A process: the program's name, its path, and the command line if there are arguments."""
+    """A process: its name, its path, and its command line if it has arguments."""
 
     name: str
     executable: str | None
@@ -32,7 +32,7 @@ class RegistryPath(NamedTuple):
 
     @property
     def key_path(self) -> str:
-        """The path of the key, with the original spelling of the hive."""
+        """The path of the key, with the hive spelled as in the original."""
         return self.path[: -len(self.value)].rstrip("\\") if self.value else self.path
 
 
@@ -60,14 +60,14 @@ def process(written: str) -> Process:
 
 
 def account(written: str | None) -> tuple[str | None, str | None]:
-    """Split an account into its domain, if any, and its name. One or two backslashes separate the two."""
+    """Split an account into its domain, if any, and its name. One or two backslashes separate the parts."""
     domain, _, name = (written or "").partition("\\")
     name = name.lstrip("\\")
     return (domain, name) if domain and name else (None, written)
 
 
 def registry_path(written: str) -> RegistryPath | None:
-    """Split the path of a registry key or value. ePO does not distinguish the two."""
+    """Split the path of a registry key or a registry value, which ePO does not distinguish."""
     lower = written.lower()
     for start, hive in HIVES.items():
         if lower.startswith(start) and written[len(start) : len(start) + 1] in ("\\", ""):

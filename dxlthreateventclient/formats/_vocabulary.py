@@ -1,6 +1,6 @@
 """ePO's words for values, in lower case, and their equivalents in SIEMs.
 
-Events, categories and actions are in ``_events.py`` and ``_words.py``.
+``_events.py`` and ``_words.py`` contain the vocabulary for events, categories and actions.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ NAMELESS = frozenset(
 
 
 class Severity(NamedTuple):
-    """A severity as a word and as numbers on the scales of the formats."""
+    """A severity as a word and as a number on the scale of each format."""
 
     name: str | None
     cef: int
@@ -84,7 +84,7 @@ _AGGREGATED = {"ipv4": "ip", "ipv6": "ip", "hostname": "hosts", "username": "use
 
 
 def aggregate_of(key: str) -> str | None:
-    """Return ECS's name for the values of an aggregate: ``ip``, ``hosts``, ``user`` or ``None``."""
+    """Return the ECS name for the values of an aggregate: ``ip``, ``hosts``, ``user`` or ``None``."""
     if not key.startswith(("setOf", "listOf")):
         return None
     lower = key.lower()
