@@ -59,7 +59,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
-            # A key in braces is an unresolved placeholder.
+            # A value that consists of its key in braces is an unresolved placeholder.
             if item and not (item[0] == "{" and item == f"{{{own}}}"):
                 copy[harmless(name)] = harmless(item)
         elif raw is not None and (item := _plain(raw, own, depth + 1)) is not None:
@@ -189,9 +189,10 @@ def mac_address(value: Any) -> str | None:
 
 
 def timestamp(value: Any) -> datetime | None:
-    """Convert an ISO 8601 time, or seconds or milliseconds since 1970. Return ``None`` before 1990.
+    """Convert an ISO 8601 time, or a number of seconds or milliseconds since 1970.
 
-    A time without a time zone is in UTC, as the names of ePO's fields indicate.
+    A time without a time zone is in UTC, as the names of ePO's fields indicate. Return ``None`` for a time
+    before 1990.
     """
     number = integer(value)
     try:

@@ -20,7 +20,7 @@ def report(gap: Gap) -> None:
 
 
 def main() -> None:
-    """Connect to two brokers and print the events from both."""
+    """Connect to two brokers and print the events from both of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "broker",
