@@ -11,7 +11,7 @@ SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def _runs(version: str) -> bool:
-    # A pyenv shim works only if pyenv is configured to use that Python version.
+    # A pyenv shim works only if pyenv is configured to use the Python version of the shim.
     python = shutil.which(f"python{version}") or "false"
     return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0  # noqa: S603
 

@@ -1,11 +1,11 @@
 """Fixtures for pytest: ``dxl_fabric``, ``dxl_client`` and ``publish_and_wait``.
 
 pytest imports this module in every run, so the module imports the package only when a fixture is used. The
-public fixtures are based on private fixtures. If a user's ``conftest.py`` replaces a public fixture, the
-other public fixtures are therefore unaffected.
+public fixtures are based on private fixtures, so that replacing a public fixture in ``conftest.py`` does not
+affect the others.
 
-The module works with pytest 6.2.5 and newer. Annotations are not evaluated, because pytest 6.2.5 lacks some
-of the names.
+The module works with pytest 6.2.5 and newer. Annotations are not evaluated, because some of their names do
+not exist in pytest 6.2.5.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Ignore these warnings for ``pytest -W error``, too, which takes precedence over the configuration."""
+    """Ignore the same warnings with ``pytest -W error``, which takes precedence over the configuration."""
     uses_fabric = "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ())
     if uses_fabric and item.config.pluginmanager.has_plugin("warnings"):
         for line in _FILTERS:
@@ -100,9 +100,9 @@ def publish_and_wait(
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
     ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes the given
-    event, or a sample event by default. It returns the DXL event after all callbacks of the client have run,
-    and raises ``TimeoutError`` if they do not finish in time. Pass ``dxl_client`` to wait for a different
-    client.
+    event, or a sample event by default. The function returns the DXL event after all callbacks of the client
+    have run, and raises ``TimeoutError`` if they do not finish in time. Pass ``dxl_client`` to wait for a
+    different client.
     """
 
     def publish(

@@ -1,9 +1,9 @@
 """Compares the cost of this library with the cost of a bare dxlclient callback. Run it with ``make bench``.
 
-All figures in a table come from the same run. In each round, one process receives bursts using every variant,
-in random order. For each comparison, the benchmark prints the median of the ratios from all rounds, with a
-95% bootstrap confidence interval. The broker queues each burst until all of it has been published, so that
-the publisher does not compete with the receiver for CPU time. The broker is mosquitto, or a LocalFabric if
+All figures in a table come from the same run. In each round, one process runs every variant once, in random
+order. For each comparison, the benchmark prints the median of the ratios from all rounds, with a 95%
+bootstrap confidence interval. The broker queues each burst until all of it has been published, so that the
+publisher does not compete with the receiver for CPU time. The broker is mosquitto, or a LocalFabric if
 mosquitto is not installed.
 """
 
@@ -34,8 +34,7 @@ HERE = Path(__file__).parent
 MARKER_TOPIC = "/dxlthreateventclient/bench/marker"
 
 BASE = "bare callback, json.loads"
-# Each tuple contains the variant, the baseline, the maximum CPU ratio and the minimum ratio of events per
-# second.
+# Each tuple contains the variant, the baseline, the maximum CPU ratio and the minimum throughput ratio.
 BURSTS: dict[int, list[tuple[str, str, float | None, float | None]]] = {
     size: [
         ("bare callback, decodes nothing", BASE, None, None),
@@ -120,7 +119,7 @@ class Receiver:
         self._publisher.destroy()
 
     def measure(self, **order: Any) -> dict[str, Any]:
-        """Return one measurement. Its ``sent`` entry maps each message id to the time of publishing."""
+        """Return one measurement. The ``sent`` entry maps each message id to its publishing time."""
         assert self._process.stdout
         self._tell(json.dumps(order))
         sent: dict[str, float] = {}
@@ -231,7 +230,7 @@ def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
 
 
 def bench_import(rounds: int) -> dict[str, Any]:
-    """Measure and print the time that this library adds to the import of dxlclient, without msgspec."""
+    """Measure and print the time that this library, without msgspec, adds to the import of dxlclient."""
     code = (
         "import sys, time, dxlclient.client; sys.modules['msgspec'] = None; start = time.perf_counter();"
         " import dxlthreateventclient; print(time.perf_counter() - start)"

@@ -57,8 +57,8 @@ def _configure(directory: Path) -> int:
         "[Certs]\nBrokerCertChain = ca.crt\nCertFile = client.pem\nPrivateKey = client.pem\n"
         f"[Brokers]\nbroker = broker;{port};127.0.0.1\n[BrokersWebSockets]\n"
     )
-    # Without "user root", root's mosquitto would switch to a user who cannot read the key. The number of
-    # queued messages is unlimited, because the broker has to queue a whole burst.
+    # When started by root without "user root", mosquitto would switch to a user who cannot read the key. The
+    # number of queued messages is unlimited, because the broker has to queue a whole burst.
     (directory / "mosquitto.conf").write_text(
         f"listener {port} 127.0.0.1\n"
         f"cafile {directory}/ca.crt\n"

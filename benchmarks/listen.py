@@ -2,8 +2,8 @@
 
 Run it with ``python benchmarks/listen.py``.
 
-All CPU times are those of the whole process. The benchmark requires Linux, because it uses ``/proc`` and
-``/dev/full``. The measurement of log rotation also requires logrotate.
+CPU times cover the whole process. The benchmark requires Linux, because it uses ``/proc`` and ``/dev/full``.
+The measurement of log rotation also requires logrotate.
 """
 
 import json
@@ -55,7 +55,7 @@ class Listen:
         command += ["--format", "ecs", "--drain-seconds", "60", "--output", str(output)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr
-        self.process.stderr.readline()  # wait until it is ready to receive events
+        self.process.stderr.readline()  # wait until the process is ready to receive events
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used by the process, in seconds."""
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Stop ``listen`` after the broker has received a whole burst, but ``listen`` only part of it."""
+    """Publish a burst of events and stop ``listen`` before it has received all of them."""
     _, event = next(iter(events().items()))
     listen = Listen(config_file, directory / "burst")
     back = threading.Semaphore(0)

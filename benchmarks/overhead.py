@@ -33,7 +33,7 @@ class Bare(EventCallback):
 
 
 def nothing(*_: object) -> int:
-    """Replace the function that a hook calls."""
+    """Do nothing, in place of the function that a hook calls."""
     return 0
 
 
@@ -46,7 +46,7 @@ def microseconds(call: Callable[..., object], *arguments: object) -> float:
 
 
 def difference(ours: Callable[..., object], bare: Callable[..., object], *arguments: object) -> float:
-    """Return the median difference in CPU time between this library's function and the bare one."""
+    """Return the median difference in CPU time between this library's function and the bare function."""
     return statistics.median(
         microseconds(ours, *arguments) - microseconds(bare, *arguments) for _ in range(ROUNDS)
     )

@@ -29,7 +29,7 @@ from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 GATE_TOPIC = "/dxlthreateventclient/bench/gate"
 """An event on this topic blocks dxlclient's worker until the whole burst has been published."""
 
-# A variant is a context manager. While its context is open, it calls done() for each event it receives.
+# A variant is a context manager that calls done() for each event received while the context is open.
 Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
 
 

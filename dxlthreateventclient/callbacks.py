@@ -70,10 +70,11 @@ class CommonThreatEventCallback(EventCallback):
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle an event that could not be decoded or handled. Override it to save or report the event.
+        """Handle an event that could not be decoded or handled.
 
-        The default implementation logs an error with the topic, the message id and the reason. Exceptions
-        raised by this method are logged. Later events and other callbacks are unaffected.
+        Override this method to save or report failed events. The default implementation logs an error with
+        the topic, the message id and the reason. Exceptions raised by this method are logged. Later events
+        and other callbacks are unaffected.
 
         :param error: a :class:`~dxlthreateventclient.exceptions.ThreatEventDecodeError` if the payload could
             not be decoded, otherwise the exception from :meth:`on_threat_event` (including ``SystemExit``)
@@ -130,7 +131,7 @@ def _deliver(
         result = function(threat_event, event)
         if result is not None:
             _refuse_coroutine(result)
-    except BaseException as error:  # SystemExit would end dxlclient's only worker
+    except BaseException as error:  # SystemExit would end dxlclient's only worker thread
         hand_over(on_error, error, event)
         return "failed"
     return "handled"
@@ -194,7 +195,7 @@ def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) 
         result = hook(error, original_event)
         if result is not None:
             _refuse_coroutine(result)
-    except BaseException as hook_error:  # SystemExit would end dxlclient's only worker
+    except BaseException as hook_error:  # SystemExit would end dxlclient's only worker thread
         if hook_error is not error:
             # Log the first error even if the hook hides it with "raise ... from None".
             hook_error.__suppress_context__ = False
@@ -211,7 +212,7 @@ def _log_on_worker(message: str, event: Event, error: BaseException) -> None:
     try:
         _log(message, event, exc_info=error)
     except BaseException:
-        # A logging handler that raises must not end dxlclient's only worker.
+        # An exception in a logging handler must not end dxlclient's only worker thread.
         with suppress(BaseException):
             traceback.print_exception(error)
 
@@ -219,7 +220,7 @@ def _log_on_worker(message: str, event: Event, error: BaseException) -> None:
 def shown(text: object) -> str:
     """Escape text so that it cannot inject log lines or terminal control codes.
 
-    The sender chooses message ids and topics, so these can contain any characters.
+    The sender chooses message ids and topics, which can therefore contain any characters.
     """
     plain = str(text)
     return plain if plain.isprintable() else repr(plain)[1:-1]

@@ -43,8 +43,8 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
     r"""Decode the payload of a DXL message into a threat event dictionary.
 
     The payload must be a JSON object in UTF-8. The decoder ignores a leading byte order mark and trailing NUL
-    bytes and white space, which some DXL publishers add. With msgspec (the extra ``fast``), decoding takes
-    about half the time. Results and errors are the same with and without msgspec.
+    bytes and white space, which some DXL publishers add. With msgspec, which the extra ``fast`` installs,
+    decoding takes about half the time. Results and errors are the same with and without msgspec.
 
     :param payload: the payload of a ``dxlclient.message.Event``
     :return: the decoded JSON object
@@ -60,7 +60,7 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
         try:
             return _decode_fast(document)
         except Exception:
-            # Use the standard library instead, which decodes some documents that msgspec rejects and reports
+            # Fall back to the standard library, which decodes some documents that msgspec rejects and reports
             # more precise errors.
             pass
     if not document:

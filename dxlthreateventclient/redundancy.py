@@ -22,9 +22,9 @@ from dxlthreateventclient.streams import ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
-# The maximum number of message ids to remember until all clients have delivered them, and the maximum time to
-# remember each id, in seconds.
+# The maximum number of message ids to remember until all clients have delivered them.
 _MOST_IDS = 100_000
+# The maximum time to remember a message id, in seconds.
 _LONGEST = 600.0
 # The maximum number of gaps to remember for each client, and for all clients together.
 _MOST_GAPS = 1000
@@ -52,10 +52,10 @@ def redundant_threat_events(  # noqa: PLR0913
                     print(threat_event["event"]["threatName"])
                     break
 
-    Connect each ``DxlClient`` to a different broker of the same fabric. A client's event is skipped only if
-    another client has already delivered its message id more often. The stream remembers at most 100,000
-    message ids, each until all clients have delivered it, but for at most ten minutes. If a copy of a
-    forgotten event arrives, the stream delivers the event again.
+    Connect each ``DxlClient`` to a different broker of the same fabric. An event from one client is skipped
+    only if another client has already delivered more events with the same message id. The stream remembers at
+    most 100,000 message ids. Each message id is forgotten when all clients have delivered it, or after ten
+    minutes. If a copy of a forgotten event arrives, the stream delivers the event again.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
     :param topic: the topic, or a filter that ends in ``/#``
@@ -154,7 +154,7 @@ class _Connections:
             delivered = max(counts)
             counts[number] += 1
             if min(counts) == max(counts):
-                # All clients have delivered this message id equally often.
+                # All clients have delivered this message id the same number of times.
                 del self._counts[message_id]
             while self._counts:
                 oldest = next(iter(self._counts))

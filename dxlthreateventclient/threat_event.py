@@ -16,7 +16,7 @@ Annotate the parameter of a callback as follows:
         def on_threat_event(self, threat_event_dict: ThreatEvent, original_event):
             print(threat_event_dict["event"]["target"]["hostName"])
 
-A stream yields plain dictionaries. Use ``cast`` to apply this type to them:
+A stream yields plain dictionaries. Use ``cast`` to apply the type ``ThreatEvent`` to them:
 
 .. code-block:: python
 

@@ -20,7 +20,7 @@ CONFIG_FILE = os.environ.get("DXLCLIENT_CONFIG") or Path(__file__).with_name("dx
 GRACE = 8
 """The number of seconds a sample may continue after a signal. Docker kills it after 10."""
 
-# Log warnings and errors of dxlclient and this library to stderr. This includes each gap, each event that
+# Log warnings and errors of dxlclient and this library to stderr. The log includes each gap, each event that
 # could not be handled, and the number of unread events in a closed stream.
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
 
@@ -32,7 +32,8 @@ if isinstance(sys.stdout, io.TextIOWrapper):
 class _Signals:
     """Handles SIGINT (Ctrl-C) and SIGTERM.
 
-    The first signal asks a sample to finish. A second signal or the end of the grace period interrupts it.
+    The first signal asks a sample to finish. A second signal or the end of the grace period interrupts the
+    sample.
     """
 
     count = 0
@@ -83,7 +84,7 @@ def on_stop(finish: Callable[[], object]) -> None:
 
 
 def until_stopped() -> Iterator[None]:
-    """Loop until a signal arrives, and complete the current iteration first."""
+    """Loop until a signal arrives, then complete the current iteration."""
     on_stop(lambda: None)
     while not _signals.count:
         yield

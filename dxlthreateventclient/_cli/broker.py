@@ -1,4 +1,4 @@
-"""Closes a DXL client within a time limit, and sends echo messages.
+"""Closes a DXL client within a time limit and sends echo messages.
 
 Use ``connect()`` in ``connection.py`` to connect the client.
 """
@@ -26,7 +26,7 @@ _ECHO_WITHIN = 30.0
 
 @contextmanager
 def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
-    """Create an unconnected client, and close it when the context ends.
+    """Create an unconnected client and close it when the context ends.
 
     :raise CommandError: if the client cannot be created
     """
@@ -39,13 +39,13 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # Do not wait until destroy() returns, because it takes a second. The end of the process cleans up the
-        # rest.
+        # Do not wait for destroy() to return, because that takes a second. The operating system cleans up the
+        # rest when the process exits.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 
 def close_in_time(close: Callable[[], object], seconds: float) -> None:
-    """Wait at most ``seconds`` for ``close``. It can take minutes if the broker is unreachable."""
+    """Call ``close`` and wait at most ``seconds``. Closing can take minutes if the broker is unreachable."""
     closing = threading.Thread(target=close, daemon=True)
     closing.start()
     closing.join(seconds)

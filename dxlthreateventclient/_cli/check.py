@@ -60,7 +60,7 @@ def run_check(options: argparse.Namespace) -> int:
         config, can_connect = step.config, can_connect and not step.error
         report.run(step.name, partial(_outcome, step), status=2)
     if config:
-        # Try every broker, even if a connection to an earlier one succeeded.
+        # Try every broker, even if a connection to an earlier broker succeeded.
         usable = [
             report.run(f"broker {address(broker)}", partial(_try, config, broker, can_connect), status=1)
             for broker in config.brokers

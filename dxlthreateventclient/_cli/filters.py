@@ -27,7 +27,7 @@ _PATHS: dict[str, Sequence[Sequence[str]]] = {
         [EventProps.TARGET, TargetProps.HOST_NAME],
     ],
 }
-# ePO's spellings of "no value". However, the action "none" is a value, which means that nothing was done.
+# ePO's spellings of "no value". As an action, "none" is a value and means that nothing was done.
 _NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
 _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
 
@@ -51,8 +51,8 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
     """Return a function that selects events, or ``None`` to select all events.
 
-    For each option given, an event must match at least one of its patterns. An event also matches an option
-    if the event has no value for it.
+    An event must match at least one pattern of each given option. An event without a value for an option also
+    matches that option.
     """
     patterns = {
         name: re.compile("|".join(map(fnmatch.translate, given)), re.IGNORECASE)

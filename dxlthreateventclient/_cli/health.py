@@ -1,4 +1,4 @@
-"""Reports the state of ``listen`` to a supervisor: in the health file and in messages to systemd."""
+"""Reports the state of ``listen`` to a supervisor through a health file and messages to systemd."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ _REPORT_EVERY = 10.0
 
 
 def notify(state: str) -> None:
-    """Send a state to systemd if it started this process with ``Type=notify``."""
+    """Send a state to systemd if systemd started this process with ``Type=notify``."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(state.encode(), address.replace("@", "\0", 1))

@@ -75,7 +75,7 @@ def run_listen(options: argparse.Namespace) -> int:
 
 
 class _Listening:
-    """A run of ``listen``, with its stream and its counters."""
+    """A run of ``listen`` with its stream and counters."""
 
     def __init__(
         self,
@@ -104,8 +104,8 @@ class _Listening:
     def run(self) -> int:
         """Write events and return the exit status."""
         if self._output and hasattr(signal, "SIGHUP"):
-            # Many services reopen their files on SIGHUP. This program does not need that signal, so it
-            # ignores SIGHUP.
+            # Many services reopen their files on SIGHUP. This program ignores SIGHUP, because it detects
+            # moved files without a signal.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         notify("STATUS=Connecting")
         Health(self._options.health_file, self._client.status, self._counts, self._progress)
@@ -186,7 +186,7 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Return the topics that no other filter covers. The events of covered topics would arrive twice."""
+    """Return the topics that no other filter covers. Events on a covered topic would arrive twice."""
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

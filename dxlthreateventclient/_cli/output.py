@@ -22,7 +22,7 @@ class LineFile:
     """A file to which complete lines are appended.
 
     If the file was moved, for example by logrotate, the next line is written to a new file. No signal is
-    needed, because each call checks whether the path still refers to the open file.
+    needed, because each write checks whether the path still refers to the open file.
 
     :param pattern: the path of the file, in which ``strftime`` fields stand for the time in UTC
     """
@@ -161,8 +161,7 @@ class Rejects:
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # The payload of a DXL message can be a value other than bytes. In this case, save the repr() of the
-        # value.
+        # If the payload of a DXL message is not bytes, save its repr() instead.
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

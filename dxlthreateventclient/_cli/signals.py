@@ -20,16 +20,17 @@ INTERRUPTED = 130
 # The interval at which a pause checks for signals, in seconds.
 _CHECK_EVERY = 0.25
 
-# The delay before the message that writing continues, and the time limit for the exit after writing must
-# stop. Both are in seconds.
+# The delay before reporting that events are still being written, in seconds.
 _SAY_AFTER = 1.0
+
+# The time limit for exiting after writing must stop, in seconds.
 _END_WITHIN = 1.5
 
 _came: set[int] = set()
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Install a handler for Ctrl-C, SIGTERM and SIGHUP, which runs on the main thread."""
+    """Install a handler that runs on the main thread for Ctrl-C, SIGTERM and SIGHUP."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     # If SIGHUP is ignored, as with nohup or --output, it must remain ignored. Windows has no SIGHUP.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -39,7 +40,7 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def interrupt_on_signals() -> None:
-    """Make the first signal raise KeyboardInterrupt, and a second one end the process without a traceback."""
+    """Make the first signal raise KeyboardInterrupt and the second end the process without a traceback."""
 
     def interrupt(number: int, _: object) -> None:
         on_signals(lambda *_: os._exit(INTERRUPTED))
@@ -118,6 +119,6 @@ class Ending:
 
     @staticmethod
     def _tell(message: str) -> None:
-        # Writing to a pipe without a reader would hang. On Windows, select() accepts only sockets.
+        # Writing to a pipe that nobody reads would hang. On Windows, select() accepts only sockets.
         if sys.platform == "win32" or (sys.stderr and select.select([], [sys.stderr], [], 0)[1]):
             tell(message)

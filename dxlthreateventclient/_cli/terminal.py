@@ -16,8 +16,7 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
-# The maximum number of dxlclient's log lines to remember, to limit memory, and the time to remember each
-# line, in seconds.
+# The maximum number of dxlclient's log lines to remember, and the number of seconds to remember each line.
 _REMEMBERED = 1000
 _FORGET_AFTER = 600.0
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # Bold red, red, yellow.
@@ -109,8 +108,8 @@ def show_progress(text: str) -> None:
 class _Log(logging.Handler):
     """Writes each log record as one line.
 
-    dxlclient repeats the same log lines for each connection attempt. This class hides such a line if it was
-    already logged during the last ten minutes. ``--verbose`` shows all lines.
+    dxlclient repeats the same log lines for each connection attempt. This class hides a dxlclient line that
+    was already logged during the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False

@@ -1,4 +1,4 @@
-"""A parsed threat event, which tracks the fields that a format has not yet used."""
+"""A parsed threat event that keeps track of unused fields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -88,7 +88,7 @@ class Message:
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:
-        """Remove and return the event number. Events from other products store it under another key."""
+        """Remove and return the event number, which other products store under another key."""
         return take(self.event, "id", text) or take(self.event, "eventId", text)
 
     def severity(self) -> Severity:
@@ -115,8 +115,8 @@ class Message:
     def file(self) -> tuple[str | None, dict[str, str]]:
         """Return the path and the digests of the target's file.
 
-        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry that has
-        digests and no different name.
+        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry with
+        digests whose name is missing or matches the target.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}
@@ -140,7 +140,7 @@ class Message:
             yield f"otherData.{key}", value
 
     def aggregates(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the kind (``ip``, ``hosts`` or ``user``), path and value of each aggregated value."""
+        """Yield the kind (``ip``, ``hosts`` or ``user``), the path and the text of each aggregated value."""
         for key, values in self.other.items():
             kind = aggregate_of(key)
             if kind:
@@ -170,7 +170,7 @@ def _object(fields: Fields, key: str) -> Fields:
 
 
 def _digests(file: Fields) -> list[tuple[str, str, str]]:
-    """Return the key, the ECS name of the algorithm and the digest, for each valid digest of a file."""
+    """Return the key, the ECS algorithm name and the value of each valid digest of a file."""
     named = ((key, key.lower().replace("-", ""), value) for key, value in _object(file, "hash").items())
     found = ((key, name, digest(name, value)) for key, name, value in named)
     return sorted(((key, name, value) for key, name, value in found if value), key=lambda item: item[1])
@@ -181,7 +181,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _items(values: Any) -> list[Any]:
-    """Return the values of an aggregate, which is comma-separated text or an already converted value."""
+    """Return the values of an aggregate, which may be comma-separated text or already converted."""
     if isinstance(values, dict):
         return list(values.values())
     return [value.strip() for value in values.split(",")] if isinstance(values, str) else _list(values)

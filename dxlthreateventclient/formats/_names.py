@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments. A program's name ends with one of these extensions or before the first option.
+# A program with its arguments. One of these extensions or the first option marks the end of the program's
+# name.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -32,7 +33,7 @@ class RegistryPath(NamedTuple):
 
     @property
     def key_path(self) -> str:
-        """The path of the key, with the hive spelled as in the original."""
+        """The path of the key, with the original spelling of the hive."""
         return self.path[: -len(self.value)].rstrip("\\") if self.value else self.path
 
 
@@ -67,7 +68,7 @@ def account(written: str | None) -> tuple[str | None, str | None]:
 
 
 def registry_path(written: str) -> RegistryPath | None:
-    """Split the path of a registry key or a registry value, which ePO does not distinguish."""
+    """Split the path of a registry key or value. In ePO, the two are indistinguishable."""
     lower = written.lower()
     for start, hive in HIVES.items():
         if lower.startswith(start) and written[len(start) : len(start) + 1] in ("\\", ""):

@@ -8,8 +8,8 @@ from dxlthreateventclient.formats._values import literal
 from dxlthreateventclient.formats._words import ACTIONS, KINDS, Kind, Outcome
 
 _STOPPED = frozenset({"blocked", "deleted", "cleaned", "quarantined", "contained"})
-# For these kinds, "failed" means that the threat could not be removed. For other kinds, "failed" means that a
-# product failed, for example to load its rules.
+# For malware and email events, "failed" means that the threat could not be removed. For other events,
+# "failed" means that a product failed, for example to load its rules.
 _REMOVED_KINDS = frozenset({"malware", "email"})
 _NO_THREATS = frozenset({"agent", "scan", "update"})
 
@@ -71,7 +71,7 @@ class Reading(NamedTuple):
 def read(event: Mapping[str, Any]) -> Reading:
     """Interpret the ``event`` object of a message that contains only plain JSON values."""
     number, category, threat_type = _said(event, "id"), _said(event, "category"), _said(event, "threatType")
-    # Events from other products store their number under another key.
+    # Events from other products store the event number under another key.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
     meaning, number_kind, number_outcome = known or _UNKNOWN
     # The threat type is more specific than the number, and the number is more specific than the category. For

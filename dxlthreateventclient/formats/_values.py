@@ -1,6 +1,6 @@
 """Converts JSON values into values that SIEMs accept.
 
-The converters never raise exceptions. They return ``None`` for values that they cannot convert.
+The converters never raise exceptions, and return ``None`` for values that they cannot convert.
 """
 
 import math
@@ -54,8 +54,8 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
     """
     copy = {}
     for raw_name, raw in value.items():
-        # The keys of a converted aggregate are numbers. In that case, a placeholder contains the key of the
-        # aggregate.
+        # A converted aggregate has numbers as keys, so its placeholders contain the key of the aggregate
+        # instead.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
@@ -68,7 +68,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
 
 
 def _plain(value: Any, key: str, depth: int) -> Any:
-    """Return a copy of any value, as :func:`plain_object` does, or ``None`` if the copy is empty."""
+    """Copy any value as :func:`plain_object` does, or return ``None`` if the copy is empty."""
     copy: Any
     if type(value) is dict and depth < MAX_DEPTH:  # by far the most frequent
         return plain_object(value, key, depth) or None
@@ -125,25 +125,25 @@ def literal(value: Any) -> str | None:
 
 
 def text(value: Any) -> str | None:
-    """Convert text or a number to text, unless it is one of ePO's words for "no value"."""
+    """Convert text or a number to text, or return ``None`` for ePO's spellings of "no value"."""
     found = value if type(value) is str else literal(value)  # called often
     return None if found is None or found.lower() in NOTHING else found
 
 
 def name_of(value: Any) -> str | None:
-    """Return the name of a file or program, or ``None`` if the text means that the name is missing."""
+    """Return the name of a file or program, or ``None`` if ePO reports the name as unknown."""
     found = text(value)
     return None if found is None or found.lower().rpartition("|")[2] in NAMELESS else found
 
 
 def action_word(value: Any) -> str | None:
-    """Return the word or code of an action. The action "none" is a value: nothing was done."""
+    """Return the word or code of an action, including "none", which means that nothing was done."""
     found = literal(value)
     return found if found and (found.lower() == "none" or found.lower() not in NOTHING) else None
 
 
 def integer(value: Any) -> int | None:
-    """Convert a number or text to an integer, if the integer fits into 64 bits."""
+    """Convert a number or text to an integer if the integer fits into 64 bits."""
     digits = literal(value)
     number = int(digits) if digits and _INTEGER.fullmatch(digits) else None
     return number if number is not None and _is_long(number) else None
@@ -156,7 +156,7 @@ def port(value: Any) -> int | None:
 
 
 def outcome(value: Any) -> str | None:
-    """Return ``success`` or ``failure`` from ``threatHandled``, which is null if there was no threat."""
+    """Convert ``threatHandled``, which is null if there was no threat, to ``success`` or ``failure``."""
     return _OUTCOMES.get(str(value).lower() if isinstance(value, bool) else (literal(value) or "").lower())
 
 
@@ -237,13 +237,13 @@ def milliseconds(moment: datetime | None) -> int | None:
 
 
 def digest(name: str, value: Any) -> str | None:
-    """Return a valid digest in lower case, for the algorithm ``md5``, ``sha1`` or ``sha256``."""
+    """Return a valid ``md5``, ``sha1`` or ``sha256`` digest in lower case."""
     found = (literal(value) or "").lower()
     return found if len(found) == _DIGESTS.get(name) and not set(found) - set("0123456789abcdef") else None
 
 
 def distinct(values: Iterable[T | None]) -> list[T]:
-    """Return the values without ``None`` and duplicates."""
+    """Return the values in order, without ``None`` and without duplicates."""
     return [value for value in dict.fromkeys(values) if value is not None]
 
 

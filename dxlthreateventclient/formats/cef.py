@@ -95,7 +95,7 @@ def to_cef(
 
 
 def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> str:
-    """Return the line. Limit the values that may be truncated to a length."""
+    """Return the line. Truncate values that exceed ``longest`` characters, where permitted."""
     fields = [
         _cut(key, value, longest)
         .replace("\\", "\\\\")

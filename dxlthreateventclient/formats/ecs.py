@@ -75,7 +75,7 @@ def to_ecs(
     event, analyzer, entity = message.event, message.analyzer, message.entity
     source, target = message.source, message.target
 
-    # Compute these values first, because the code below removes the fields that they are read from.
+    # Compute these values first, because the code below removes the fields from which they are computed.
     registry, (path, hashes), reading = message.registry(), message.file(), message.reading()
     file = {} if registry else _file(path, hashes)
     types = _types(message, reading, has_registry=registry is not None, has_file=bool(file))

@@ -92,7 +92,7 @@ def to_ocsf(
     message = Message(threat_event, event_id, arrived)
     event, analyzer = message.event, message.analyzer
     uid = message.id or _fingerprint(message.rest)
-    # Compute these values first, because the code below removes the fields that they are read from.
+    # Compute these values first, because the code below removes the fields from which they are computed.
     reading, severity = message.reading(), message.severity().ocsf
     is_firewall = reading.kind == "firewall"
 

@@ -36,8 +36,8 @@ def _text(threat_event: Mapping[str, Any], **_: Any) -> str:
     return "".join(text_columns(threat_event))
 
 
-# All formats below except CEF escape non-ASCII and control characters, so they cannot contain harmful
-# characters.
+# Except for CEF, the formats below escape all non-ASCII and control characters, so their output contains no
+# harmful characters.
 def _json(threat_event: Mapping[str, Any], *, topic: str, **_: Any) -> str:
     return f"Threat event on topic: {one_line(topic)}\n{json.dumps(threat_event, sort_keys=True, indent=4)}"
 

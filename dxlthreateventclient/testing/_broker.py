@@ -95,8 +95,8 @@ class BrokerThread:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_connection_error)
         self._stop = asyncio.Event()
-        # Do not use amqtt's own listener. amqtt's listener does not require a client certificate, does not
-        # accept a bound socket, and logs an error for each bare TCP probe from dxlclient.
+        # Do not use amqtt's own listener, which does not require a client certificate, does not accept a
+        # bound socket, and logs an error for each bare TCP probe from dxlclient.
         broker = Broker(
             BrokerConfig(
                 listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},

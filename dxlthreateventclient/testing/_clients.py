@@ -1,4 +1,4 @@
-"""Connects clients for the pytest fixtures, and publishes events to them."""
+"""Connects clients for the pytest fixtures and publishes events to the clients."""
 
 import contextlib
 import queue
@@ -56,7 +56,7 @@ class FixtureClients:
         destroying.start()
         deadline = time.monotonic() + _DESTROY_TIMEOUT
         while destroying.is_alive() and time.monotonic() < deadline:
-            # dxlclient's network thread checks whether it must end once a second and after each message.
+            # Once a second and after each message, dxlclient's network thread checks whether it must end.
             with contextlib.suppress(AttributeError):  # The client has been destroyed.
                 dxl_client.send_event(Event("/dxlthreateventclient/testing/end"))
             destroying.join(0.005)
@@ -68,7 +68,7 @@ class FixtureClients:
         deadline = time.monotonic() + timeout
         event = None
         while event is None:
-            # An event published just after the connection is dropped would be lost.
+            # An event published just after the connection was dropped would be lost.
             if not self._reach(dxl_client, deadline):
                 raise TimeoutError(
                     f"nothing reached the client within {timeout:g} seconds: it is not connected, or its"

@@ -70,8 +70,8 @@ class LocalFabric:
         self.port = port
         self.directory = Path(directory or _temporary_directory()).absolute()
         ca = trustme.CA(organization_name="LocalFabric")
-        # The cipher in _tls() requires an RSA key for the broker. The other keys are of a type that is faster
-        # to generate.
+        # The cipher in _tls() requires an RSA key for the broker. The other keys use a type that is faster to
+        # generate.
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
         client_certificate = ca.issue_cert(common_name="local-client")
         self._ca = ca

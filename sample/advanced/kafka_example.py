@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 TOPIC = "threat-events"
 REJECTED = "threat-events-rejected"
 SETTINGS = {
-    "enable.idempotence": True,  # Store repeated messages once and in order.
+    "enable.idempotence": True,  # Store each repeated message once, and in order.
     "message.timeout.ms": 0,  # Repeat each message until the cluster acknowledges it.
     "queue.buffering.max.messages": 1000,  # The stream buffers further events.
 }

@@ -47,7 +47,7 @@ def keep(producer: Producer, message: Message) -> None:
     while not errors:
         producer.poll(1)
     if errors[0]:
-        raise KafkaException(errors[0])  # not committed, so another worker receives the event
+        raise KafkaException(errors[0])  # the event is not committed, so another worker receives it
 
 
 def show(_: Consumer, partitions: list[TopicPartition]) -> None:

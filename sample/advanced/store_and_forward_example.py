@@ -87,7 +87,7 @@ def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: 
 
 
 def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add the bearer token. Reread the token each time, because its file can be replaced at any time."""
+    """Add the bearer token. Reread the token each time, because the token file can be replaced."""
     request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
     return request
 
@@ -116,7 +116,7 @@ def is_accepted(session: requests.Session, url: str, message_id: str, body: str)
 
 
 def forward(file: Path, session: requests.Session, url: str) -> None:
-    """Forward a stored event. Delete its file, or move the file if the service refuses the event."""
+    """Forward a stored event, then delete its file, or move the file if the service refuses the event."""
     try:
         message_id, body, _ = file.read_text(encoding="utf-8").split("\n")
     except ValueError:  # the program was killed while writing the file

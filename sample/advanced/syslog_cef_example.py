@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def syslog_message(text: str, now: datetime) -> bytes:
-    """Return a syslog message that contains the text, with a header as in RFC 5424."""
+    """Return a syslog message that consists of an RFC 5424 header and the text."""
     time = now.isoformat(timespec="milliseconds")
     header = f"<{PRIORITY}>1 {time} {socket.gethostname()} dxlthreateventclient - threat-event -"
     return f"{header} {text}".encode()
