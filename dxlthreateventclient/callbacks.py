@@ -73,8 +73,8 @@ class CommonThreatEventCallback(EventCallback):
         """Handle an event that could not be decoded or handled.
 
         Override this method to save or report failed events. The default implementation logs an error with
-        the topic, the message id and the reason. Exceptions raised by this method are logged. Later events
-        and other callbacks are unaffected.
+        the topic, the message id and the reason. Exceptions raised by this method are logged, and do not
+        affect later events or other callbacks.
 
         :param error: a :class:`~dxlthreateventclient.exceptions.ThreatEventDecodeError` if the payload could
             not be decoded, otherwise the exception from :meth:`on_threat_event` (including ``SystemExit``)
@@ -86,7 +86,7 @@ class CommonThreatEventCallback(EventCallback):
 def deliverer(
     callback: Any, on_error: ErrorFunction | None = None, where: Predicate | None = None
 ) -> Callable[[Event], Outcome]:
-    """Return a function that passes an event to a callback, returns the outcome, and never raises.
+    """Return a function that passes an event to a callback and returns the outcome.
 
     :param callback: a callback object, a callback class (instantiated for each event), or a function
     :param on_error: called with the errors of a function; the default logs them

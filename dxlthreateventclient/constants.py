@@ -1,9 +1,9 @@
-"""The names of the keys of a threat event, with one class for each level of the message."""
+"""The key names of a threat event, with one class for each level of the message."""
 
 # To add a key to the message, add it here, to the class for its level in threat_event.py, and to the table
 # for its level in docs/threatevent.rst. If ePO sends the key in every event, also add it to
 # sample_threat_event() in testing/events.py. If a SIEM needs the key, also add it to formats/ and to the
-# tables in docs/formats.rst. Tests check that these places agree.
+# tables in docs/formats.rst. Tests check that the code and the tables agree.
 
 
 class ThreatEventProps:
@@ -94,7 +94,7 @@ class SourceProps:
 
 
 class TargetProps:
-    """The ``event.target`` object: the target of the threat."""
+    """The ``event.target`` object: the host, user, process and file that the threat affects."""
 
     FILE_NAME = "fileName"
     HOST_NAME = "hostName"

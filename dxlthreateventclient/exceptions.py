@@ -9,7 +9,7 @@ _SHOWN = 40
 class ThreatEventDecodeError(ValueError):
     """Raised when a payload cannot be decoded as a JSON object in UTF-8.
 
-    The message contains the reason, the size of the payload in bytes, and its first bytes.
+    The message contains the reason, the payload's size in bytes, and the payload's first bytes.
     """
 
     reason: str

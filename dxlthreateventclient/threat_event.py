@@ -16,7 +16,7 @@ Annotate the parameter of a callback as follows:
         def on_threat_event(self, threat_event_dict: ThreatEvent, original_event):
             print(threat_event_dict["event"]["target"]["hostName"])
 
-A stream yields plain dictionaries. Use ``cast`` to apply the type ``ThreatEvent`` to them:
+Use ``cast`` to annotate the plain dictionaries that a stream yields:
 
 .. code-block:: python
 
@@ -27,7 +27,7 @@ A stream yields plain dictionaries. Use ``cast`` to apply the type ``ThreatEvent
             typed = cast(ThreatEvent, threat_event)
             print(typed["event"]["target"]["hostName"])
 
-To add a key to the message, follow the comment in ``constants.py``.
+To add a key to the message, follow the instructions in ``constants.py``.
 """
 
 from typing import TypedDict

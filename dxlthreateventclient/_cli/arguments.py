@@ -1,4 +1,4 @@
-"""The options shared by the subcommands, and the converters for option values."""
+"""The options shared by the subcommands and the converters for option values."""
 
 import argparse
 import math

@@ -16,7 +16,7 @@ from dxlthreateventclient.constants import (
 )
 from dxlthreateventclient.formats import OUTCOMES, explain, severity_of
 
-# The values compared with each option, as paths in the event object.
+# Each option selects events by the values at these paths in the event object.
 _PATHS: dict[str, Sequence[Sequence[str]]] = {
     "id": [[EventProps.EVENT_ID]],
     "category": [[EventProps.CATEGORY]],

@@ -64,7 +64,7 @@ def run_demo(options: argparse.Namespace) -> int:
         CommonThreatEventClient(client).threat_events() as stream,
     ):
         for dxl_client in (client, epo):
-            # Prevent attempts to reconnect, because the fabric stops before the clients are closed.
+            # Disable reconnecting, because the fabric stops before the clients are closed.
             dxl_client.config.reconnect_when_disconnected = False
             dxl_client.connect()
         tell("Waiting for threat events...")

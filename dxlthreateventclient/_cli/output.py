@@ -161,7 +161,7 @@ class Rejects:
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # If the payload of a DXL message is not bytes, save its repr() instead.
+        # If the payload of a DXL message is not bytes, save the repr() of the payload instead.
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

@@ -79,7 +79,8 @@ def run_publish(options: argparse.Namespace) -> int:
                     pause(options.interval)
                 publish_threat_event(client, threat_event, options.topic)
                 sent += 1
-                # dxlclient only queues the event. If the connection is lost, dxlclient discards its queue.
+                # dxlclient only queues the event. If the connection is lost, dxlclient discards all queued
+                # events.
                 if sent % _BATCH == 0 or sent == total:
                     echo.wait()
                 if options.interval or sent % _BATCH == 0:

@@ -23,7 +23,7 @@ _CHECK_EVERY = 0.25
 # The delay before reporting that events are still being written, in seconds.
 _SAY_AFTER = 1.0
 
-# The time limit for exiting after writing must stop, in seconds.
+# The time allowed for a regular exit before the process is ended abruptly, in seconds.
 _END_WITHIN = 1.5
 
 _came: set[int] = set()

@@ -108,8 +108,8 @@ def show_progress(text: str) -> None:
 class _Log(logging.Handler):
     """Writes each log record as one line.
 
-    dxlclient repeats the same log lines for each connection attempt. This class hides a dxlclient line that
-    was already logged during the last ten minutes. ``--verbose`` shows all lines.
+    dxlclient repeats the same log lines for each connection attempt. This class hides a line from dxlclient
+    that was already logged during the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False

@@ -115,8 +115,8 @@ class Message:
     def file(self) -> tuple[str | None, dict[str, str]]:
         """Return the path and the digests of the target's file.
 
-        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry with
-        digests whose name is missing or matches the target.
+        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry that has
+        digests and whose name is missing or matches the target.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}

@@ -68,7 +68,7 @@ def account(written: str | None) -> tuple[str | None, str | None]:
 
 
 def registry_path(written: str) -> RegistryPath | None:
-    """Split the path of a registry key or value. In ePO, the two are indistinguishable."""
+    """Split a registry path, which can be the path of a key or of a value."""
     lower = written.lower()
     for start, hive in HIVES.items():
         if lower.startswith(start) and written[len(start) : len(start) + 1] in ("\\", ""):

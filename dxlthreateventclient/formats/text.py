@@ -14,7 +14,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     """Return the columns of the text format: time, severity, host, threat and outcome.
 
     The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, the
-    column contains ePO's own word for the action. The columns are padded, never truncated, and safe for a
+    outcome column contains ePO's word for the action. The columns are padded, never truncated, and safe for a
     terminal. Joined together, the columns form a line of the ``text`` format.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.

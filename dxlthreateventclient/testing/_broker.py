@@ -23,7 +23,7 @@ _LISTENER = "default"
 # With this option, closing a socket resets its connection.
 _LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
-# If logging is not configured, amqtt's warnings about vanished clients would appear on stderr.
+# If logging is not configured, amqtt's warnings about lost clients would appear on stderr.
 logging.getLogger("amqtt").addHandler(logging.NullHandler())
 
 
@@ -124,8 +124,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # Abort the connections, because amqtt 0.12.1 would wait for slow readers. For a client that it has
-        # just begun to serve, amqtt would even wait forever.
+        # Abort all connections, because amqtt 0.12.1 would wait for slow readers, and would wait forever for
+        # a client that it has just begun to serve.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()
@@ -152,5 +152,5 @@ def _stand_still(frozen: threading.Event, thaw: threading.Event) -> None:
 
 
 def _log_connection_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # A broker routinely refuses and loses clients, so such errors need no warning.
+    # Refused and lost clients are normal for a broker, so log them only for debugging.
     logger.debug("%s: %s", context["message"], context.get("exception"))

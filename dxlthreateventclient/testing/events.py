@@ -17,7 +17,7 @@ _MAX_PAYLOAD = 1024 * 1024 - 64
 
 
 def sample_threat_event(**overrides: Any) -> dict[str, Any]:
-    """Return a new, complete and realistic threat event, with the current time as the time of detection.
+    """Return a new, complete and realistic threat event with the current time as its detection time.
 
     :param overrides: values for keys of the ``event`` object or the top level. A dictionary is merged with
         the existing object. Any other value replaces the existing value.

@@ -95,7 +95,7 @@ class LocalFabric:
         """
         self._running()
         config = DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
-        # Use absolute paths, because dxlclient prefers files of the same names in the current directory.
+        # Use absolute paths, because dxlclient prefers files with the same names in the current directory.
         config.broker_ca_bundle, config.cert_file, config.private_key = (
             str(self.directory / name) for name in self._certificates
         )
@@ -140,8 +140,8 @@ class LocalFabric:
     def freeze(self) -> None:
         """Stop responding to connected clients and to new connections.
 
-        The broker then behaves as if its machine had stopped responding, or its process had received SIGSTOP.
-        A ``DxlClient`` may need up to two keep-alive intervals (``config.keep_alive_interval``) to notice.
+        The broker then behaves as if its machine were hung or its process had received SIGSTOP. A
+        ``DxlClient`` may need up to two keep-alive intervals (``config.keep_alive_interval``) to notice.
 
         :raise RuntimeError: if the fabric is not running
         """
@@ -152,7 +152,7 @@ class LocalFabric:
 
         The broker first handles the messages that arrived while it was frozen.
 
-        Does nothing if the fabric is not frozen. The fabric is also thawed by :meth:`stop`.
+        Does nothing if the fabric is not frozen. Calling :meth:`stop` also thaws the fabric.
         """
         if self._broker is not None:
             self._broker.thaw()

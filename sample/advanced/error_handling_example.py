@@ -27,7 +27,7 @@ REJECT_FILE = Path("rejected.jsonl")
 
 
 class KeepWhatFails(CommonThreatEventCallback):
-    """Handles threat events, and appends each failed event to a file as a line of JSON."""
+    """Handles threat events and appends each failed event to a file as a line of JSON."""
 
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
         """Handle the event: your code goes here. This example raises KeyError if the event lacks a name."""

@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 TOPIC = "threat-events"
 REJECTED = "threat-events-rejected"
 SETTINGS = {
-    "enable.idempotence": True,  # Store each repeated message once, and in order.
+    "enable.idempotence": True,  # Store a repeated message only once, and keep the order.
     "message.timeout.ms": 0,  # Repeat each message until the cluster acknowledges it.
     "queue.buffering.max.messages": 1000,  # The stream buffers further events.
 }
@@ -63,7 +63,7 @@ class Sender:
                 return
 
     def reject(self, error: ThreatEventDecodeError, original_event: Event) -> None:
-        """Send a payload that is not a threat event to a separate topic."""
+        """Send an undecodable payload to a separate topic."""
         logger.warning("Message %r goes to %s: %s", original_event.message_id, REJECTED, error.reason)
         self.send(REJECTED, original_event, None, error.reason)
 

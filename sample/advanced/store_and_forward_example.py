@@ -53,7 +53,7 @@ def say(text: str) -> None:
 
 
 def file_for(number: int, threat_event: dict[str, Any]) -> Path:
-    """Return the file for an event, named with a number for ordering and a checksum of the host."""
+    """Return the file for an event, named after a sequence number and a checksum of the host."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}}:
             pass

@@ -15,12 +15,12 @@ from common import CONFIG_FILE, on_stop, run
 
 
 def report(gap: Gap) -> None:
-    """Print a period in which neither broker was connected and events may be missing."""
+    """Print a gap, during which neither broker was connected and events may be missing."""
     print(f"GAP {gap}", flush=True)
 
 
 def main() -> None:
-    """Connect to two brokers and print the events from both of them."""
+    """Connect to two brokers and print the events from both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "broker",
