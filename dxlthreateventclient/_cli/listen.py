@@ -186,7 +186,10 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Return the topics that no other filter covers. Events on a covered topic would arrive twice."""
+    """Return the topics that no other filter covers.
+
+    Otherwise, the events of a topic that a filter covers would arrive twice.
+    """
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

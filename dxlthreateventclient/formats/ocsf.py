@@ -27,7 +27,7 @@ from dxlthreateventclient.formats._words import Outcome
 OCSF_VERSION = "1.5.0"
 """The OCSF version of the Detection Finding from :func:`to_ocsf`."""
 
-# The captions of the severity numbers in the schema.
+# The schema's captions for the severity numbers.
 _SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
 # If the schema has no number for an outcome, use ePO's word.
 _OUTCOMES: dict[Outcome, tuple[int, str | None, int, str | None]] = {

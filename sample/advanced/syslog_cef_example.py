@@ -67,8 +67,8 @@ class Collector:
             if self._connection is None:
                 self._connection = self._connect()
             self._raise_if_closed(self._connection)
-            # Set no time limit, because reconnecting would not help: even a hanging collector accepts new
-            # connections and messages.
+            # Set no time limit, because reconnecting would not help: even an unresponsive collector accepts
+            # new connections and messages.
             self._connection.sendall(message)
         except OSError:
             self._close()
