@@ -25,7 +25,7 @@ ErrorFunction: TypeAlias = Callable[[BaseException, Event], object]
 """Called with the error and the DXL event."""
 
 Predicate: TypeAlias = Callable[[Any], object]
-"""Called with a threat event as a dictionary. Returns a true value if the event is wanted."""
+"""Called with a threat event as a dictionary. Returns a true value to accept the event."""
 
 Outcome: TypeAlias = Literal["handled", "failed", "filtered"]
 
@@ -87,6 +87,8 @@ def deliverer(
     callback: Any, on_error: ErrorFunction | None = None, where: Predicate | None = None
 ) -> Callable[[Event], Outcome]:
     """Return a function that passes an event to a callback and returns the outcome.
+
+    The returned function never raises an exception.
 
     :param callback: a callback object, a callback class (instantiated for each event), or a function
     :param on_error: called with the errors of a function; the default logs them

@@ -38,14 +38,14 @@ class BrokerConnectionError(ConnectionError):
     """Raised when no broker can be used. The message states the cause and the remedy.
 
     :param reason: the cause and the remedy, in one line
-    :param is_final: True if another attempt cannot help until something is changed
+    :param is_final: True if retrying cannot help until something is changed
     """
 
     reason: str
     """The cause and the remedy."""
 
     is_final: bool
-    """True if trying again cannot help: a certificate, a file or the broker's settings must change first."""
+    """True if retrying cannot help until a certificate, a file or the broker's settings are changed."""
 
     def __init__(self, reason: str, is_final: bool = False) -> None:
         super().__init__(reason)

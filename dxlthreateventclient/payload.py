@@ -48,7 +48,7 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
 
     :param payload: the payload of a ``dxlclient.message.Event``
     :return: the decoded JSON object
-    :raise ThreatEventDecodeError: if the payload is not such an object
+    :raise ThreatEventDecodeError: if the payload is not a JSON object in UTF-8
 
     >>> decode_threat_event(b'{"event": {"threatName": "EICAR"}}\n\0')
     {'event': {'threatName': 'EICAR'}}

@@ -17,7 +17,7 @@ class Gap:
     """The start of the gap, in UTC."""
 
     end: datetime | None
-    """The end of the gap, in UTC, or ``None`` while it lasts."""
+    """The end of the gap, in UTC, or ``None`` if the gap is still open."""
 
     topics: tuple[str, ...]
     """The topics on which events may be missing."""
@@ -65,7 +65,7 @@ class FeedStatus:
     """The number of events delivered to callbacks and streams. An event for two callbacks counts twice."""
 
     failed: int
-    """The number of delivered events that could not be decoded, or for which a callback raised."""
+    """The number of delivered events that could not be decoded, or whose callback raised an exception."""
 
     filtered: int
     """The number of delivered events that ``where`` rejected."""

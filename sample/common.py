@@ -18,7 +18,7 @@ CONFIG_FILE = os.environ.get("DXLCLIENT_CONFIG") or Path(__file__).with_name("dx
 """The value of the environment variable DXLCLIENT_CONFIG, or ``sample/dxlclient.config``."""
 
 GRACE = 8
-"""The number of seconds a sample may continue after a signal. Docker kills it after 10."""
+"""The number of seconds a sample may continue after a signal. Docker kills it after 10 seconds."""
 
 # Log warnings and errors of dxlclient and this library to stderr. The log includes each gap, each event that
 # could not be handled, and the number of unread events in a closed stream.

@@ -54,7 +54,7 @@ def close_in_time(close: Callable[[], object], seconds: float) -> None:
 class Echo(EventCallback):
     """Sends messages to itself. When a message returns, the broker has received all earlier messages.
 
-    :param client: the client, not yet connected. Connecting, with its time limit, then includes subscribing.
+    :param client: the unconnected client. Its connect() then includes this subscription in its time limit.
     """
 
     def __init__(self, client: DxlClient) -> None:
@@ -71,7 +71,7 @@ class Echo(EventCallback):
     def wait(self) -> float:
         """Send a message and wait until it returns.
 
-        :return: the time it took, in seconds
+        :return: the time until the message returned, in seconds
         :raise DxlException: if the connection is lost, or the message does not return
         """
         sent = Event(self._topic)

@@ -127,8 +127,8 @@ class _Report:
     def run(self, step: str, check: Callable[[], Finding], *, status: int) -> bool:
         """Run a step and report its result. The step fails if the check raises an exception.
 
-        :param status: the exit status if it fails
-        :return: True unless it failed
+        :param status: the exit status if the step fails
+        :return: True unless the step failed
         """
         try:
             detail, ends, is_warning = check()

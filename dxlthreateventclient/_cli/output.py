@@ -37,7 +37,7 @@ class LineFile:
     def append(self, text: str) -> None:
         """Append a line.
 
-        :raise OSError: if the line cannot be written; then the file contains no part of it
+        :raise OSError: if the line cannot be written. In this case, the file contains no part of the line.
         """
         file = self.open()
         end = os.fstat(file).st_size

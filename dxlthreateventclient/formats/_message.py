@@ -66,7 +66,7 @@ class Message:
     """
 
     rest: Fields
-    """The fields not yet taken, in the structure of the message."""
+    """The unused fields, in the structure of the message."""
 
     def __init__(
         self, threat_event: Mapping[str, Any], event_id: str | None = None, arrived: datetime | None = None

@@ -64,7 +64,7 @@ class Reading(NamedTuple):
     outcome: Outcome
     stopped: bool | None
     categories: tuple[str, ...]
-    """The categories of ECS, possibly with duplicates."""
+    """The ECS categories, possibly with duplicates."""
     is_operational: bool
 
 

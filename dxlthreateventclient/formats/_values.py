@@ -50,7 +50,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
 
     :param value: the object from JSON, possibly with converted aggregates (sets and numbered dictionaries)
     :param key: the key of the object
-    :param depth: its depth in the message
+    :param depth: the depth of the object in the message
     """
     copy = {}
     for raw_name, raw in value.items():

@@ -26,10 +26,10 @@ from dxlthreateventclient.formats._vocabulary import OPERATING_SYSTEMS, TRANSPOR
 from dxlthreateventclient.formats._words import Outcome
 
 ECS_VERSION = "9.4.0"
-"""The version of ECS whose fields :func:`to_ecs` fills."""
+"""The ECS version of the documents from :func:`to_ecs`."""
 
 NAMESPACE = "epo"
-"""The custom field for values without a field in ECS."""
+"""The custom field for values that have no field in ECS."""
 
 # The event types for each outcome: one for the decision and one for the change to the file. Other outcomes
 # have neither.

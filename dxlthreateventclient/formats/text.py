@@ -54,7 +54,7 @@ def severity_of(threat_event: Mapping[str, Any]) -> int | None:
     """Return the severity of a threat event: 1 is the most severe, 7 the least.
 
     :param threat_event: the threat event, as a callback receives it, with any content
-    :return: the number, which may come as text, or ``None`` if it is not from 1 to 7
+    :return: the number, even if sent as text, or ``None`` if it is not from 1 to 7
 
     >>> severity_of({"event": {"threatSeverity": "2"}})
     2

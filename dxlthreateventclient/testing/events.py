@@ -22,7 +22,7 @@ def sample_threat_event(**overrides: Any) -> dict[str, Any]:
     :param overrides: values for keys of the ``event`` object or the top level. A dictionary is merged with
         the existing object. Any other value replaces the existing value.
     :return: the threat event, as a callback would receive it
-    :raise TypeError: if a threat event has no such key
+    :raise TypeError: if a threat event has no key of this name
 
     >>> event = sample_threat_event(threatName="EICAR test file", target={"hostName": "LAB-7"})["event"]
     >>> event["threatName"], event["target"]["hostName"], event["target"]["processName"]
