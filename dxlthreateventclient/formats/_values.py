@@ -54,8 +54,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
     """
     copy = {}
     for raw_name, raw in value.items():
-        # A converted aggregate has numbers as keys, so its placeholders contain the key of the aggregate
-        # instead.
+        # A converted aggregate has numbers as keys, so a placeholder in it contains the key of the aggregate.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
