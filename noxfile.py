@@ -1,4 +1,4 @@
-"""Runs targets of the Makefile on every supported Python, and with the oldest dependencies: ``nox``."""
+"""Runs targets of the Makefile with every supported Python and with the oldest dependencies."""
 
 import shutil
 import subprocess
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nox
 
-# 3.14 is tested if installed, but not yet declared in the metadata.
+# Python 3.14 is tested if it is installed, but is not yet declared in the metadata.
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def _runs(version: str) -> bool:
-    # A pyenv shim works only if pyenv is configured to use that version.
+    # A pyenv shim works only if pyenv is configured to use the Python version of the shim.
     python = shutil.which(f"python{version}") or "false"
     return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0  # noqa: S603
 
@@ -29,13 +29,13 @@ def _make(session: nox.Session, default: str) -> None:
 
 @nox.session(python=PYTHONS)
 def make(session: nox.Session) -> None:
-    """Run ``make test``, or other targets: ``nox --session make-3.13 -- check docs``."""
+    """Run ``make test`` or other targets, for example ``nox --session make-3.13 -- check docs``."""
     _make(session, "test")
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Run ``make test`` with the oldest versions of all dependencies of users."""
+    """Run ``make test`` with the oldest supported versions of all dependencies that users install."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"], *extras["testing"], *extras["samples"]]
@@ -47,7 +47,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def neighbours(session: nox.Session) -> None:
-    """Run the demo and the tests of the fixtures with packages that change Python, asyncio or pytest."""
+    """Run the demo and the fixture tests with packages that modify Python, asyncio or pytest."""
     others = ["gevent", "uvloop", "pytest-asyncio", "pytest-randomly", "pytest-socket", "pytest-xdist"]
     session.install("--upgrade", *others)
     session.install("--editable", ".[testing]", "anyio", "hypothesis", "pytest-timeout")

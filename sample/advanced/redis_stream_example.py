@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
     before_sleep=tenacity.before_sleep_log(logging.getLogger(), logging.WARNING),
 )
 def append(server: redis.Redis, message_id: str, payload: bytes) -> None:
-    """Append an event to the stream. Try again until Redis accepts it."""
+    """Append an event to the stream. Retry until Redis accepts the event."""
     server.xadd("threat-events", {"message_id": message_id, "payload": payload})
 
 
