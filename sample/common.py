@@ -79,7 +79,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def on_stop(finish: Callable[[], object]) -> None:
-    """Make the first signal call a function, such as a stream's ``close()``, instead of interrupting."""
+    """Make the first signal call a function, such as a stream's ``drain()``, instead of interrupting."""
     _signals.finish = finish
 
 

@@ -110,7 +110,7 @@ def main() -> None:
         connect(dxl_client)
         client = CommonThreatEventClient(dxl_client)
         with client, client.threat_events(on_error=sender.reject) as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             seconds = 0.0  # if interrupted, do not wait for acknowledgements
             try:

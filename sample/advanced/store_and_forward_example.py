@@ -190,7 +190,7 @@ def main() -> None:
     with forwarding(lanes, options.url), DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for number, (threat_event, original_event) in enumerate(events, first):
                 # The sender chooses the message id, so encode it as a JSON string, which is safe in an HTTP

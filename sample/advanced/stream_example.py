@@ -47,7 +47,7 @@ def main() -> None:
         connect(dxl_client)
         where = partial(is_severe, options.severity)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events(where=where) as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for threat_event, _ in islice(events, options.count):
                 print(summary(threat_event), flush=True)

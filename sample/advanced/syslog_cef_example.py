@@ -154,7 +154,7 @@ def main() -> None:
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for threat_event, original_event in events:
                 now = datetime.now(timezone.utc)

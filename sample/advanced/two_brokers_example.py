@@ -36,7 +36,7 @@ def main() -> None:
             connect(dxl_client)
             dxl_clients.append(dxl_client)
         events = stack.enter_context(redundant_threat_events(dxl_clients, on_gap=report))
-        on_stop(events.close)
+        on_stop(events.drain)
         print("Waiting for threat events...", flush=True)
         for threat_event, _ in events:
             print(*text_columns(threat_event), flush=True)
