@@ -280,7 +280,7 @@ class TestTryBroker:
                 broker = Broker("127.0.0.1", port=port)
                 with pytest.raises(BrokerConnectionError) as raised:
                     try_broker(fabric.client_config(), broker, timeout=3)
-        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: no answer in time; {REACH}"
+        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: timed out; {REACH}"
 
     def test_goes_through_the_proxy(self, config_file: Path) -> None:
         kind = KINDS["a web server"]
