@@ -19,8 +19,6 @@ __all__ = ["ConfigurationError", "Step", "load_configuration", "steps"]
 
 logger = logging.getLogger(__name__)
 
-_KEEP_ALIVE = 60  # seconds
-
 # The sections that dxlclient reads, and their settings. Those of the brokers have any names.
 _SETTINGS = {
     "General": ("ClientId", "UseWebSockets"),
@@ -83,7 +81,7 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
         reason = "; ".join([foreign + in_words(error), *unread])
         yield Step("configuration", error=ConfigurationError(f"{path}: {reason}"))
         return
-    config.keep_alive_interval = _KEEP_ALIVE
+    config.keep_alive_interval = 60  # seconds
     detail = f"{path} is complete; brokers in [{section}]: {len(config.brokers)}"
     yield Step("configuration", detail, config=config)
     for warning in unread:
@@ -94,7 +92,7 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
 def _parse(path: Path) -> ConfigObj:
     """Read the settings as dxlclient does."""
     if not path.is_file():
-        raise ValueError("the file does not exist; 'python -m dxlclient provisionconfig' makes one")
+        raise ValueError("no such file; 'python -m dxlclient provisionconfig' makes one")
     try:
         return ConfigObj(infile=str(path), raise_errors=True, file_error=True)
     except UnicodeDecodeError as error:

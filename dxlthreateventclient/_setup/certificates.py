@@ -30,6 +30,7 @@ _FORMS = (
     (rb"\A\s*<", "is HTML or XML, not PEM: get the file again"),
     (rb"[^\n]-----BEGIN", "has a BEGIN that does not start a line: put each one on a line of its own"),
     (rb"BEGIN [^-]+-----[ \t]*\S", r"has its PEM on one line, or has \n written out: separate the lines"),
+    (rb"BEGIN OPENSSH", "is in OpenSSH's own format: convert it with 'ssh-keygen -p -m PEM'"),
     (rb"ENCRYPTED", "has a password, which dxlclient cannot give: remove it with 'openssl pkey'"),
     (rb"-----BEGIN (?!.*-----END [^-]+-----)", "is cut off: a line END is missing, get the whole file"),
 )

@@ -22,10 +22,9 @@ from dxlthreateventclient.exceptions import BrokerConnectionError
 _CIPHER = "AES128-SHA256"  # the only cipher that dxlclient offers for TLS 1.2
 _QUESTION = "is it the port of a DXL broker?"
 
-# MQTT packets: CONNECT with a client id of 38 characters, the first bytes of CONNACK, and DISCONNECT.
+# MQTT packets: CONNECT with a client id of 38 characters, the first bytes of CONNACK.
 _CONNECT = b"\x10\x32\x00\x04MQTT\x04\x02\x00\x3c\x00\x26{%s}"
 _CONNACK = b"\x20\x02\x00"
-_DISCONNECT = b"\xe0\x00"
 _ANSWERS = {3: "it is not available now", 4: "it asks for a user", 5: "it does not authorize this client"}
 _UPGRADE = {
     "Connection": "Upgrade",
@@ -40,7 +39,7 @@ _UPGRADE = {
 _REFUSALS = re.compile("ALERT_.*(ACCESS_DENIED|CERTIFICATE|DECRYPT_ERROR|UNKNOWN_CA)")
 # OpenSSL's names for errors when the two sides share no TLS version or no cipher.
 _NOTHING_IN_COMMON = re.compile(
-    "HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS|PROTOCOL_VERSION|_PROTOCOL$"
+    "HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS_AVAILABLE|PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL"
 )
 # When the broker has closed the connection. There may still be an unread alert.
 _CLOSED = (ConnectionError, ssl.SSLEOFError)
@@ -107,7 +106,7 @@ class Probe:
                 connection: socket.socket = connect((host, self._broker.port), self._timeout, **self._proxy)
             except socks.ProxyError as error:
                 raise self._why_no_tunnel(error) from error
-            except (OSError, UnicodeError) as error:
+            except OSError as error:
                 failures.append(f"cannot reach {address(host, self._broker.port)}: {in_words(error)}")
             else:
                 return connection
@@ -151,7 +150,7 @@ class Probe:
         if code := answer[-1]:
             why = f"refuses this client: {_ANSWERS.get(code, f'code {code}')}; see the broker's log"
             raise BrokerConnectionError(f"{self.name} {why}", is_final=code != 3)  # 3: not available now
-        self._send(tls, _DISCONNECT)
+        self._send(tls, b"\xe0\x00")  # DISCONNECT
 
     def _send(self, tls: ssl.SSLSocket, packet: bytes) -> None:
         if self._config.use_websockets:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, pkcs12
 from helpers.certificates import Identity, client, fabric_ca, foreign_ca, issue, with_sha1
 
@@ -100,7 +98,7 @@ def _issued(begins: int, ends: int) -> Identity:
 
 KINDS: dict[str, Broken] = {
     # The configuration file itself.
-    "no file": Broken(Path.unlink, "the file does not exist; 'python | provisionconfig' makes one"),
+    "no file": Broken(Path.unlink, "no such file; 'python | provisionconfig' makes one"),
     "UTF-16": Broken(_config(CONFIG.encode("utf-16")), "is not in UTF-8, but perhaps in UTF-16"),
     "Latin-1": Broken(_config(b"# \xfc\n"), "Latin-1 or Windows-1252: save it as UTF-8"),
     # The lines of the configuration.
@@ -109,15 +107,11 @@ KINDS: dict[str, Broken] = {
     "a section inside another one": Broken(
         edit("[Brokers]", "[[Brokers]]"), "Brokers in [Certs] is not read: write [Brokers]"
     ),
-    "a section that is a setting": Broken(
-        _config("Certs = x\n"), "Certs outside all sections is not read: write [Certs]"
-    ),
     # The values of the settings.
     "a comma": Broken(
         edit("client.crt", "/Doe, Jane"),
         "CertFile is read as 2 values, because a comma separates values: put it in quotes",
     ),
-    "a %(x)s": Broken(edit("client.crt", "/%(x)s"), "CertFile has a %(name)s | choose another name or value"),
     "placeholders": Broken(
         edit("client.", "<path>/client."), "give a value to CertFile, PrivateKey in [Certs]"
     ),
@@ -154,7 +148,6 @@ KINDS: dict[str, Broken] = {
     "a proxy's password with %(x)s": Broken(
         _proxy("Password = a%(x)sb"), "Password has a %(name)s | cannot be quoted"
     ),
-    "a proxy's password with a comma": Broken(_proxy("Password = a,b"), "Password is read as 2 values"),
     # The files that the configuration names.
     "a file that is not there": Broken(
         edit("client.crt", "~/x.crt"),
@@ -207,11 +200,6 @@ def _pkcs12() -> bytes:
     )
 
 
-def _csr() -> bytes:
-    request = x509.CertificateSigningRequestBuilder().subject_name(client().certificate.subject)
-    return request.sign(client().key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
 FORMS: dict[str, Content] = {
     "is empty": lambda: " \n",
     "in PEM format, holds no line BEGIN": lambda: "junk",
@@ -220,8 +208,7 @@ FORMS: dict[str, Content] = {
     "is a PEM file in Base64": lambda: base64.b64encode(client().pem.encode()),
     "is HTML or XML": lambda: "<html>Sign in</html>",
     "has a BEGIN that does not start a line": lambda: client().pem.strip() + fabric_ca().pem,
+    "is in OpenSSH's own format": lambda: "-----BEGIN OPENSSH PRIVATE KEY-----\n",
     "has its PEM on one line": lambda: client().pem.replace("\n", " "),
-    "holds CERTIFICATE REQUEST": _csr,
-    "holds PRIVATE KEY": lambda: client().key_pem,
 }
 """Other certificate formats, by a part of the error message."""
