@@ -43,7 +43,7 @@ def load_configuration(
     :param config_file: the path of the file; ``python -m dxlclient provisionconfig`` writes one. The default
         is the value of the environment variable ``DXLCLIENT_CONFIG``, or else ``dxlclient.config`` in the
         current directory
-    :param broker: the name of a broker in the file, to use only this broker
+    :param broker: the id of a broker in the file, to use only this broker
     :return: the configuration, for ``DxlClient``
     :raise ConfigurationError: if the file, a certificate or the key is missing or unusable, or a setting is
         missing, malformed or still a placeholder
@@ -170,9 +170,7 @@ def _check_proxy(config: DxlClientConfig) -> None:
     if not config.use_websockets or (proxy, port) == (None, None):
         return
     if not proxy or not _is_port(port):
-        raise ValueError(
-            f"[Proxy] must have an Address and a Port from 1 to 65535, got {proxy!r} and {port!r}"
-        )
+        raise ValueError(f"[Proxy] needs an Address and a Port from 1 to 65535, got {proxy!r} and {port!r}")
     try:
         socket.gethostbyname(proxy)  # as the constructor of DxlClient does
     except OSError as error:

@@ -134,7 +134,7 @@ class Probe:
             http.request("GET", "/mqtt", headers=_UPGRADE)
         with http.getresponse() as response:
             if response.status != 101:
-                what = f"does not take WebSockets: it answers {response.status} {response.reason}"
+                what = f"does not take WebSockets: it answers {response.status} {response.reason!r}"
                 raise BrokerConnectionError(f"{self.name} {what}; {_QUESTION}", is_final=True)
 
     def _speak_mqtt(self, tls: ssl.SSLSocket) -> None:
@@ -179,7 +179,7 @@ class Probe:
             proxy.request("CONNECT", self._address)
             schemes = proxy.getresponse().headers.get_all("Proxy-Authenticate", [])
         known = "dxlclient knows only Basic, with User and Password in [Proxy]"
-        return f"; it asks for {', '.join(schemes) or 'an unknown scheme'}; {known}"
+        return f"; it asks for {' or '.join(map(repr, schemes)) or 'an unknown scheme'}; {known}"
 
     def _why(self, error: OSError, context: ssl.SSLContext) -> tuple[str, bool]:
         """Explain an error during TLS or later. Return the reason, and whether it is final."""

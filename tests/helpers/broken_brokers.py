@@ -211,7 +211,7 @@ KINDS: dict[str, Broken] = {
     # WebSockets and the proxy.
     "a web server": Broken(
         tls(answer=_http("404 Not Found")),
-        f"{{broker}} does not take WebSockets: it answers 404 Not Found; {QUESTION}",
+        f"{{broker}} does not take WebSockets: it answers 404 'Not Found'; {QUESTION}",
         change=over_websockets(),
     ),
     "a proxy that is down": Broken(
@@ -229,7 +229,7 @@ KINDS: dict[str, Broken] = {
         plain(
             _http('407 No\r\nProxy-Authenticate: Negotiate, NTLM\r\nProxy-Authenticate: Digest realm="a, b"')
         ),
-        'it asks for Negotiate, NTLM, Digest realm="a, b"; dxlclient knows only Basic, with User and',
+        "it asks for 'Negotiate, NTLM' or 'Digest | ; dxlclient knows only Basic, with User and Password in",
         change=over_websockets(f"{_VIA}User = u\nPassword = p\n"),
     ),
     "a proxy that answers in several parts": Broken(

@@ -141,12 +141,12 @@ class TestTheBroker:
     TWO = "one = {1111};8883;one.example.com\ntwo = {2222};8884;two.example.com;192.0.2.2\n"
 
     @pytest.mark.parametrize("section", ["Brokers", "BrokersWebSockets"])
-    def test_of_a_name_is_the_only_one_left(self, config_file: Path, section: str) -> None:
+    def test_of_an_id_is_the_only_one_left(self, config_file: Path, section: str) -> None:
         text = config_file.read_text().replace("one = one;8883;127.0.0.1\n", "")
         config_file.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{self.TWO}"))
         config = load_configuration(config_file, broker="two")
         assert [broker.host_name for broker in config.brokers] == ["two.example.com"]
 
-    def test_of_an_unknown_name_is_refused(self, config_file: Path) -> None:
+    def test_of_an_unknown_id_is_refused(self, config_file: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"\[Brokers\] has no broker 'three'; it has one"):
             load_configuration(config_file, broker="three")
