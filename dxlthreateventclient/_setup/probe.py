@@ -58,13 +58,11 @@ class Probe:
     :param timeout: the time limit of each step, in seconds
     """
 
-    name: str
-    """The broker's name for messages."""
-
     def __init__(self, config: DxlClientConfig, broker: Broker, timeout: float) -> None:
         self._config, self._broker, self._timeout = config, broker, timeout
         self._address = address(broker.host_name, broker.port)
         self.name = f"the broker {self._address}"
+        """The broker's name for messages."""
         self._proxy: dict[str, Any] = {}
         if config.use_websockets and None not in (config.proxy_addr, config.proxy_port):
             # dxlclient passes the same arguments to PySocks.

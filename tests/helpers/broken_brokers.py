@@ -203,7 +203,7 @@ KINDS: dict[str, Broken] = {
     ),
     "closes after TLS": Broken(
         tls(answer=b""),
-        "closed the connection (no answer to CONNECT): does it trust the client certificate",
+        "{broker} closed the connection | does it trust the client certificate",
         False,
     ),
     "is not available": Broken(_answering(3), "refuses this client: it is not available now; see the", False),
