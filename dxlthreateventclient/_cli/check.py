@@ -57,7 +57,7 @@ def run_check(options: argparse.Namespace) -> int:
     report = _Report(options)
     config, can_connect = None, True
     for step in steps(options.config):
-        config, can_connect = step.config, can_connect and not step.error
+        config, can_connect = config or step.config, can_connect and not step.error
         report.run(step.name, partial(_outcome, step), status=2)
     if config:
         # Try every broker, even if a connection to an earlier broker succeeded.
