@@ -274,7 +274,7 @@ class TestTryBroker:
                 broker = Broker("127.0.0.1", port=port)
                 with pytest.raises(BrokerConnectionError) as raised:
                     try_broker(fabric.client_config(), broker, timeout=3)
-        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: timed out; {REACH}"
+        assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: no answer in time; {REACH}"
 
 
 @pytest.mark.parametrize(("host", "expected"), [("example.com", "example.com:1"), ("[::1]", "[::1]:1")])
