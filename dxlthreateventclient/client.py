@@ -11,9 +11,9 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
-from dxlthreateventclient._feed.dispatching import Route, check_topic, log_passed_over
+from dxlthreateventclient._feed.clients import Member
 from dxlthreateventclient._feed.gaps import log_gap
-from dxlthreateventclient._feed.members import Member
+from dxlthreateventclient._feed.routing import Route, check_topic, log_passed_over
 from dxlthreateventclient.callbacks import (
     ASYNCHRONOUS,
     ErrorFunction,

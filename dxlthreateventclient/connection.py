@@ -17,7 +17,7 @@ from dxlclient.broker import Broker
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 
-from dxlthreateventclient._feed.mqtt import why_dead
+from dxlthreateventclient._feed.hooks import why_dead
 from dxlthreateventclient._setup import probe
 from dxlthreateventclient._setup.certificates import in_words, valid_until
 from dxlthreateventclient.exceptions import BrokerConnectionError

@@ -12,8 +12,8 @@ from functools import partial
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
-from dxlthreateventclient._feed.dispatching import Outcome, Route, log_passed_over
 from dxlthreateventclient._feed.gaps import log_gap
+from dxlthreateventclient._feed.routing import Outcome, Route, log_passed_over
 from dxlthreateventclient.callbacks import Predicate
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC, CommonThreatEventClient
 from dxlthreateventclient.exceptions import ThreatEventDecodeError

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
-from dxlthreateventclient._feed.dispatching import Outcome, Route, Source
 from dxlthreateventclient._feed.gaps import start_thread, wait_for
+from dxlthreateventclient._feed.routing import Outcome, Route, Source
 from dxlthreateventclient.callbacks import Predicate, is_wanted, log_error
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event

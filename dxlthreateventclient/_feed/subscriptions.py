@@ -17,12 +17,12 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, finalize, ref
 
-from dxlthreateventclient._feed.dispatching import Dispatcher, Route
 from dxlthreateventclient._feed.gaps import Reporter, start_thread
-from dxlthreateventclient._feed.mqtt import Hooks
+from dxlthreateventclient._feed.hooks import Hooks
+from dxlthreateventclient._feed.routing import Dispatcher, Route
 
 if TYPE_CHECKING:
-    from dxlthreateventclient._feed.members import Member, Wait
+    from dxlthreateventclient._feed.clients import Member, Wait
 
 logger = logging.getLogger(__name__)
 

@@ -167,7 +167,10 @@ KINDS: dict[str, Broken] = {
         plain(b"SSH-2.0-x\r\n"), f"{{broker}} does not speak TLS (wrong version number): {QUESTION}"
     ),
     "silent": Broken(
-        stay_silent, f"takes connections and stays silent | (no answer in time): {QUESTION}", False, timeout=1.5
+        stay_silent,
+        f"takes connections and stays silent | (no answer in time): {QUESTION}",
+        False,
+        timeout=1.5,
     ),
     "an alert without a meaning of its own": Broken(
         plain(b"\x15\x03\x03\0\x02\x02\x50"),

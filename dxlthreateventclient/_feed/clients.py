@@ -10,9 +10,9 @@ from typing import Any
 
 from dxlclient.exceptions import WaitTimeoutException
 
-from dxlthreateventclient._feed.dispatching import Dispatcher, Route
 from dxlthreateventclient._feed.gaps import Listener, Reporter, wait_for
-from dxlthreateventclient._feed.mqtt import mqtt_client_of
+from dxlthreateventclient._feed.hooks import mqtt_client_of
+from dxlthreateventclient._feed.routing import Dispatcher, Route
 from dxlthreateventclient._feed.subscriptions import Feed
 from dxlthreateventclient.status import Gap
 

@@ -13,7 +13,7 @@ from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
 
 if TYPE_CHECKING:
-    from dxlthreateventclient._feed.members import Member
+    from dxlthreateventclient._feed.clients import Member
 
 Outcome: TypeAlias = Literal["handled", "failed", "filtered", "passed over"]
 Deliver: TypeAlias = Callable[[Event], Outcome]
