@@ -15,7 +15,7 @@ from helpers.restarting import Tap, until_settled
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient._feed import members
+from dxlthreateventclient._feed import clients as feed
 from dxlthreateventclient.testing import LocalFabric
 
 
@@ -114,7 +114,7 @@ from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 from dxlclient.message import Event
 from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient._feed import members
+from dxlthreateventclient._feed import clients as feed
 
 class Exiting(EventCallback):
     def on_event(self, event):
@@ -190,7 +190,7 @@ class TestABrokerThatDoesNotAnswer:
         @contextmanager
         def frozen() -> Iterator[None]:
             with pytest.MonkeyPatch.context() as patches:
-                patches.setattr(members, "_LONGEST_WAIT", 0.05)
+                patches.setattr(feed, "_LONGEST_WAIT", 0.05)
                 fabric.freeze()
                 try:
                     yield
