@@ -74,7 +74,7 @@ bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/listen.py
 
 bench-smoke: $(BIN)/dev-installed
-	$(BIN)/python benchmarks/bench.py --rounds 1 --latency-seconds 1 --output $(VENV)/bench-smoke.json
+	$(BIN)/python benchmarks/bench.py --smoke --rounds 1 --output $(VENV)/bench-smoke.json
 
 check: $(BIN)/dev-installed
 	$(BIN)/ruff format --check .

@@ -162,22 +162,21 @@ def ratio(values: list[float], base: list[float]) -> tuple[float, float, float]:
     return statistics.median(ratios), medians[50], medians[1949]
 
 
-def bench_bursts(receiver: Receiver, rounds: int) -> list[dict[str, Any]]:
+def bench_bursts(receiver: Receiver, rounds: int, *, is_smoke_test: bool) -> list[dict[str, Any]]:
     """Measure each variant with bursts of each size and print a table."""
     rows = []
     for size, comparisons in BURSTS.items():
+        count = 10 if is_smoke_test else COUNTS[size]
         names = [name for name, *_ in comparisons]
         cpu: dict[str, list[float]] = {name: [] for name in names}
         rate: dict[str, list[float]] = {name: [] for name in names}
         for number in range(rounds + 1):
             for name in random.sample(names, k=len(names)):
-                result = receiver.measure(name=name, size=size, count=COUNTS[size])
+                result = receiver.measure(name=name, size=size, count=count)
                 if number:  # the first round is a warm-up
                     cpu[name].append(result["cpu"])
                     rate[name].append(result["events_per_second"])
-        print(
-            f"\nBursts of {COUNTS[size]} events of {len(payload_of(size)) / 1000:.1f} KB, {rounds} rounds\n"
-        )
+        print(f"\nBursts of {count} events of {len(payload_of(size)) / 1000:.1f} KB, {rounds} rounds\n")
         print(f"{'':32}{'events/s':>9}{'ratio':>22}{'CPU µs/event':>14}{'ratio':>22}  goals")
         for name, base, cpu_goal, rate_goal in comparisons:
             rate_ratio, cpu_ratio = ratio(rate[name], rate[base]), ratio(cpu[name], cpu[base])
@@ -256,9 +255,7 @@ def main() -> None:
     """Run all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of bursts (default: %(default)s)")
-    parser.add_argument(
-        "--latency-seconds", type=float, default=20, help="for each way (default: %(default)s)"
-    )
+    parser.add_argument("--smoke", action="store_true", help="use few events: shows only that this works")
     parser.add_argument("--output", type=Path, default=HERE / "results.json", help="default: %(default)s")
     options = parser.parse_args()
 
@@ -270,8 +267,8 @@ def main() -> None:
             results = {
                 "machine": machine,
                 "broker": name,
-                "bursts": bench_bursts(receiver, options.rounds),
-                "latency_ms": bench_latency(receiver, options.latency_seconds),
+                "bursts": bench_bursts(receiver, options.rounds, is_smoke_test=options.smoke),
+                "latency_ms": bench_latency(receiver, seconds=1 if options.smoke else 20),
                 "import": bench_import(options.rounds),
             }
         finally:
