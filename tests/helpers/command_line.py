@@ -1,6 +1,7 @@
 """Runs the command line as a process."""
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,18 @@ def shown_on(terminal: int) -> str:
         pass
     os.close(terminal)
     return shown.decode()
+
+
+def shown_on_terminal(*arguments: object, program: Sequence[str] = PROGRAM, **environment: str) -> str:
+    """Run a subcommand until it ends and return what a terminal shows of it."""
+    terminal, end = pty.openpty()
+    with Command(
+        *arguments, program=program, stdout=end, stderr=end, **{"TERM": "xterm"} | environment
+    ) as command:
+        os.close(end)
+        shown = shown_on(terminal)
+        command.process.wait(TIMEOUT)
+    return shown
 
 
 def without(*modules: str) -> list[str]:
