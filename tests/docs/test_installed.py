@@ -1,5 +1,6 @@
 """The wheel and the sdist: their contents and their behavior in a fresh environment."""
 
+import functools
 import json
 import os
 import re
@@ -36,20 +37,23 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return building.distributions(tmp_path_factory)
 
 
-@pytest.fixture(scope="module", params=["wheel", "sdist", "editable"])
+@pytest.fixture(scope="module", params=["wheel", "editable"])
 def installed(
     request: pytest.FixtureRequest, distributions: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A directory with the unpacked sdist and an environment with the installed package."""
+    """A directory with the unpacked sdist and an environment with the package.
+
+    Either the wheel is installed, which was built from the sdist, or the sdist in editable mode.
+    """
     directory = tmp_path_factory.mktemp("installed")
     [wheel], [sdist] = map(str, distributions.glob("*.whl")), map(str, distributions.glob("*.tar.gz"))
     with tarfile.open(sdist) as archive:
         archive.extractall(directory, filter="data")
     next(directory.glob("*/PKG-INFO")).parent.rename(directory / "sdist")
-    venv.create(directory / "env", with_pip=True)
-    what = {"wheel": wheel, "sdist": sdist, "editable": "--editable=sdist"}[request.param]
-    install = ["-m", "pip", "install", "--quiet", f"{what}[testing]"]
-    subprocess.run([directory / "env/bin/python", *install], cwd=directory, check=True)
+    venv.create(directory / "env")
+    what = {"wheel": wheel, "editable": "--editable=sdist"}[request.param]
+    install = ["pip", "--python", "env/bin/python", "install", "--quiet", f"{what}[testing]"]
+    subprocess.run([sys.executable, "-m", *install], cwd=directory, check=True)
     return directory
 
 
@@ -81,6 +85,7 @@ def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.
     )
 
 
+@functools.cache
 def mypy(python: Path, directory: Path) -> set[str]:
     """Return the errors of mypy in strict mode, except missing type hints."""
     options = ["--strict", "--config-file=", "--ignore-missing-imports", "--allow-subclassing-any"]
@@ -90,6 +95,7 @@ def mypy(python: Path, directory: Path) -> set[str]:
     return set(re.findall(r"^.+:\d+: error: .*$", completed.stdout, re.MULTILINE))
 
 
+@functools.cache
 def pyright(python: Path, directory: Path) -> set[str]:
     """Return the errors of pyright in standard mode, except missing modules."""
     settings = {"typeCheckingMode": "standard", "include": CHECKED, "reportMissingImports": False}
@@ -141,13 +147,6 @@ class TestInstalledPackage:
     def test_it_runs_from_where_it_was_installed(self, installed: Path) -> None:
         code = "import dxlthreateventclient; print(dxlthreateventclient.__file__)"
         assert run(installed, "python", "-c", code).stdout.startswith(f"{installed}/")
-        for command in (["python", "-m", "dxlthreateventclient"], ["dxlthreateventclient"]):
-            version = run(installed, *command, "--version").stdout
-            assert version == f"dxlthreateventclient {dxlthreateventclient.__version__}\n"
-
-    def test_the_demo_shows_events(self, installed: Path) -> None:
-        completed = run(installed, "dxlthreateventclient", "demo", "--count", "2")
-        assert (completed.returncode, completed.stdout.count("Threat event on topic: ")) == (0, 2)
 
     def test_the_sample_of_the_sdist_prints_an_event(self, installed: Path) -> None:
         python, config_file = installed / "env/bin/python", installed / "fabric/dxlclient.config"
@@ -192,7 +191,7 @@ class TestInstalledPackage:
     ) -> None:
         """They also work if all optional parts of pytest are disabled."""
         download = ["pip", "install", "--quiet", f"--target={tmp_path}", f"pytest{version}"]
-        subprocess.run([installed / "env/bin/python", "-m", *download], check=True)
+        subprocess.run([sys.executable, "-m", *download], check=True)
         (tmp_path / "test_it.py").write_text("def test_it(publish_and_wait): publish_and_wait()\n")
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
         code = "from _pytest.config import default_plugins, essential_plugins as needed\n"
