@@ -56,25 +56,23 @@ class TestKafkaSample:
         until(lambda: "Connect" in sample.errors, "it logs that the brokers are away")
         cluster.come_up()
         sample.until_printed("Acknowledged ", 1510)
-        sample.end(signal.SIGINT)
+        sample.end()
         sent = cluster.messages("threat-events", 1510)
         assert [dict(message.headers() or {})["message_id"] for message in sent] == [
             event.message_id.encode() for event in published
         ]
 
-    @pytest.mark.parametrize("count", [20, pytest.param(1500, marks=pytest.mark.slow)])
     def test_names_each_event_that_was_not_acknowledged_at_the_end(
-        self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start, count: int
+        self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start
     ) -> None:
-        """If there are more events than the producer can queue, the signal arrives before all are sent."""
         sample = start(PRODUCER)
         done = publish(dxl_client, 5)
         sample.until_printed("Acknowledged ", 5)
         cluster.go_down()
-        missing = publish(dxl_client, count)
+        missing = publish(dxl_client, 20)
         until_passed_on(dxl_client)
         sample.process.send_signal(signal.SIGTERM)
-        assert sample.process.wait(timeout=30) == (count > 1000)
+        assert sample.process.wait(timeout=30) == 0
         assert sorted(sample.lines("Acknowledged ")) == sorted(ids(done))
         assert [message_id for message_id in ids(missing) if message_id not in sample.errors] == []
 

@@ -1,14 +1,12 @@
 """LocalFabric, tested with real clients and bare sockets."""
 
 import os
-import queue
 import socket
 import ssl
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,8 +17,7 @@ from helpers.clients import is_subscribed
 from helpers.fabric_socket import connected_socket, hello, tls_socket
 from helpers.waiting import until
 
-from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
+from dxlthreateventclient.testing import LocalFabric
 
 START = "from dxlthreateventclient.testing import LocalFabric\nLocalFabric().start()"
 
@@ -37,14 +34,6 @@ def run(program: str, *wrapper: str, **variables: str) -> "subprocess.CompletedP
 
 
 class TestBroker:
-    def test_it_carries_an_event_from_client_to_client(self, connect: Callable[[], DxlClient]) -> None:
-        received: queue.SimpleQueue[object] = queue.SimpleQueue()
-        with CommonThreatEventClient(connect()) as client:
-            client.add_threat_event_callback(lambda threat_event, _: received.put(threat_event))
-            sent = sample_threat_event()
-            publish_threat_event(connect(), sent)
-            assert received.get(timeout=10) == sent
-
     def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
         """Otherwise the broker would compare each event with all these topics."""
         dxl_client.subscribe(topic)
@@ -92,7 +81,7 @@ class TestBroker:
     @pytest.mark.timeout(60)
     def test_it_stops_while_clients_connect(self) -> None:
         fabric, before = LocalFabric(), threading.active_count()
-        for _ in range(100):
+        for _ in range(20):
             with fabric, ExitStack() as stack:
                 connections = {name: stack.enter_context(tls_socket(fabric)) for name in "abcdefgh"}
                 for client_id, tls in connections.items():
@@ -176,12 +165,6 @@ class TestFiles:
             assert fabric.config_file.is_file()
         assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
-    def test_a_missing_directory_is_made_and_removed(self, tmp_path: Path) -> None:
-        directory = tmp_path / "fabric"
-        with LocalFabric(directory=directory):
-            assert directory.is_dir()
-        assert not directory.exists()
-
     def test_the_configuration_of_somebody_else_stays(self, tmp_path: Path) -> None:
         config_file = tmp_path / "dxlclient.config"
         config_file.write_text("production")
@@ -213,46 +196,12 @@ class TestStart:
             fabric.start()
         fabric.stop()
 
-    @pytest.mark.slow
-    @pytest.mark.skipif(os.name == "nt", reason="no limit of open files on Windows")
-    def test_too_few_file_descriptors_never_make_it_hang(self) -> None:
-        """The number of free descriptors determines whether the port, a file or the broker's thread fails."""
-        program = """
-import os, resource
-from dxlthreateventclient.testing import LocalFabric
-
-with LocalFabric():
-    pass  # imports what is imported late
-failed = []
-while True:
-    fabric = LocalFabric()
-    free = len(os.listdir("/dev/fd")) - 1 + len(failed)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, 1000))
-    try:
-        fabric.start()
-    except OSError as error:
-        failed.append(error.strerror)
-    else:
-        fabric.stop()
-        break
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
-        assert not fabric.directory.exists()
-print(*failed, sep="\\n")
-"""
-        completed = run(program)
-        assert completed.returncode == 0, completed.stderr
-        assert completed.stdout.count("Too many open files") == len(completed.stdout.splitlines()) >= 3
-
     @pytest.mark.skipif(
         os.name == "nt" or os.system("unshare -rn ip link >/dev/null 2>&1") != 0,
         reason="needs unshare and ip, and the right to use them",
     )
-    @pytest.mark.parametrize("up", [False, True])
-    def test_a_missing_ipv4_loopback_is_the_reason(self, up: bool) -> None:
-        """The interface is down, or has only an IPv6 address."""
-        setup = "ip link set lo up && ip addr del 127.0.0.1/8 dev lo && " if up else ""
-        completed = run(START, "unshare", "-rn", "sh", "-c", f'{setup}exec "$@"', "sh")
+    def test_a_missing_ipv4_loopback_is_the_reason(self) -> None:
+        completed = run(START, "unshare", "-rn")
         assert "this machine has no IPv4 loopback interface that is up" in completed.stderr
 
     @pytest.mark.skipif(os.name == "nt", reason="no limit of file sizes on Windows")
