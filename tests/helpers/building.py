@@ -20,7 +20,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (directory / "dist.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not built.exists():
-            command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", built, ROOT]
+            command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(built), str(ROOT)]
             completed = subprocess.run(command, capture_output=True, text=True, check=False)
             assert completed.returncode == 0, completed.stdout + completed.stderr
     return built
