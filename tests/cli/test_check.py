@@ -1,20 +1,16 @@
 """``check``, run as a process with a real fabric."""
 
 import json
-import queue
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
 from helpers.broken_files import write_good
 from helpers.certificates import fabric_ca, issue
 from helpers.command_line import (
-    TIMEOUT,
     copy_of_configuration,
     make_foreign_certificates,
     run,
@@ -22,8 +18,10 @@ from helpers.command_line import (
     without,
 )
 from helpers.mosquitto import Mosquitto
+from helpers.receiving import Receiver
 from helpers.stub_broker import GRANTED, REFUSED, stub_broker
 
+from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric
 
@@ -43,22 +41,11 @@ def last_line(completed: "subprocess.CompletedProcess[str]") -> str:
     return completed.stdout.splitlines()[-1]
 
 
-class Spy(EventCallback):
-    """Records the topics of incoming messages."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.topics: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def on_event(self, event: Event) -> None:
-        self.topics.put(event.destination_topic)
-
-
 def test_all_is_well_without_an_extra_or_a_threat_event() -> None:
-    spy = Spy()
+    everything = Receiver()
     with LocalFabric() as fabric, DxlClient(fabric.client_config()) as dxl_client:
-        dxl_client.add_event_callback("#", spy)
         dxl_client.connect()
+        CommonThreatEventClient(dxl_client).add_threat_event_callback(everything, "#")
         program = without("amqtt", "cryptography", "trustme")
         completed = run("check", "-c", fabric.config_file, program=program)
     assert completed.returncode == 0
@@ -73,8 +60,8 @@ def test_all_is_well_without_an_extra_or_a_threat_event() -> None:
     page = (Path(__file__).parents[2] / "docs" / "commandline.rst").read_text(encoding="utf-8")
     shown = re.findall(r"^    ok       (?!broker )(.*?):", page, re.MULTILINE)
     assert shown == [*names, "message", "subscription"]
-    assert spy.topics.get(timeout=TIMEOUT).startswith("/dxlthreateventclient/echo/")
-    assert spy.topics.empty()
+    [(_, echo)] = everything.handled + everything.errors
+    assert echo.destination_topic.startswith("/dxlthreateventclient/echo/")
 
 
 def test_json_is_one_object(fabric: LocalFabric, tmp_path: Path) -> None:

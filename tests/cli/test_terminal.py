@@ -91,12 +91,8 @@ for log.is_in_use in (False, True):
 
 
 def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> None:
-    quiet, verbose = (
-        run("publish", "-c", fabric.config_file, "--topic", topic, *arguments)
-        for arguments in ([], ["--verbose"])
-    )
-    assert quiet.stderr.count("\n") == 1
-    assert "dxlclient: Connected to broker local" in verbose.stderr
+    completed = run("publish", "-c", fabric.config_file, "--topic", topic, "--verbose")
+    assert "dxlclient: Connected to broker local" in completed.stderr
 
 
 @pytest.mark.parametrize(

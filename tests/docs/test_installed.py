@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from helpers import building
+from helpers.program import started
 from helpers.samples import ROOT, printed_threat_event, running_sample
 
 import dxlthreateventclient
@@ -150,15 +151,10 @@ class TestInstalledPackage:
 
     def test_the_sample_of_the_sdist_prints_an_event(self, installed: Path) -> None:
         python, config_file = installed / "env/bin/python", installed / "fabric/dxlclient.config"
-        fabric = subprocess.Popen(
-            [python, "-m", "dxlthreateventclient", "fabric", "--directory", "fabric"],
-            cwd=installed,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert fabric.stdout
-        assert fabric.stdout.readline().startswith("A DXL fabric runs on")
-        try:
+        program = installed / "env/bin/dxlthreateventclient"
+        with started(program, "fabric", "--directory", config_file.parent) as fabric:
+            assert fabric.stdout
+            assert fabric.stdout.readline().startswith("A DXL fabric runs on")
             with running_sample(config_file, python, installed / "sdist") as sample:
                 assert sample.stdout
                 assert sample.stdout.readline() == "Waiting for threat events...\n"
@@ -166,9 +162,6 @@ class TestInstalledPackage:
                 assert printed_threat_event(sample)["eventMessageType"] == "McAfee Common Event"
                 sample.send_signal(signal.SIGINT)
                 assert sample.wait(timeout=20) == 0
-        finally:
-            fabric.kill()
-            fabric.communicate()
 
     @pytest.mark.parametrize("installed", ["wheel", "editable"], indirect=True)
     @pytest.mark.parametrize("checker", [mypy, pyright])

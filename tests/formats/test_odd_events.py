@@ -1,12 +1,12 @@
 """The formats accept any threat event, and the readers of each format accept its results."""
 
-import copy
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.corpus import COMPLETE
+from helpers.corpus import COMPLETE, with_value
 from helpers.schemas import check_formats, check_ocsf
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,23 +48,16 @@ ANYTHING = st.recursive(
 )
 
 
-def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths_of(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if path:
         yield path
     for key, item in value.items() if isinstance(value, dict) else ():
         yield from paths_of(item, (*path, key))
 
 
-def with_changes(changes: list[tuple[tuple[Any, ...], Any]]) -> dict[str, Any]:
+def with_changes(changes: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
     """Return the complete event with changed values at some paths."""
-    threat_event = copy.deepcopy(COMPLETE)
-    for (*parents, key), value in changes:
-        node = threat_event
-        for name in parents:
-            node = node[name] if isinstance(node, dict) and name in node else {}
-        if isinstance(node, dict):
-            node[key] = copy.deepcopy(value)
-    return threat_event
+    return functools.reduce(lambda threat_event, change: with_value(threat_event, *change), changes, COMPLETE)
 
 
 PATHS = st.sampled_from(list(paths_of(COMPLETE)))

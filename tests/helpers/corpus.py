@@ -1,7 +1,9 @@
 """Payloads that a fabric may deliver: a complete threat event, odd ones, and invalid ones."""
 
+import copy
 import gzip
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from dxlthreateventclient.testing import sample_threat_event
@@ -159,3 +161,15 @@ COMPLETE: dict[str, Any] = sample_threat_event(
         "protocol": "TCP",
     },
 )
+
+
+def with_value(threat_event: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return a copy of a threat event with a value at a path, if there is an object for it."""
+    threat_event = copy.deepcopy(threat_event)
+    *parents, key = path
+    node: Any = threat_event
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node[key] = copy.deepcopy(value)
+    return threat_event
