@@ -20,6 +20,7 @@ from helpers.command_line import (
 from helpers.mosquitto import Mosquitto
 from helpers.receiving import Receiver
 from helpers.stub_broker import GRANTED, REFUSED, stub_broker
+from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
@@ -29,12 +30,8 @@ from dxlthreateventclient.testing import LocalFabric
 def steps(completed: "subprocess.CompletedProcess[str]") -> dict[str, str]:
     """Return each step and its result."""
     assert completed.stderr == ""
-    found = {}
-    for line in completed.stdout.splitlines():
-        result, name = line[:9].strip(), line[9:].split(": ")[0]
-        if result in ("ok", "warning", "failed", "skipped"):
-            found[name] = result
-    return found
+    lines = re.findall(r"^(ok|warning|failed|skipped) +(.*?): ", completed.stdout, re.MULTILINE)
+    return {name: result for result, name in lines}
 
 
 def last_line(completed: "subprocess.CompletedProcess[str]") -> str:
@@ -48,6 +45,7 @@ def test_all_is_well_without_an_extra_or_a_threat_event() -> None:
         CommonThreatEventClient(dxl_client).add_threat_event_callback(everything, "#")
         program = without("amqtt", "cryptography", "trustme")
         completed = run("check", "-c", fabric.config_file, program=program)
+        until(lambda: bool(everything.handled or everything.errors), "the message of check arrives")
     assert completed.returncode == 0
     port = fabric.port
     names = ["configuration", "CA certificates", "client certificate", "private key"]

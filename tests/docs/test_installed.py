@@ -18,8 +18,6 @@ from helpers import building
 from helpers.program import started
 from helpers.samples import ROOT, printed_threat_event, running_sample
 
-import dxlthreateventclient
-
 # Other packages that use dxlclient, and their requirements. Their source files stay on PyPI.
 FAMILY = ("dxltieclient==0.3.0", "dxlepoclient==0.2.2", "dxleposervice==0.2.0", "dxlbootstrap==0.2.2")
 CHECKED = ("dxltieclient", "dxlepoclient", "dxleposervice", "program.py")
@@ -130,17 +128,6 @@ class TestDistributions:
         tracked = {name for name in listed.stdout.splitlines() if not name.startswith(".")}
         assert tracked
         assert tracked <= names
-
-
-def test_the_version_is_written_once() -> None:
-    """The version is only in ``_version.py``, so that no two places can differ."""
-    pattern = re.compile(rf"\b{re.escape(dxlthreateventclient.__version__)}\b")
-    files = [
-        file.relative_to(ROOT)
-        for file in [*ROOT.glob("*.toml"), *ROOT.glob("*.py"), *(ROOT / "dxlthreateventclient").rglob("*.py")]
-        if pattern.search(file.read_text(encoding="utf-8"))
-    ]
-    assert files == [Path("dxlthreateventclient/_version.py")]
 
 
 @pytest.mark.slow  # pip downloads the dependencies

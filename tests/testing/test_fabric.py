@@ -4,7 +4,6 @@ import os
 import socket
 import ssl
 import stat
-import subprocess
 import sys
 import threading
 from contextlib import ExitStack
@@ -14,23 +13,14 @@ import pytest
 import trustme
 from dxlclient.client import DxlClient
 from helpers.clients import is_subscribed
+from helpers.command_line import run
 from helpers.fabric_socket import connected_socket, hello, tls_socket
 from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
 
+PYTHON = [sys.executable, "-W", "ignore::DeprecationWarning", "-c"]
 START = "from dxlthreateventclient.testing import LocalFabric\nLocalFabric().start()"
-
-
-def run(program: str, *wrapper: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*wrapper, sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**os.environ, **variables},
-    )
 
 
 class TestBroker:
@@ -118,7 +108,7 @@ with LocalFabric() as fabric:
     with connected_socket(fabric):
         fabric.drop_connections()
 """
-        completed = run(program, PYTHONPATH=str(Path(__file__).parents[1]))
+        completed = run(program=[*PYTHON, program], PYTHONPATH=str(Path(__file__).parents[1]))
         assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
 
 
@@ -180,13 +170,13 @@ class TestStart:
 
     @pytest.mark.skipif(os.system("unshare -rn true 2>&1") != 0, reason="needs the right to use unshare")
     def test_a_missing_ipv4_loopback_is_the_reason(self) -> None:
-        completed = run(START, "unshare", "-rn")
+        completed = run(program=["unshare", "-rn", *PYTHON, START])
         assert "this machine has no IPv4 loopback interface that is up" in completed.stderr
 
     @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
         """This happens in a container with a read-only file system. Here, the file size limit is zero."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
-        last_line = run(f"{limit}\n{START}").stderr.splitlines()[-1]
+        last_line = run(program=[*PYTHON, f"{limit}\n{START}"]).stderr.splitlines()[-1]
         assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")
         assert last_line.endswith("choose a directory, or set TMPDIR to one that can be written")
