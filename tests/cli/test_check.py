@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
+from helpers.broken_brokers import tls
 from helpers.broken_files import write_good
 from helpers.certificates import fabric_ca, issue
 from helpers.command_line import (
@@ -17,6 +18,7 @@ from helpers.command_line import (
     shown_on_terminal,
     without,
 )
+from helpers.misbehaving import server
 from helpers.mosquitto import Mosquitto
 from helpers.receiving import Receiver
 from helpers.stub_broker import GRANTED, REFUSED, stub_broker
@@ -123,19 +125,23 @@ def test_another_warning_is_no_alarm(fabric: LocalFabric, tmp_path: Path) -> Non
     assert "secret" not in completed.stdout
 
 
-@pytest.mark.parametrize(
-    ("begins", "result", "expected"),
-    [(10, "failed", "UTC: set the clock"), (-10, "warning", "in 19 days: renew it soon")],
-)
-def test_a_certificate_that_is_not_valid_for_long(
-    tmp_path: Path, begins: int, result: str, expected: str
-) -> None:
-    dated = issue("client", fabric_ca(), begins=begins, ends=20)
+def test_a_certificate_that_expires_soon_is_a_warning(tmp_path: Path) -> None:
+    dated = issue("client", fabric_ca(), ends=20)
     config_file = write_good(tmp_path)
     (tmp_path / "client.crt").write_text(dated.pem)
     (tmp_path / "client.key").write_text(dated.key_pem)
-    output = run("check", "-c", config_file).stdout
-    assert re.search(f"^{result} +client certificate: .*{expected}", output, re.MULTILINE), output
+    completed = run("check", "-c", config_file)
+    assert steps(completed)["client certificate"] == "warning"
+    assert "in 19 days: renew it soon" in completed.stdout
+
+
+def test_a_broker_certificate_that_is_not_valid_yet(tmp_path: Path) -> None:
+    config_file = write_good(tmp_path)
+    with server(tls(lambda: issue("broker", fabric_ca(), begins=10))) as port:
+        config_file.write_text(config_file.read_text().replace(";8883;", f";{port};"))
+        completed = run("check", "-c", config_file)
+    assert steps(completed)[f"broker 127.0.0.1:{port}"] == "failed"
+    assert last_line(completed).endswith("UTC: set the clock")
 
 
 def test_a_refused_subscription_is_the_cause(tmp_path: Path) -> None:

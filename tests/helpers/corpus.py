@@ -9,9 +9,8 @@ from typing import Any
 from dxlthreateventclient.testing import sample_threat_event
 
 _EVENT = json.dumps(sample_threat_event()).encode()
-_MEBIBYTE = 1024 * 1024
 # A broker accepts messages of up to 1 MiB. This leaves room for the DXL envelope.
-_LARGE = _MEBIBYTE - 1024
+_LARGE = 1024 * 1024 - 1024
 
 # For each reason in the error message, the invalid payloads by name.
 _MALFORMED: dict[str, dict[str, Any]] = {
