@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import trustme
@@ -167,6 +168,14 @@ class TestStart:
         with fabric, pytest.raises(RuntimeError, match="running already"):
             fabric.start()
         fabric.stop()
+
+    def test_an_error_of_the_event_loop_is_raised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For example, too few file descriptors. The broker's thread starts the loop."""
+        monkeypatch.setattr("asyncio.events.new_event_loop", Mock(side_effect=OSError("Too many open files")))
+        fabric = LocalFabric()
+        with pytest.raises(OSError, match="Too many open files"):
+            fabric.start()
+        assert not fabric.directory.exists()
 
     @pytest.mark.skipif(os.system("unshare -rn true 2>&1") != 0, reason="needs the right to use unshare")
     def test_a_missing_ipv4_loopback_is_the_reason(self) -> None:
