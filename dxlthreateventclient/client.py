@@ -72,7 +72,7 @@ class CommonThreatEventClient:
         self.close()
 
     def close(self) -> None:
-        """Remove all callbacks and streams of this client, as at the end of the ``with`` block.
+        """Remove all callbacks and streams of this client. Leaving the ``with`` block has the same effect.
 
         This method can be called more than once. If a signal handler raises an exception just as a ``with``
         block begins, Python may skip the cleanup at the end of the block. A program whose signal handlers
@@ -83,7 +83,10 @@ class CommonThreatEventClient:
         self._member.close()
 
     def status(self) -> FeedStatus:
-        """Return the current state of the feed without waiting. Can be called from any thread at any time."""
+        """Return the current state of the feed.
+
+        This method never waits, and can be called from any thread at any time.
+        """
         member, streams = self._member, self._streams()
         listener, counts = member.listener, member.counts
         gap, last = listener.gap, member.last_event_at

@@ -172,7 +172,7 @@ def _check_proxy(config: DxlClientConfig) -> None:
     if not proxy or not _is_port(port):
         raise ValueError(f"[Proxy] needs an Address and a Port from 1 to 65535, got {proxy!r} and {port!r}")
     try:
-        socket.gethostbyname(proxy)  # the constructor of DxlClient does the same
+        socket.gethostbyname(proxy)  # DxlClient's constructor resolves the name in the same way
     except OSError as error:
         raise ValueError(f"the proxy's name {proxy} cannot be resolved: {in_words(error)}") from error
 

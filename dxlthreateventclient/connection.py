@@ -35,7 +35,7 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
     """Connect a ``DxlClient``, or raise an error with the cause and the remedy.
 
     Each attempt probes all brokers in parallel. Between attempts, the function logs the reason as a warning
-    and waits. The configured delay starts at ``reconnect_delay`` (1 second) and doubles after each attempt,
+    and waits. By default, the delay starts at 1 second (``reconnect_delay``) and doubles after each attempt,
     up to ``reconnect_delay_max``. A connected client stays connected. For an object that is not a
     ``DxlClient``, such as a mock, the function calls the object's own ``connect()``.
 

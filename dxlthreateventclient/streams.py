@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 # The maximum duration of a single wait, in seconds. Long waits are split because Ctrl-C does not interrupt a
 # wait on Windows.
 _LONGEST_STEP = 1.0
-# A worker that waits for room in the buffer checks the buffer at this interval, in seconds. The loop usually
-# wakes the worker earlier.
+# The interval, in seconds, at which a worker that waits for room checks the buffer. The loop usually wakes
+# the worker earlier.
 _LOOK_EVERY = 0.1
 # A loop does not wait while the buffer contains events, so the loop yields to other tasks after this many
 # seconds.

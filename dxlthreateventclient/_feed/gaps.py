@@ -1,4 +1,4 @@
-"""Records gaps, during which events may be missed, and reports them on a separate thread."""
+"""Records the gaps during which events may be missed, and reports each gap on a separate thread."""
 
 import _thread
 import logging
@@ -20,8 +20,8 @@ def start_thread(
 ) -> None:
     """Start a daemon thread, even if a signal handler raises an exception.
 
-    ``Thread.start()`` waits for the new thread to begin. If a signal handler raises an exception during that
-    wait, the new thread may never run. Signal handlers run only on the main thread, so this function calls
+    ``Thread.start()`` waits for the new thread to begin. If a signal handler raises an exception during this
+    call, the new thread may never run. Signal handlers run only on the main thread, so this function calls
     ``start()`` on a helper thread.
 
     :param failed: called if the system cannot start another thread
@@ -52,7 +52,7 @@ def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> N
 class Reporter:
     """Logs messages and calls ``on_gap`` on a separate thread.
 
-    Logging handlers and ``on_gap`` can be slow or use the client.
+    Logging handlers and ``on_gap`` can be slow or call methods of the client.
 
     Up to Python 3.12, an exception in a signal handler during a logging call can leave the logging handler
     locked. Therefore, a thread for which other threads wait must never log.

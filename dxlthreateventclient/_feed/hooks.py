@@ -122,7 +122,7 @@ class Hooks:
         self._user_data = dxl_client
         # Guards the requests. Hold this lock while sending a request, so that the request is stored before
         # its answer is processed. Sending a request also acquires a lock of the MQTT client. To avoid a
-        # deadlock, never acquire _sending while the MQTT client holds that lock.
+        # deadlock, never acquire _sending while holding the MQTT client's lock.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
@@ -163,7 +163,7 @@ class Hooks:
         return min(self._heard_until, time.time())
 
     def why_dead(self) -> str | None:
-        """Return the reason why events can no longer be delivered, or ``None`` if they still can."""
+        """Return the reason why events can no longer be delivered, or ``None`` if delivery still works."""
         reason = why_dead(self._dxl_client)
         if reason and os.getpid() != self._pid:
             return "this process was forked: make and connect the DxlClient in the process that uses it"
@@ -184,7 +184,7 @@ class Hooks:
         self._send(partial(self._subscribe, topic), topic, is_ours=True)
 
     def unsubscribe(self, topic: str) -> bool:
-        """Send an UNSUBSCRIBE, unless dxlclient itself needs the topic. Return True if it was sent."""
+        """Send an UNSUBSCRIBE, unless dxlclient needs the topic. Return True if the request was sent."""
         with self._sending:
             if topic in self._dxl_client._subscriptions:
                 return False
@@ -231,8 +231,8 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Hide the answers to our requests from dxlclient, which might confuse these answers with answers
-            # to its own later requests.
+            # Hide the answers to our requests from dxlclient, which might match these answers to its own
+            # later requests.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -261,7 +261,8 @@ class Hooks:
     def _on_connect(self, dxlclients: _Hook, mqtt: Any, user_data: Any, flags: Any, code: int) -> None:
         self._user_data = user_data
         tell_dxlclient = partial(dxlclients, mqtt, user_data, flags, code)
-        # dxlclient mistakes a refusal by the broker for a connection. Pass the refusal on unchanged.
+        # dxlclient mistakes a refusal by the broker for a successful connection. Pass the refusal on
+        # unchanged.
         if code != 0:
             tell_dxlclient()
             return

@@ -107,7 +107,7 @@ class Feed:
 
     @property
     def why_dead(self) -> str | None:
-        """The reason why events can no longer be delivered, or ``None`` if they still can."""
+        """The reason why events can no longer be delivered, or ``None`` if delivery still works."""
         return self.hooks.why_dead()
 
     def join(self, member: "Member") -> None:
@@ -119,7 +119,7 @@ class Feed:
         self._inbox.put(call)
 
     def add(self, route: Route, wait: "Wait") -> None:
-        """Add a route. Wait until its subscription is settled, except on threads that must not wait."""
+        """Add a route and wait for its subscription, except on threads that must not wait."""
         self.dispatcher.add(route)
         if self.hooks.is_worker():
             self.settle()

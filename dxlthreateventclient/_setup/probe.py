@@ -47,7 +47,7 @@ _CLOSED = (ConnectionError, ssl.SSLEOFError)
 
 
 def address(host: str, port: object) -> str:
-    """Join a host and a port, with brackets around an IPv6 address."""
+    """Join a host and a port, adding brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -174,7 +174,7 @@ class Probe:
         return BrokerConnectionError(what, is_final=reason.startswith("4"))
 
     def _wanted_by_proxy(self) -> str:
-        """Describe the authentication that the proxy requires, because PySocks does not."""
+        """Describe the authentication that the proxy requires, because PySocks does not report it."""
         proxy = HTTPConnection(self._proxy["proxy_addr"], self._proxy["proxy_port"], self._timeout)
         schemes: list[str] = []
         with closing(proxy), suppress(OSError, HTTPException):
