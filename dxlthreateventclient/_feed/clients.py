@@ -32,7 +32,7 @@ _making = threading.Lock()
 
 
 class Wait:
-    """Blocks a thread until the subscription to a topic is settled.
+    """Blocks a thread until the outcome of a subscription is known.
 
     :param topic: the topic
     :param listener: the listener of the waiting client
@@ -58,7 +58,7 @@ class Wait:
         self._done.release()
 
     def until_settled(self) -> None:
-        """Wait until the subscription is settled.
+        """Wait until the outcome of the subscription is known.
 
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
@@ -123,7 +123,9 @@ class Member:
         return [route for route in self.feed.dispatcher.routes if self in route.owners]
 
     def add(self, route: Route) -> None:
-        """Add a route, unless its callback is already on the topic. If an error occurs, do not add the route.
+        """Add a route, unless its callback is already registered for the topic.
+
+        If an error occurs, do not add the route.
 
         :raise RuntimeError: if the client is closed, or its DxlClient can no longer deliver events
         """

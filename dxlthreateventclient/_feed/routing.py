@@ -59,7 +59,7 @@ class Route(EventCallback):
         if self.is_removed:
             return
         with self._counting:
-            self.received += 1  # count first, so that an event in progress is not reported as passed over
+            self.received += 1  # count first, so that an event in progress is not reported as missed
         outcome = self._deliver(event)
         now = time.time()
         for owner in self.owners:
