@@ -123,7 +123,7 @@ def _check_names(settings: ConfigObj) -> list[str]:
 
 
 def _check_values(settings: ConfigObj) -> None:
-    """Check that all files are specified, and that dxlclient reads each value as intended."""
+    """Check that the certificate and key files are set, and that dxlclient reads each value as intended."""
     unfilled = []
     for section, names in _SETTINGS.items():
         for name in names:

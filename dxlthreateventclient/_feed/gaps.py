@@ -65,7 +65,7 @@ class Reporter:
         self._thread = 0
 
     def report(self, call: Callable[[], object]) -> None:
-        """Call a function after all earlier calls. Log any exception that the function raises."""
+        """Call a function after all previously queued calls. Log any exception that the function raises."""
         with self._lock:
             self._calls.append(call)
             if self._is_running:

@@ -38,8 +38,8 @@ _EVENT = bytes([Message.MESSAGE_TYPE_EVENT])
 _REFUSED = 128
 # The maximum time between two iterations of the MQTT client's loop, in seconds.
 _LOOP_SECONDS = 1.0
-# The interval, in seconds, for checking whether all data has been read. After a pause longer than _PAUSE,
-# check after every packet for the length of one interval.
+# The interval, in seconds, between two checks for unread data. After a pause longer than _PAUSE, check after
+# every packet for the length of one interval.
 _LOOK_EVERY = 0.1
 _PAUSE = 0.01
 # After a silence of more than _SILENCE seconds, the broker may send a backlog in several parts. For the next
