@@ -140,7 +140,7 @@ class Listener:
     def update(self, topics: set[str], acknowledged: frozenset[str]) -> None:
         """Record the client's topics and the acknowledged subscriptions.
 
-        If all topics are subscribed, end any open gap.
+        If all earlier subscriptions are active again, end any open gap.
         """
         self._heard = self._heard & topics | topics & acknowledged
         if self.gap is not None and self._heard <= acknowledged:
