@@ -1,4 +1,4 @@
-"""Loads a client configuration, or raises an error that says what to fix."""
+"""Loads a client configuration, or raises an error that explains how to fix the problem."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ __all__ = ["ConfigurationError", "Step", "load_configuration", "steps"]
 
 logger = logging.getLogger(__name__)
 
-# The sections that dxlclient reads, and their settings. Those of the brokers have any names.
+# The sections that dxlclient reads, with their settings. Settings in the broker sections can have any name.
 _SETTINGS = {
     "General": ("ClientId", "UseWebSockets"),
     "Certs": ("BrokerCertChain", "CertFile", "PrivateKey"),
@@ -36,7 +36,7 @@ _HOST = re.compile(r"(?!\d+$)[\w.:%\[\]-]+")
 def load_configuration(
     config_file: str | PathLike[str] | None = None, *, broker: str | None = None
 ) -> DxlClientConfig:
-    """Load a ``dxlclient.config`` file and check that a client can use it.
+    """Load a ``dxlclient.config`` file and check that a client can use the configuration.
 
     The keep-alive interval is set to 60 seconds to detect a dead connection within two minutes.
 
@@ -60,10 +60,10 @@ def load_configuration(
 
 
 def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None = None) -> Iterator[Step]:
-    """Yield the checks of :func:`load_configuration` one by one, even after a failure.
+    """Yield the result of each check by :func:`load_configuration`, even after a failure.
 
-    If the configuration file cannot be read, there are no further steps. The parameters are the same as for
-    :func:`load_configuration`.
+    If the configuration file itself is invalid, no further checks run. See :func:`load_configuration` for the
+    parameters.
     """
     path = Path(config_file or os.environ.get("DXLCLIENT_CONFIG") or "dxlclient.config")
     unread: list[str] = []
@@ -90,7 +90,7 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
 
 
 def _parse(path: Path) -> ConfigObj:
-    """Read the settings as dxlclient does."""
+    """Read the settings in the same way as dxlclient."""
     if not path.is_file():
         raise ValueError("no such file; 'python -m dxlclient provisionconfig' makes one")
     try:
@@ -101,7 +101,7 @@ def _parse(path: Path) -> ConfigObj:
 
 
 def _check_names(settings: ConfigObj) -> list[str]:
-    """Check the names of sections and settings. Return a warning for each unknown name."""
+    """Check the names of all sections and settings. Return warnings about unknown names."""
     known = {name.lower(): f"[{name}]" for name in (*_SETTINGS, *_BROKERS)}
     found = [(name, f"[{name}]") for name in settings.sections]
     found += [(name, f"{name} outside all sections") for name in settings.scalars]
@@ -113,7 +113,7 @@ def _check_names(settings: ConfigObj) -> list[str]:
         right = known.get(name.lower())
         if right and right != place:
             raise ValueError(f"{place} is not read: write {right}")
-        # Other programs may have sections of their own.
+        # Other programs may add sections to the configuration file.
         is_section = place.startswith("[")
         alike = get_close_matches(name.lower(), known, 1, 0.8 if is_section else 0.6)
         if not right and (alike or not is_section):
@@ -123,7 +123,7 @@ def _check_names(settings: ConfigObj) -> list[str]:
 
 
 def _check_values(settings: ConfigObj) -> None:
-    """Check that the files are named, and that dxlclient reads each value as intended."""
+    """Check that the certificate and key files are set, and that dxlclient reads each value as intended."""
     unfilled = []
     for section, names in _SETTINGS.items():
         for name in names:
@@ -156,7 +156,7 @@ def _check_brokers(settings: ConfigObj) -> None:
 
 
 def _select_brokers(config: DxlClientConfig, section: str, names: list[str], broker: str | None) -> None:
-    """Check that there are brokers. If one is named, keep only that one."""
+    """Check that the configuration contains brokers. If ``broker`` is specified, keep only that broker."""
     if not names:
         raise ValueError(f"no broker is named: add one to [{section}], or change UseWebSockets")
     if broker is not None:
@@ -172,7 +172,7 @@ def _check_proxy(config: DxlClientConfig) -> None:
     if not proxy or not _is_port(port):
         raise ValueError(f"[Proxy] needs an Address and a Port from 1 to 65535, got {proxy!r} and {port!r}")
     try:
-        socket.gethostbyname(proxy)  # as the constructor of DxlClient does
+        socket.gethostbyname(proxy)  # DxlClient's constructor resolves the name in the same way
     except OSError as error:
         raise ValueError(f"the proxy's name {proxy} cannot be resolved: {in_words(error)}") from error
 

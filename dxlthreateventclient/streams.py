@@ -1,4 +1,4 @@
-"""Threat events in a ``for`` loop or an ``async for`` loop."""
+"""Delivers threat events to a ``for`` loop or an ``async for`` loop."""
 
 import logging
 import math
@@ -22,17 +22,20 @@ from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
 if TYPE_CHECKING:
-    import asyncio  # loaded only by programs that open an asynchronous stream
+    import asyncio  # imported at run time only when a stream needs asyncio
 
 __all__ = ["AsyncThreatEventStream", "ThreatEventStream"]
 
 logger = logging.getLogger(__name__)
 
-# The longest single wait, in seconds. Waits are split because Ctrl-C does not interrupt a wait on Windows.
+# The maximum duration of a single wait, in seconds. Long waits are split because Ctrl-C does not interrupt a
+# wait on Windows.
 _LONGEST_STEP = 1.0
-# A worker that waits for room checks this often, in seconds. Usually the loop wakes the worker earlier.
+# The interval, in seconds, at which a worker that waits for room checks the buffer. The loop usually wakes
+# the worker earlier.
 _LOOK_EVERY = 0.1
-# A loop that takes buffered events never waits. It yields to other tasks after this many seconds.
+# A loop does not wait while the buffer contains events, so the loop yields to other tasks after this many
+# seconds.
 _LONGEST_TURN = 0.01
 
 _Taken: TypeAlias = tuple[dict[str, Any], Event]
@@ -41,16 +44,16 @@ _Taken: TypeAlias = tuple[dict[str, Any], Event]
 class _StreamedEvent(Event):
     """An event whose finalizer runs no Python code.
 
-    The finalizer of dxlclient's ``Event`` is Python code that would run on the thread of the loop. If a
-    signal handler raises an exception during a finalizer, Python ignores the exception, so Ctrl-C would have
-    no effect.
+    The finalizer of dxlclient's ``Event`` is written in Python and would run on the thread of the loop.
+    Python ignores any exception that a signal handler raises during a finalizer, so Ctrl-C would have no
+    effect.
     """
 
     __del__ = object.__hash__
 
 
 class _EndOfStreamError(EOFError):
-    """Ends a loop. An EOFError raised by ``on_error`` must not."""
+    """Ends a loop, unlike an EOFError raised by ``on_error``."""
 
 
 class Stream(EventCallback):
@@ -76,38 +79,40 @@ class Stream(EventCallback):
         self._max_buffered = max_buffered
         self._on_error = log_error if on_error is None else on_error
         self._where = where
-        # The buffered events. If `where` has seen an event, its dictionary is stored, too. None marks the
-        # end.
+        # The buffered events. If `where` has been called for an event, the decoded dictionary is stored with
+        # the event. None marks the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
-        # _has_warned: whether a warning was logged since the buffer was last empty.
+        # _has_warned is True if a warning has been logged since the buffer was last empty.
         self._is_opened = self._is_closed = self._has_warned = False
         self._ends = 0
-        # Counted by single calls into C, because several threads can take from the stream.
+        # Each counter is incremented by a single call into C, because several threads can take events from
+        # the stream.
         self._entered, self._filtered, self._taken = count(), count(), count()
-        # Only one worker at a time fills the buffer, so that it never exceeds its limit.
+        # Only one worker at a time fills the buffer, so that concurrent workers cannot exceed the limit.
         self._filling = threading.Lock()
-        # Released when the loop makes room. A worker that misses the release is only delayed briefly.
+        # The loop releases this lock after making room in the buffer. A worker that misses the release is
+        # delayed only briefly.
         self._room = threading.Lock()
         self._room.acquire()
 
     def close(self) -> None:
-        """Accept no more events. The loop ends after it has taken the events in the buffer.
+        """Stop accepting events. The loop ends after it has taken all events from the buffer.
 
-        Can be called from any thread and from a signal handler.
+        This method can be called from any thread and from a signal handler.
         """
         self._is_closed = True
-        # Repeat this at each call, because a signal handler may have interrupted an earlier call.
+        # Add the end marker at each call, because a signal handler may have interrupted an earlier call.
         self._events.put(None)
         self._ends += 1
         self._announce()
         self._make_room()
 
     def drain(self) -> None:
-        """Accept no new events and end the loop after it has taken all events that had arrived.
+        """Stop requesting events, and end the loop after it has taken all events that have already arrived.
 
-        Unlike :meth:`close`, this also delivers events still queued in dxlclient. If the broker sends nothing
-        for two seconds, the stream stops waiting for an answer. Returns immediately. Can be called from any
-        thread and from a signal handler.
+        Unlike :meth:`close`, this method also delivers events that are still queued in dxlclient. If the
+        broker sends nothing for two seconds, the stream stops waiting for the broker. This method returns
+        immediately, and can be called from any thread and from a signal handler.
         """
         self._source.drain(self, self.close)
 
@@ -131,7 +136,7 @@ class Stream(EventCallback):
     # Called by the worker.
 
     def on_event(self, event: Event) -> None:
-        """Buffer an event from another topic, if this stream was also added there as a callback."""
+        """Buffer an event from another topic for which this stream was also added as a callback."""
         self._deliver(event)
 
     def _deliver(self, event: Event) -> Outcome:
@@ -155,7 +160,7 @@ class Stream(EventCallback):
                         self._events.qsize(),
                     )
                 self._room.acquire(timeout=_LOOK_EVERY)
-                self._announce()  # notices if the event loop was closed
+                self._announce()  # detects a closed event loop
             if self._is_closed:
                 return "passed over"
             waiting = self._events.qsize() + 1
@@ -174,13 +179,16 @@ class Stream(EventCallback):
             logger.warning(message, events)
 
     def _announce(self) -> None:
-        """Wake the loop. By default do nothing, because the queue wakes a thread that waits for it."""
+        """Wake the loop.
+
+        The default implementation does nothing, because the queue itself wakes a waiting thread.
+        """
 
     def _report(self, route: Route, passed_over: int) -> int:
-        """Log and return the number of events that were not handed over."""
+        """Log and return the number of events that the loop did not receive."""
         unread, taken = self.buffered, next(self._taken)
-        # Also count events that arrived after closing, an event that a worker still holds while waiting for
-        # room, and an event lost to an exception in a signal handler.
+        # Also count events that arrived after the stream was closed, an event held by a worker that is
+        # waiting for room, and an event lost because of an exception in a signal handler.
         passed_over += next(self._entered) - next(self._filtered) - taken - unread
         if unread or passed_over:
             counts = f"{taken} events handed over, {unread} unread, {passed_over} passed over"
@@ -190,7 +198,7 @@ class Stream(EventCallback):
     # Called by the loop.
 
     def _decoded(self, item: tuple[dict[str, Any] | None, Event] | None) -> _Taken | None:
-        """Decode an item of the buffer. Return None if it cannot be decoded."""
+        """Decode an item from the buffer. Return None if the item cannot be decoded."""
         if item is None:
             self._events.put(None)  # put the end marker back for other consumers
             raise _EndOfStreamError("the stream is closed, and all its events have been taken")
@@ -212,11 +220,14 @@ class Stream(EventCallback):
 
 
 class ThreatEventStream(Stream):
-    """Threat events in a ``for`` loop. Created by ``CommonThreatEventClient.threat_events()``.
+    """A stream of threat events for a ``for`` loop.
 
-    The stream buffers each event immediately and decodes it when the loop takes it, so a slow loop does not
-    keep dxlclient from reconnecting. Several threads can take events from one stream; each event goes to one
-    thread. If a signal handler raises an exception while an event is being taken, that event may be lost.
+    Created by ``CommonThreatEventClient.threat_events()``.
+
+    The stream buffers each event immediately but decodes the event only when the loop takes it, so a slow
+    loop does not prevent dxlclient from reconnecting. Several threads can take events from one stream. Each
+    event is delivered to only one thread. If a signal handler raises an exception while a thread is taking an
+    event, that event may be lost.
     """
 
     def __enter__(self) -> "ThreatEventStream":
@@ -225,14 +236,14 @@ class ThreatEventStream(Stream):
             self._source.add(self._route)
             self._is_opened = True
         except BaseException:
-            # Nobody will take the events that have already arrived.
+            # No loop will take the events that have already arrived.
             self._leave()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-        # Count what the broker has already sent, but do not wait long for a silent one.
+        # Count the events that the broker has already sent, but do not wait long for a silent broker.
         wait_for(partial(self._source.drain, self), _LONGEST_STEP)
         self._leave()
 
@@ -246,7 +257,7 @@ class ThreatEventStream(Stream):
             raise StopIteration from None
 
     def get(self, timeout: float | None = None) -> _Taken:
-        """Return the next threat event. If there is none yet, wait for it.
+        """Return the next threat event, waiting for one if necessary.
 
         :param timeout: the longest wait in seconds; with ``None`` or infinity, wait as long as necessary;
             with 0 or less, do not wait
@@ -269,16 +280,19 @@ class ThreatEventStream(Stream):
 
 
 class AsyncThreatEventStream(Stream):
-    """Threat events in an ``async for`` loop. Created by ``CommonThreatEventClient.async_threat_events()``.
+    """A stream of threat events for an ``async for`` loop.
 
-    The stream buffers each event immediately and decodes it when the loop takes it. It never blocks the event
-    loop, and lets other tasks run every 10 ms, even if many events are waiting. Several tasks can take events
-    from one stream; each event goes to one task. Cancelling a waiting task never loses an event.
+    Created by ``CommonThreatEventClient.async_threat_events()``.
+
+    The stream buffers each event immediately but decodes the event only when the loop takes it. The stream
+    never blocks the event loop, and lets other tasks run every 10 ms even if many events are waiting. Several
+    tasks can take events from one stream. Each event is delivered to only one task. No event is lost when a
+    waiting task is cancelled.
     """
 
     _loop: "asyncio.AbstractEventLoop"
     _arrival: "asyncio.Event"
-    # True from when a task is about to wait until it is woken.
+    # True while a task is waiting or about to wait.
     _is_waiting = False
     _turn_began = 0.0
 
@@ -288,8 +302,8 @@ class AsyncThreatEventStream(Stream):
         self._check_not_opened()
         self._loop, self._arrival = asyncio.get_running_loop(), asyncio.Event()
         self._is_opened = True
-        # Subscribing waits for the broker, so do it on a thread. Do not use the default executor, because
-        # asyncio.run() waits for the executor at exit.
+        # Subscribe on a separate thread, because subscribing waits for the broker. Do not use the default
+        # executor, because asyncio.run() waits for the executor at exit.
         subscribed: Future[None] = Future()
         subscribed.set_running_or_notify_cancel()
         start_thread("DxlThreatEventStream", partial(self._subscribe, subscribed))
@@ -313,7 +327,7 @@ class AsyncThreatEventStream(Stream):
             raise StopAsyncIteration from None
 
     async def get(self, timeout: float | None = None) -> _Taken:
-        """Return the next threat event. If there is none yet, wait for it.
+        """Return the next threat event, waiting for one if necessary.
 
         :param timeout: see :meth:`ThreatEventStream.get`, which also explains the return value and the
             exceptions
@@ -326,7 +340,8 @@ class AsyncThreatEventStream(Stream):
             self._turn_began = time.monotonic()
         deadline = math.inf if timeout is None else self._loop.time() + timeout
         while True:
-            # Do not await anything between here and the return, so that cancelling the task loses no event.
+            # Do not await anything between here and the return statement. Otherwise, cancelling the task
+            # could lose an event.
             try:
                 item = self._events.get_nowait()
             except Empty:
@@ -345,7 +360,7 @@ class AsyncThreatEventStream(Stream):
         self._arrival.clear()
         self._is_waiting = True
         try:
-            # Check again: only events that are buffered from now on wake the task.
+            # Check the buffer again, because only events added from now on wake the task.
             if self._events.empty():
                 await self._arrival.wait()
         finally:
@@ -354,14 +369,16 @@ class AsyncThreatEventStream(Stream):
         self._turn_began = time.monotonic()
 
     def _announce(self) -> None:
-        # Wake the loop only once until it runs. A call for each event would cost more than decoding it.
+        # Wake the loop only once before it runs again. Waking the loop for each event would cost more than
+        # decoding the event.
         if self._is_opened and (self._is_waiting or self._is_closed or self._loop.is_closed()):
             self._is_waiting = False
             try:
                 self._loop.call_soon_threadsafe(self._arrival.set)
             except RuntimeError:  # the loop is closed
                 if not self._is_closed:
-                    # Otherwise dxlclient and all other callbacks of this DxlClient would wait forever.
+                    # If the stream stayed open, dxlclient and all other callbacks of this DxlClient would
+                    # wait forever.
                     self.close()
                     logger.exception("Stream on %s: its event loop was closed before it", self._route.topic)
 

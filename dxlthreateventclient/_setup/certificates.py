@@ -1,4 +1,4 @@
-"""Checks the certificates and the key of a configuration, and explains why they cannot be used."""
+"""Checks the certificates and the private key of a configuration, and explains any problems."""
 
 import os
 import re
@@ -20,7 +20,8 @@ WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL", 66, 67, 68)
 """OpenSSL's codes for a weak signature or key: error reasons on the client, verify codes for the broker."""
 STRONG = "have it issued anew, with an RSA key of 2,048 bits or more and SHA-256"
 
-# Descriptions of files that OpenSSL rejects, by patterns in their content. The first match counts.
+# Patterns in the content of files that OpenSSL rejects, each with a description of the problem. The first
+# match counts.
 _FORMS = (
     (rb"\A\s*\Z", "is empty: get the file again"),
     (rb"\A(\xff\xfe|\xfe\xff|.\0)", "is saved as UTF-16: save it as UTF-8"),
@@ -69,7 +70,7 @@ def in_words(error: BaseException) -> str:
 
 
 def check_files(config: DxlClientConfig, where: str = "") -> Iterator[Step]:
-    """Check each file that a configuration names.
+    """Check each certificate file and key file in a configuration.
 
     :param config: the configuration
     :param where: the beginning of each error message
@@ -86,7 +87,7 @@ def check_files(config: DxlClientConfig, where: str = "") -> Iterator[Step]:
 
 
 def valid_until(certificates: Iterable[bytes], remedy: str) -> list[datetime]:
-    """Return the expiry dates of all certificates that are valid now, the earliest first.
+    """Return the expiry dates of all currently valid certificates, earliest first.
 
     :param certificates: certificates in DER format
     :param remedy: the advice for expired certificates
@@ -119,7 +120,7 @@ def _content(path: str) -> bytes:
 
 
 def _wrong_form(content: bytes, wanted: str) -> str | None:
-    """Return the reason why OpenSSL rejects a file, if the form of the file shows the reason."""
+    """Return the reason why OpenSSL rejects a file, or None if the content does not reveal the reason."""
     content = content.removeprefix(BOM_UTF8)
     for pattern, what in _FORMS:
         if re.search(pattern, content, re.DOTALL):

@@ -1,7 +1,7 @@
-"""Probes a broker in the same steps as dxlclient connects, and explains failures.
+"""Probes a broker by following the same steps as dxlclient, and explains any failure.
 
-The steps are TCP or the proxy, TLS, WebSockets if used, and MQTT's CONNECT. With TLS 1.3, only the answer to
-CONNECT shows that the broker accepts the client certificate.
+The steps are TCP or a proxy, TLS, WebSockets if configured, and an MQTT CONNECT packet. With TLS 1.3, only
+the answer to CONNECT shows whether the broker accepts the client certificate.
 """
 
 import re
@@ -22,7 +22,7 @@ from dxlthreateventclient.exceptions import BrokerConnectionError
 _CIPHER = "AES128-SHA256"  # the only cipher that dxlclient offers for TLS 1.2
 _QUESTION = "is it the port of a DXL broker?"
 
-# MQTT packets: CONNECT with a client id of 38 characters, the first bytes of CONNACK.
+# MQTT packets: a CONNECT with a client ID of 38 characters, and the first bytes of a CONNACK.
 _CONNECT = b"\x10\x32\x00\x04MQTT\x04\x02\x00\x3c\x00\x26{%s}"
 _CONNACK = b"\x20\x02\x00"
 _ANSWERS = {3: "it is not available now", 4: "it asks for a user", 5: "it does not authorize this client"}
@@ -34,19 +34,20 @@ _UPGRADE = {
     "Sec-WebSocket-Protocol": "mqtt",
 }
 
-# OpenSSL's names for alerts with which a broker refuses a client certificate. DECRYPT_ERROR means that the
-# signature does not match, for example because a CA was recreated under the same name.
+# OpenSSL's names for the alerts that a broker sends to refuse a client certificate. DECRYPT_ERROR means that
+# the signature does not match, for example because a CA was recreated under the same name.
 _REFUSALS = re.compile("ALERT_.*(ACCESS_DENIED|CERTIFICATE|DECRYPT_ERROR|UNKNOWN_CA)")
-# OpenSSL's names for errors when the two sides share no TLS version or no cipher.
+# OpenSSL's names for the errors raised if the client and the broker share no TLS version or no cipher.
 _NOTHING_IN_COMMON = re.compile(
     "HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS_AVAILABLE|PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL"
 )
-# When the broker has closed the connection. There may still be an unread alert.
+# The exceptions raised after the broker has closed the connection. An alert from the broker may still be
+# unread.
 _CLOSED = (ConnectionError, ssl.SSLEOFError)
 
 
 def address(host: str, port: object) -> str:
-    """Return a host and a port, with brackets around an IPv6 address."""
+    """Join a host and a port, adding brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -78,7 +79,10 @@ class Probe:
         return "reachable", b""
 
     def hello(self) -> tuple[str, bytes]:
-        """Connect, up to and including MQTT. Return the version of TLS and the broker's certificate."""
+        """Perform all connection steps.
+
+        :return: the TLS version and the broker's certificate
+        """
         context, name = self._context(), self._broker.host_name
         with (
             self._open() as connection,
@@ -112,7 +116,7 @@ class Probe:
         raise BrokerConnectionError(f"{', '.join(failures)}; {question}")
 
     def _context(self) -> ssl.SSLContext:
-        """Return a context like dxlclient's: one cipher for TLS 1.2, and no check of the host name."""
+        """Return a TLS context like that of dxlclient: one cipher for TLS 1.2, and no host name check."""
         config, context = self._config, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         try:
@@ -136,9 +140,9 @@ class Probe:
                 raise BrokerConnectionError(f"{self.name} {what}; {_QUESTION}", is_final=True)
 
     def _speak_mqtt(self, tls: ssl.SSLSocket) -> None:
-        """Exchange CONNECT and CONNACK, then disconnect."""
+        """Exchange CONNECT and CONNACK packets, then disconnect."""
         self._send(tls, _CONNECT % str(uuid4()).encode())
-        header = 2 if self._config.use_websockets else 0  # the header of a short frame
+        header = 2 if self._config.use_websockets else 0  # the header length of a short WebSocket frame
         with tls.makefile("rb") as answers:
             answer = answers.read(header + len(_CONNACK) + 1)[header:]
         if len(answer) <= len(_CONNACK):
@@ -152,7 +156,7 @@ class Probe:
 
     def _send(self, tls: ssl.SSLSocket, packet: bytes) -> None:
         if self._config.use_websockets:
-            # A WebSocket frame must be masked; a mask of zeros changes nothing.
+            # A client must mask its WebSocket frames. A mask of zeros leaves the data unchanged.
             packet = b"\x82" + bytes([0x80 | len(packet)]) + bytes(4) + packet
         with suppress(*_CLOSED):
             tls.sendall(packet)
@@ -170,7 +174,7 @@ class Probe:
         return BrokerConnectionError(what, is_final=reason.startswith("4"))
 
     def _wanted_by_proxy(self) -> str:
-        """Describe the authentication that the proxy requires. PySocks does not report it."""
+        """Describe the authentication that the proxy requires, because PySocks does not report it."""
         proxy = HTTPConnection(self._proxy["proxy_addr"], self._proxy["proxy_port"], self._timeout)
         schemes: list[str] = []
         with closing(proxy), suppress(OSError, HTTPException):
@@ -180,7 +184,10 @@ class Probe:
         return f"; it asks for {' or '.join(map(repr, schemes)) or 'an unknown scheme'}; {known}"
 
     def _why(self, error: OSError, context: ssl.SSLContext) -> tuple[str, bool]:
-        """Explain an error during TLS or later. Return the reason, and whether it is final."""
+        """Explain an error that occurred during or after the TLS handshake.
+
+        :return: the reason, and whether the error is final
+        """
         reason, code = in_words(error), getattr(error, "reason", None) or ""
         certificate = f"the client certificate {self._config.cert_file}"
         if isinstance(error, ssl.SSLCertVerificationError):
