@@ -7,12 +7,11 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # The tests start hundreds of programs, which would compile all their imports each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-without-fast test-servers test-slow coverage fuzz attack bench bench-smoke check format docs dist release clean
+.PHONY: help demo test test-servers test-slow coverage fuzz attack bench bench-smoke check format docs dist release clean
 
 help:
 	@echo "make demo          show threat events arriving, over a DXL fabric on this machine"
 	@echo "make test          run the tests that need only Python"
-	@echo "make test-without-fast  run those of the core as without msgspec, which the extra fast brings"
 	@echo "make test-servers  run the tests that need mosquitto, redis-server, rsyslogd, systemd and root"
 	@echo "make test-slow     run those that take long, and further variants (they need mosquitto)"
 	@echo "make coverage      run the tests of make test and report which code they cover"
@@ -31,11 +30,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(BIN)/demo-installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[testing]"
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[testing]"
 	touch $@
 
 $(BIN)/dev-installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --editable ".[dev]"
 	touch $@ $(BIN)/demo-installed
 
 demo: $(BIN)/demo-installed
@@ -46,14 +45,8 @@ PARALLEL := --numprocesses auto --dist worksteal
 # Keep the tests of a file in one process, because they share an expensive fixture.
 BY_FILE := --numprocesses auto --dist loadfile
 
-# The folders of the tests to run. The default is all.
-TESTS ?=
-
 test: $(BIN)/dev-installed
-	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
-
-test-without-fast: $(BIN)/dev-installed
-	PYTHONPATH=tests/helpers/without_fast $(BIN)/python -m pytest $(PARALLEL) tests/core
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-servers: $(BIN)/dev-installed
 	$(BIN)/python -m pytest $(BY_FILE) -m "servers and not slow"
@@ -81,7 +74,7 @@ bench: $(BIN)/dev-installed
 	$(BIN)/python benchmarks/listen.py
 
 bench-smoke: $(BIN)/dev-installed
-	$(BIN)/python benchmarks/bench.py --rounds 1 --latency-seconds 1 --output $(VENV)/bench-smoke.json
+	$(BIN)/python benchmarks/bench.py --smoke --rounds 1 --output $(VENV)/bench-smoke.json
 
 check: $(BIN)/dev-installed
 	$(BIN)/ruff format --check .

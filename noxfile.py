@@ -1,4 +1,4 @@
-"""Runs targets of the Makefile on every supported Python, and with the oldest dependencies: ``nox``."""
+"""Runs targets of the Makefile with every supported Python and with the oldest dependencies."""
 
 import shutil
 import subprocess
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nox
 
-# 3.14 is tested if installed, but not yet declared in the metadata.
+# Python 3.14 is tested if it is installed, but is not yet declared in the metadata.
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def _runs(version: str) -> bool:
-    # A pyenv shim works only if pyenv is configured to use that version.
+    # A pyenv shim works only if pyenv is configured to use the Python version of the shim.
     python = shutil.which(f"python{version}") or "false"
     return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0  # noqa: S603
 
@@ -22,35 +22,45 @@ nox.options.error_on_missing_interpreters = True
 nox.options.reuse_venv = "yes"
 
 
-def _make(session: nox.Session, default: str) -> None:
-    for target in session.posargs or [default]:
-        session.run("make", f"VENV={session.virtualenv.location}", target, external=True)
+def _test(session: nox.Session, extras: str, *folders: str) -> None:
+    session.install("--no-compile", "--editable", f".[{extras}]")
+    session.run("python", "-m", "pytest", "--numprocesses", "auto", "--dist", "worksteal", *folders)
 
 
 @nox.session(python=PYTHONS)
 def make(session: nox.Session) -> None:
     """Run ``make test``, or other targets: ``nox --session make-3.13 -- check docs``."""
-    _make(session, "test")
+    for target in session.posargs or ["test"]:
+        session.run("make", f"VENV={session.virtualenv.location}", target, external=True)
+
+
+@nox.session(python=PYTHONS)
+def core(session: nox.Session) -> None:
+    """Run the tests of the core without the extra ``fast``."""
+    _test(session, "test", "tests/core")
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Run ``make test`` with the oldest versions of all dependencies of users."""
+    """Run the tests that use dependencies of users, with the oldest versions of these dependencies.
+
+    The core has only dxlclient, of which there is one version.
+    """
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"], *extras["testing"], *extras["samples"]]
     constraints = Path(session.create_tmp(), "constraints.txt")
     constraints.write_text("\n".join(requirements).replace(">=", "=="))
     session.env["PIP_CONSTRAINT"] = str(constraints.resolve())
-    _make(session, "test")
+    _test(session, "test,samples", "tests/cli", "tests/samples", "tests/setup", "tests/testing")
 
 
 @nox.session(python=PYTHONS[-1])
 def neighbours(session: nox.Session) -> None:
-    """Run the demo and the tests of the fixtures with packages that change Python, asyncio or pytest."""
+    """Run the demo and the fixture tests with packages that modify Python, asyncio or pytest."""
     others = ["gevent", "uvloop", "pytest-asyncio", "pytest-randomly", "pytest-socket", "pytest-xdist"]
-    session.install("--upgrade", *others)
-    session.install("--editable", ".[testing]", "anyio", "hypothesis", "pytest-timeout")
+    session.install("--no-compile", "--upgrade", *others)
+    session.install("--no-compile", "--editable", ".[test]")
     session.run("python", "-m", "pip", "check")
     limit = "import faulthandler, sys; faulthandler.dump_traceback_later(60, exit=True)"
     demo = "from dxlthreateventclient._cli import main; sys.exit(main(['demo', '--count', '2']))"

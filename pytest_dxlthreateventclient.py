@@ -1,11 +1,11 @@
 """Fixtures for pytest: ``dxl_fabric``, ``dxl_client`` and ``publish_and_wait``.
 
 pytest imports this module in every run, so the module imports the package only when a fixture is used. The
-public fixtures build on private ones. Otherwise, if a user's ``conftest.py`` replaced one of the public
-fixtures, the replacement would also be used inside the others.
+public fixtures are based on private fixtures, so that replacing a public fixture in ``conftest.py`` does not
+affect the others.
 
-The module works with pytest 6.2.5 and newer. Its annotations are not evaluated, because pytest 6.2.5 lacks
-some of the names.
+The module works with pytest 6.2.5 and newer. Annotations are not evaluated, because some of their names do
+not exist in pytest 6.2.5.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ _FILTERS = [
     "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning:pahoproxy",
     r"ignore:notifyAll\(\) is deprecated:DeprecationWarning:dxlclient",
     r"ignore:currentThread\(\) is deprecated:DeprecationWarning:dxlclient",
-    # If a client is destroyed while it reconnects, dxlclient's threads fail.
+    # If a client is destroyed while it reconnects, dxlclient's threads raise exceptions.
     (
         r"ignore:Exception in thread Thread-\d+ \(_(connect_thread_main|on_connect_run|on_disconnect_run)\)"
         ":pytest.PytestUnhandledThreadExceptionWarning"
     ),
 ]
 if sys.version_info < (3, 11):
-    # If a connection ends before the TLS handshake, as dxlclient's probe does, asyncio does not close its
+    # If a connection ends before the TLS handshake, as dxlclient's probe does, asyncio does not close the
     # transport.
     _FILTERS.append("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ignore warnings about third-party code, which ``filterwarnings = error`` would turn into errors."""
+    """Ignore warnings from third-party code, which ``filterwarnings = error`` would turn into errors."""
     if config.pluginmanager.has_plugin("warnings"):  # otherwise the setting is unknown
         for line in _FILTERS:
             config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Ignore the same warnings for ``pytest -W error``, which takes precedence over the configuration."""
+    """Ignore the same warnings with ``pytest -W error``, which takes precedence over the configuration."""
     uses_fabric = "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ())
     if uses_fabric and item.config.pluginmanager.has_plugin("warnings"):
         for line in _FILTERS:
@@ -89,7 +89,7 @@ def dxl_fabric(_dxlthreateventclient_fabric: LocalFabric) -> LocalFabric:
 
 @pytest.fixture
 def dxl_client(_dxlthreateventclient_client: DxlClient) -> DxlClient:
-    """Return a new ``DxlClient`` for each test, connected to ``dxl_fabric``."""
+    """Return a new ``DxlClient`` for each test. The client is connected to ``dxl_fabric``."""
     return _dxlthreateventclient_client
 
 
@@ -100,8 +100,9 @@ def publish_and_wait(
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
     ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes the given
-    event, or a sample event if none is given. It returns the DXL event after all callbacks of the client have
-    run, and raises ``TimeoutError`` if they take too long. Pass ``dxl_client`` to wait for another client.
+    event, or a sample event by default. The function returns the DXL event after all callbacks of the client
+    have run, and raises ``TimeoutError`` if they do not finish in time. Pass ``dxl_client`` to wait for a
+    different client.
     """
 
     def publish(

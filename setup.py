@@ -1,4 +1,4 @@
-"""A stub for tools that need ``setup.py``. All settings are in ``pyproject.toml``."""
+"""A stub for tools that require ``setup.py``. All settings are in ``pyproject.toml``."""
 
 from setuptools import setup
 

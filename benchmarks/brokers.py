@@ -45,7 +45,7 @@ def running_broker() -> Iterator[tuple[str, Path]]:
 
 
 def _configure(directory: Path) -> int:
-    """Write the certificates and configurations of mosquitto and its clients. Return a free port."""
+    """Write the certificates and configurations for mosquitto and its clients. Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     ca = trustme.CA(key_type=trustme.KeyType.RSA)
@@ -57,6 +57,8 @@ def _configure(directory: Path) -> int:
         "[Certs]\nBrokerCertChain = ca.crt\nCertFile = client.pem\nPrivateKey = client.pem\n"
         f"[Brokers]\nbroker = broker;{port};127.0.0.1\n[BrokersWebSockets]\n"
     )
+    # When started by root without "user root", mosquitto would switch to a user who cannot read the key. The
+    # number of queued messages is unlimited, because the broker has to queue a whole burst.
     (directory / "mosquitto.conf").write_text(
         f"listener {port} 127.0.0.1\n"
         f"cafile {directory}/ca.crt\n"
@@ -64,8 +66,8 @@ def _configure(directory: Path) -> int:
         f"keyfile {directory}/broker.pem\n"
         "require_certificate true\n"
         "allow_anonymous true\n"
-        "user root\n"  # as root, mosquitto would switch to a user who cannot read its key
-        "max_queued_messages 0\n"  # no limit, because the broker holds a whole burst
+        "user root\n"
+        "max_queued_messages 0\n"
     )
     return port
 

@@ -1,7 +1,7 @@
-"""Measures the time each format takes for one event, compared with parsing and writing its JSON.
+"""Compares the time to convert one event into each format with the time to parse or write its JSON.
 
-Other programs may be running, so each figure is CPU time. The speed of a machine drifts, so each figure is
-the median of several rounds, in which the formats take turns.
+Each figure is a CPU time, because other programs may be running. The speed of a machine drifts, so the
+formats take turns and each figure is the median of several rounds.
 """
 
 import argparse
@@ -19,14 +19,14 @@ CALLS = 50
 
 
 def events() -> dict[str, dict[str, Any]]:
-    """Return a sample event, and an event with a realistic number of keys in ``otherData``."""
+    """Return a sample event and a copy with a realistic number of keys in ``otherData``."""
     other_data = {f"sc_evtKey{number}": f"{{sc_evtKey{number}}}" for number in range(90)}
     other_data |= {f"sc_evtValue{number}": f"C:\\Program Files\\{number}" for number in range(30)}
     return {"sample": sample_threat_event(), "120 more keys": sample_threat_event(otherData=other_data)}
 
 
 def measure(threat_event: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Return the median time in microseconds that each function takes for the event."""
+    """Return each function's median time for the event, in microseconds."""
     payload = json.dumps(threat_event)
     functions: dict[str, Callable[[], object]] = {
         "json.loads": lambda: json.loads(payload),

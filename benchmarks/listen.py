@@ -1,7 +1,9 @@
-"""Measures the resources that ``listen`` needs as a service: ``python benchmarks/listen.py``.
+"""Measures the resources that ``listen`` uses as a service.
 
-The CPU time is that of the whole process. The benchmark needs Linux (``/proc``, ``/dev/full``). The last
-figure also needs logrotate.
+Run it with ``python benchmarks/listen.py``.
+
+CPU times cover the whole process. The benchmark requires Linux, because it uses ``/proc`` and ``/dev/full``.
+The measurement of log rotation also requires logrotate.
 """
 
 import json
@@ -53,20 +55,20 @@ class Listen:
         command += ["--format", "ecs", "--drain-seconds", "60", "--output", str(output)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr
-        self.process.stderr.readline()  # return when it waits for events
+        self.process.stderr.readline()  # wait until the process is ready to receive events
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time used so far."""
+        """Return the CPU time used by the process, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Return the resident memory, in bytes."""
+        """Return the resident memory of the process, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
 
     def end(self, number: int) -> str:
-        """End the process and return its last line."""
+        """Send the process a signal and return the last line of its output."""
         self.process.send_signal(number)
         assert self.process.stderr
         last: str = self.process.communicate()[1].splitlines()[-1]
@@ -82,7 +84,7 @@ def publisher(config_file: Path) -> Iterator[DxlClient]:
 
 
 def until_still(listen: Listen) -> None:
-    """Return when the process has used almost no CPU time for a second."""
+    """Wait until the process has used almost no CPU time for one second."""
     used = -1.0
     while listen.cpu_seconds() - used > 0.03:
         used = listen.cpu_seconds()
@@ -126,12 +128,12 @@ def main() -> None:
 
 
 def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Stop ``listen`` when the broker has received a whole burst and ``listen`` only part of it."""
+    """Publish a burst of events and stop ``listen`` before it has received all of them."""
     _, event = next(iter(events().items()))
     listen = Listen(config_file, directory / "burst")
     back = threading.Semaphore(0)
     with CommonThreatEventClient(epo) as client:
-        # The broker sends each event to both clients.
+        # The broker sends each event to both clients, so this client can count the events.
         client.add_threat_event_callback(lambda *_: back.release(), TOPIC)
         for _ in range(BURST):
             publish_threat_event(epo, event, TOPIC)
@@ -142,7 +144,7 @@ def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
 
 
 def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Rotate the output file while events are published, and count the events."""
+    """Rotate the output file while events are published, and count the events in all files."""
     output, rules = directory / "rotated", directory / "logrotate.conf"
     rules.write_text(
         f"{output} {{\n  rotate {2 * ROTATIONS}\n  create\n  su root root\n}}\n", encoding="utf-8"
@@ -169,7 +171,7 @@ def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
 
 
 def restart(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Restart ``listen`` while events are published, and count the missed events."""
+    """Restart ``listen`` while events are published, and count the events that it missed."""
     output = directory / "restarted"
     _, event = next(iter(events().items()))
     stopped, published = threading.Event(), 0

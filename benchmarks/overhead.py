@@ -1,7 +1,8 @@
-"""Measures this library's overhead per event, without decoding, and fails if it exceeds 5 µs.
+"""Measures this library's overhead per event, without decoding. Fails if the overhead exceeds 5 µs.
 
 The overhead has two parts: the hooks for packets and messages, and the path from dxlclient to each callback.
-Each figure is the median difference in CPU time with and without one part. The benchmark needs no broker.
+Each figure is the median difference between the CPU times with and without one of the parts. The benchmark
+needs no broker.
 """
 
 import statistics
@@ -32,12 +33,12 @@ class Bare(EventCallback):
 
 
 def nothing(*_: object) -> int:
-    """Stand in for the function that a hook calls."""
+    """Do nothing, in place of the function that a hook calls."""
     return 0
 
 
 def microseconds(call: Callable[..., object], *arguments: object) -> float:
-    """Return the CPU time of one call."""
+    """Return the CPU time of one call, in microseconds."""
     start = time.thread_time()
     for _ in range(CALLS):
         call(*arguments)
@@ -45,7 +46,7 @@ def microseconds(call: Callable[..., object], *arguments: object) -> float:
 
 
 def difference(ours: Callable[..., object], bare: Callable[..., object], *arguments: object) -> float:
-    """Return the median difference in time between our call and the bare one."""
+    """Return the median difference in CPU time between this library's function and the bare function."""
     return statistics.median(
         microseconds(ours, *arguments) - microseconds(bare, *arguments) for _ in range(ROUNDS)
     )

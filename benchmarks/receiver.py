@@ -1,6 +1,7 @@
-"""The measured process: receives bursts of events with different variants and reports their cost.
+"""Receives bursts of events with different variants and reports the cost of each.
 
-``bench.py`` starts this process, which prints requests for publishing and its measurements as JSON lines.
+``bench.py`` starts this process and measures it. The process prints requests to publish events and the
+results of its measurements, as lines of JSON.
 """
 
 import asyncio
@@ -28,13 +29,13 @@ from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 GATE_TOPIC = "/dxlthreateventclient/bench/gate"
 """An event on this topic blocks dxlclient's worker until the whole burst has been published."""
 
-# A way to receive events: a context in which done() is called for each event.
+# A variant is a context manager that calls done() for each event received while the context is open.
 Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
 
 
 @contextmanager
 def bare(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
-    """Receive with a bare dxlclient callback that decodes nothing."""
+    """Receive events with a bare dxlclient callback that decodes nothing."""
 
     class Bare(EventCallback):
         def on_event(self, event: Event) -> None:
@@ -45,7 +46,7 @@ def bare(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]
 
 
 def bare_decoding(decode: Callable[[bytes], object], callbacks: int = 1) -> Variant:
-    """Receive with bare dxlclient callbacks that decode events themselves."""
+    """Receive events with bare dxlclient callbacks that decode the payload themselves."""
 
     class Decoding(EventCallback):
         def __init__(self, done: Callable[[Event], None]) -> None:
@@ -61,7 +62,7 @@ def bare_decoding(decode: Callable[[bytes], object], callbacks: int = 1) -> Vari
 
 @contextmanager
 def added(dxl_client: DxlClient, callbacks: list[EventCallback], topic: str = TOPIC) -> Iterator[None]:
-    """Add bare callbacks and remove them at the end of the context."""
+    """Add bare callbacks and remove them when the context ends."""
     for callback in callbacks:
         dxl_client.add_event_callback(topic, callback)
     try:
@@ -72,7 +73,7 @@ def added(dxl_client: DxlClient, callbacks: list[EventCallback], topic: str = TO
 
 
 class Gate(EventCallback):
-    """Blocks dxlclient's worker until it is opened."""
+    """Blocks dxlclient's worker thread until the gate is opened."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class Gate(EventCallback):
 
 
 def ours(callbacks: int) -> Variant:
-    """Receive with callbacks of this library."""
+    """Receive events with callbacks of this library."""
 
     class Ours(CommonThreatEventCallback):
         def __init__(self, done: Callable[[Event], None]) -> None:
@@ -106,7 +107,7 @@ def ours(callbacks: int) -> Variant:
 
 @contextmanager
 def stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
-    """Receive with a loop over a stream, on its own thread."""
+    """Receive events by looping over a stream on a separate thread."""
 
     def loop() -> None:
         for _, original_event in events:
@@ -122,7 +123,7 @@ def stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[Non
 
 @contextmanager
 def async_stream(dxl_client: DxlClient, done: Callable[[Event], None]) -> Iterator[None]:
-    """Receive with a loop over an asyncio stream, on its own thread."""
+    """Receive events by looping over an asyncio stream on a separate thread."""
     opened: list[AsyncThreatEventStream] = []
     is_open = threading.Event()
 
@@ -173,7 +174,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
         cpu = time.process_time()
         request({"size": size, "count": count})
         sys.stdin.readline()
-        # The publisher has finished, so it does not compete for CPU time.
+        # The publisher has finished, so it no longer competes for CPU time.
         wall = time.perf_counter()
         gate.is_open.set()
         if not finished.wait(120):
@@ -203,12 +204,12 @@ def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rat
 
 
 def request(what: dict[str, Any]) -> None:
-    """Send a request or a result to the publisher, as a line of JSON."""
+    """Send a request or a result to the publisher as a line of JSON."""
     print(json.dumps(what), flush=True)
 
 
 def main() -> None:
-    """Make the measurements requested on standard input, one per JSON line."""
+    """Read requests for measurements from standard input, one JSON object per line, and run them."""
     with DxlClient(DxlClientConfig.create_dxl_config_from_file(sys.argv[1])) as dxl_client:
         dxl_client.connect()
         for line in sys.stdin:

@@ -20,5 +20,5 @@ from dxlclient.message import Request as Request
 from dxlclient.message import Response as Response
 from dxlclient.service import ServiceRegistrationInfo as ServiceRegistrationInfo
 
-# Other packages use further names of dxlclient. A name without a hint is not an error.
+# Other packages use additional names from dxlclient. A name without a type hint is not an error.
 def __getattr__(name: str) -> Any: ...

@@ -1,4 +1,4 @@
-"""Threat event callbacks: decoding, delivery, and the handling of failed events."""
+"""Decodes threat events, delivers them to callbacks, and handles failures."""
 
 import inspect
 import logging
@@ -25,7 +25,7 @@ ErrorFunction: TypeAlias = Callable[[BaseException, Event], object]
 """Called with the error and the DXL event."""
 
 Predicate: TypeAlias = Callable[[Any], object]
-"""Called with a threat event as a dictionary. Returns a true value if the event is wanted."""
+"""Called with a threat event as a dictionary. Returns a true value to accept the event."""
 
 Outcome: TypeAlias = Literal["handled", "failed", "filtered"]
 
@@ -37,7 +37,7 @@ ASYNCHRONOUS = (
 
 
 class CommonThreatEventCallback(EventCallback):
-    """Receives threat events: subclass it and override :meth:`on_threat_event`.
+    """Receives threat events. Subclass this class and override :meth:`on_threat_event`.
 
     .. code-block:: python
 
@@ -45,13 +45,14 @@ class CommonThreatEventCallback(EventCallback):
             def on_threat_event(self, threat_event_dict, original_event):
                 print(threat_event_dict["event"]["threatName"])
 
-    The methods run on dxlclient's worker thread, one event after the other.
+    The methods run on dxlclient's worker thread, for one event at a time.
     """
 
     def on_event(self, event: Event) -> None:
-        """Decode the event and hand it to :meth:`on_threat_event`. dxlclient calls this; do not override it.
+        """Decode the event and pass it to :meth:`on_threat_event`. Do not override this method.
 
-        Passes every error to :meth:`on_threat_event_error`. Never raises an exception.
+        dxlclient calls this method, which passes every error to :meth:`on_threat_event_error` and never
+        raises an exception.
 
         :param event: the DXL event
         """
@@ -69,10 +70,11 @@ class CommonThreatEventCallback(EventCallback):
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle an event that could not be decoded or handled. Override this to save or report such events.
+        """Handle an event that could not be decoded or handled.
 
-        The default logs an error with the topic, the message id and the reason. Exceptions from this method
-        are logged. Later events and other callbacks are unaffected.
+        Override this method to save or report failed events. The default implementation logs an error with
+        the topic, the message id and the reason. Exceptions raised by this method are logged, and do not
+        affect later events or other callbacks.
 
         :param error: a :class:`~dxlthreateventclient.exceptions.ThreatEventDecodeError` if the payload could
             not be decoded, otherwise the exception from :meth:`on_threat_event` (including ``SystemExit``)
@@ -84,7 +86,9 @@ class CommonThreatEventCallback(EventCallback):
 def deliverer(
     callback: Any, on_error: ErrorFunction | None = None, where: Predicate | None = None
 ) -> Callable[[Event], Outcome]:
-    """Return a function that passes an event to a callback, returns the outcome, and never raises.
+    """Return a function that passes an event to a callback and returns the outcome.
+
+    The returned function never raises an exception.
 
     :param callback: a callback object, a callback class (instantiated for each event), or a function
     :param on_error: called with the errors of a function; the default logs them
@@ -100,8 +104,8 @@ def deliverer(
 
 
 def _deliverer_to(callback: Any, where: Predicate | None = None) -> Callable[[Event], Outcome]:
-    # Look up the methods for each event. Do it inside the try blocks of _deliver and hand_over, because the
-    # lookup itself may raise an exception.
+    # Look up the methods for each event inside the try blocks of _deliver and hand_over, because the lookup
+    # itself may raise an exception.
     return partial(
         _deliver,
         lambda threat_event, event: callback.on_threat_event(threat_event, event),  # noqa: PLW0108
@@ -129,7 +133,7 @@ def _deliver(
         result = function(threat_event, event)
         if result is not None:
             _refuse_coroutine(result)
-    except BaseException as error:  # SystemExit would end dxlclient's only worker
+    except BaseException as error:  # SystemExit would end dxlclient's only worker thread
         hand_over(on_error, error, event)
         return "failed"
     return "handled"
@@ -137,7 +141,7 @@ def _deliver(
 
 def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: Event) -> Outcome:
     if where is not None:
-        with suppress(ThreatEventDecodeError):  # the event is delivered and reported below
+        with suppress(ThreatEventDecodeError):  # the code below delivers and reports the event
             if not is_wanted(where, decode_threat_event(event.payload), event):
                 return "filtered"
     try:
@@ -151,7 +155,7 @@ def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: 
 
 
 def is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> bool:
-    """Return True if a predicate wants a threat event, or raises an exception."""
+    """Return True if a predicate accepts a threat event or raises an exception."""
     try:
         return bool(where(threat_event))
     except BaseException as error:
@@ -161,14 +165,14 @@ def is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> b
 
 def _refuse_coroutine(result: object) -> None:
     if inspect.iscoroutine(result):
-        result.close()  # otherwise Python warns that it was never awaited
+        result.close()  # otherwise Python warns that the coroutine was never awaited
     elif not inspect.isgenerator(result) and not inspect.isasyncgen(result):
         return
     raise TypeError(f"the callback returned a {type(result).__name__}, which nothing runs: {ASYNCHRONOUS}")
 
 
 def log_error(error: BaseException, original_event: Event) -> None:
-    """Log an error with the message id and topic of its event. If a callback raised it, add the traceback."""
+    """Log an error with the message id and topic of its event, and a traceback if a callback raised it."""
     if isinstance(error, ThreatEventDecodeError):
         _log("Message %s on topic %s was not handled: %s", original_event, shown(error))
     elif isinstance(error, Exception):
@@ -185,12 +189,15 @@ def log_error(error: BaseException, original_event: Event) -> None:
 
 
 def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) -> None:
-    """Call a hook with an error and its event. If the hook itself raises, log both errors. Never raise."""
+    """Call an error hook with an error and its event.
+
+    If the hook itself raises an exception, log both errors. This function never raises an exception.
+    """
     try:
         result = hook(error, original_event)
         if result is not None:
             _refuse_coroutine(result)
-    except BaseException as hook_error:  # SystemExit would end dxlclient's only worker
+    except BaseException as hook_error:  # SystemExit would end dxlclient's only worker thread
         if hook_error is not error:
             # Log the first error even if the hook hides it with "raise ... from None".
             hook_error.__suppress_context__ = False
@@ -207,7 +214,7 @@ def _log_on_worker(message: str, event: Event, error: BaseException) -> None:
     try:
         _log(message, event, exc_info=error)
     except BaseException:
-        # A logging handler that raises must not end dxlclient's only worker.
+        # An exception in a logging handler must not end dxlclient's only worker thread.
         with suppress(BaseException):
             traceback.print_exception(error)
 
@@ -215,7 +222,7 @@ def _log_on_worker(message: str, event: Event, error: BaseException) -> None:
 def shown(text: object) -> str:
     """Escape text so that it cannot inject log lines or terminal control codes.
 
-    Message ids and topics come from the sender.
+    The sender chooses message ids and topics, which can therefore contain any characters.
     """
     plain = str(text)
     return plain if plain.isprintable() else repr(plain)[1:-1]

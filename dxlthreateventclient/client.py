@@ -1,10 +1,9 @@
-"""The client: adds and removes threat event callbacks, and opens streams."""
+"""Adds and removes threat event callbacks, and opens streams of threat events."""
 
 import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime, timezone
-from types import TracebackType
 from typing import TypeAlias
 
 from dxlclient.callbacks import EventCallback
@@ -12,9 +11,9 @@ from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
 from dxlthreateventclient import other_data
-from dxlthreateventclient._feed.dispatching import Route, check_topic, log_passed_over
+from dxlthreateventclient._feed.clients import Member
 from dxlthreateventclient._feed.gaps import log_gap
-from dxlthreateventclient._feed.members import Member
+from dxlthreateventclient._feed.routing import Route, check_topic, log_passed_over
 from dxlthreateventclient.callbacks import (
     ASYNCHRONOUS,
     ErrorFunction,
@@ -46,8 +45,8 @@ class CommonThreatEventClient:
 
     Leaving the ``with`` block removes all callbacks and streams of this client, except callbacks that another
     client of the same ``DxlClient`` has also added. All methods can be called from any thread. If a callback
-    calls them, they take effect for the next event and do not wait for the broker. To replace
-    the last callback on a topic without a gap, add the new callback before you remove the old one.
+    calls a method, the method does not wait for the broker, and the change takes effect with the next event.
+    To replace the last callback on a topic without a gap, add the new callback before removing the old one.
 
     :param dxl_client: the DXL client that receives the events. The caller connects and destroys it. Callbacks
         can be added before it is connected.
@@ -69,26 +68,25 @@ class CommonThreatEventClient:
         self._member.is_closed = False
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Remove the callbacks and streams of this client, as leaving the ``with`` block does.
+        """Remove all callbacks and streams of this client. Leaving the ``with`` block has the same effect.
 
-        Can be called more than once. If a signal handler raises an exception just as a ``with`` block begins,
-        Python may skip the end of the block. A program with such handlers should call this method at exit.
+        This method can be called more than once. If a signal handler raises an exception just as a ``with``
+        block begins, Python may skip the cleanup at the end of the block. A program whose signal handlers
+        raise exceptions should call this method at exit.
         """
         for stream in self._streams():
             stream.close()
         self._member.close()
 
     def status(self) -> FeedStatus:
-        """Return the current state of the feed. Can be called from any thread at any time. Never waits."""
+        """Return the current state of the feed.
+
+        This method never waits, and can be called from any thread at any time.
+        """
         member, streams = self._member, self._streams()
         listener, counts = member.listener, member.counts
         gap, last = listener.gap, member.last_event_at
@@ -97,7 +95,7 @@ class CommonThreatEventClient:
         is_connected = member.feed.is_connected
         return FeedStatus(
             connected=is_connected,
-            # If the connection is lost, the feed thread learns of it a moment later.
+            # The feed thread detects a lost connection after a short delay.
             subscribed=tuple(sorted(member.feed.acknowledged & topics)) if is_connected else (),
             open_gap=gap,
             gaps=listener.gaps,
@@ -114,7 +112,7 @@ class CommonThreatEventClient:
     def add_epo_threat_event_response_callback(
         self, threat_event_callback: ThreatEventCallback, *, on_error: ErrorFunction | None = None
     ) -> None:
-        """Add a callback for the threat events of ePO's automatic response.
+        """Add a callback for the threat events that ePO's automatic response publishes.
 
         :param threat_event_callback: see :meth:`add_threat_event_callback`
         :param on_error: see :meth:`add_threat_event_callback`
@@ -123,7 +121,7 @@ class CommonThreatEventClient:
         self.add_threat_event_callback(threat_event_callback, on_error=on_error)
 
     def remove_epo_threat_event_response_callback(self, threat_event_callback: ThreatEventCallback) -> None:
-        """Remove a callback that :meth:`add_epo_threat_event_response_callback` added.
+        """Remove a callback added by :meth:`add_epo_threat_event_response_callback`.
 
         :param threat_event_callback: the callback to remove; unknown callbacks are ignored
         :raise TypeError: if the argument is not a callback
@@ -138,7 +136,7 @@ class CommonThreatEventClient:
         on_error: ErrorFunction | None = None,
         where: Predicate | None = None,
     ) -> None:
-        """Add a callback for the threat events on a topic. Adding a callback again has no effect.
+        """Add a callback for the threat events on a topic. Adding the same callback again has no effect.
 
         :param threat_event_callback: an instance of a subclass of
             :class:`~dxlthreateventclient.callbacks.CommonThreatEventCallback` (or of any ``EventCallback``),
@@ -175,7 +173,7 @@ class CommonThreatEventClient:
     def remove_threat_event_callback(
         self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
-        """Remove a callback that :meth:`add_threat_event_callback` added. Others on the topic remain.
+        """Remove a callback added by :meth:`add_threat_event_callback`. Other callbacks on the topic remain.
 
         :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
             ignored
@@ -193,7 +191,7 @@ class CommonThreatEventClient:
         on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
         where: Predicate | None = None,
     ) -> ThreatEventStream:
-        """Return the threat events on a topic as a stream, for a ``for`` loop on the caller's own thread.
+        """Return a stream of the threat events on a topic, for a ``for`` loop on the caller's thread.
 
         .. code-block:: python
 
@@ -202,8 +200,8 @@ class CommonThreatEventClient:
                     print(threat_event["event"]["threatName"])
                     break
 
-        The stream is subscribed from the start to the end of its ``with`` block. At the end, it waits for the
-        broker for up to one second, to count events that are on their way.
+        The stream is subscribed for the duration of its ``with`` block. At the end of the block, the stream
+        waits for the broker for up to one second to count events in transit.
 
         :param topic: the topic, or a filter that ends in ``/#``
         :param max_buffered: the maximum number of events waiting in memory for the loop. When the buffer
@@ -228,7 +226,7 @@ class CommonThreatEventClient:
         on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
         where: Predicate | None = None,
     ) -> AsyncThreatEventStream:
-        """Return the threat events on a topic as a stream, for an ``async for`` loop.
+        """Return a stream of the threat events on a topic, for an ``async for`` loop.
 
         .. code-block:: python
 
@@ -269,7 +267,7 @@ def _is_callback_object(callback: object) -> bool:
 def _check_callback(callback: object) -> None:
     if _is_callback_object(callback):
         for method in ("on_event", "on_threat_event", "on_threat_event_error"):
-            # Look at the class, because reading a property of the object might raise an exception.
+            # Inspect the class, because reading a property of the object might raise an exception.
             _check_function(
                 method, getattr(callback if isinstance(callback, type) else type(callback), method, None)
             )

@@ -1,7 +1,7 @@
-"""Makes the first connection of a DXL client, or raises an error with the reason.
+"""Connects a DXL client for the first time, or raises an error that explains the failure.
 
-``DxlClient.connect()`` reports no reason when it fails, and some problems make it block forever.
-``connect()`` therefore probes all brokers first, with its own sockets.
+``DxlClient.connect()`` does not explain its failures, and some problems make it block forever. Therefore,
+``connect()`` first probes all brokers with its own sockets.
 """
 
 import logging
@@ -17,7 +17,7 @@ from dxlclient.broker import Broker
 from dxlclient.client import DxlClient
 from dxlclient.client_config import DxlClientConfig
 
-from dxlthreateventclient._feed.mqtt import why_dead
+from dxlthreateventclient._feed.hooks import why_dead
 from dxlthreateventclient._setup import probe
 from dxlthreateventclient._setup.certificates import in_words, valid_until
 from dxlthreateventclient.exceptions import BrokerConnectionError
@@ -28,16 +28,16 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_TIMEOUT = 15.0  # seconds, for all steps of one attempt; a third for each step
+_TIMEOUT = 15.0  # time limit per attempt, in seconds, with one third for each step
 
 
 def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float = _TIMEOUT) -> None:
     """Connect a ``DxlClient``, or raise an error with the cause and the remedy.
 
-    Each attempt probes all brokers at the same time. Between attempts, the function logs the reason as a
-    warning and waits as configured: first ``reconnect_delay`` (1 second), then twice as long each time, up to
-    ``reconnect_delay_max``. A connected client stays connected. For any other object, such as a mock, the
-    function calls the object's own ``connect()``.
+    Each attempt probes all brokers in parallel. Between attempts, the function logs the reason as a warning
+    and waits. By default, the delay starts at 1 second (``reconnect_delay``) and doubles after each attempt,
+    up to ``reconnect_delay_max``. A connected client stays connected. For an object that is not a
+    ``DxlClient``, such as a mock, the function calls the object's own ``connect()``.
 
     .. code-block:: python
 
@@ -79,7 +79,7 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
 def try_broker(
     config: DxlClientConfig, broker: Broker, *, with_tls: bool = True, timeout: float = _TIMEOUT
 ) -> tuple[str, datetime | None]:
-    """Connect to a broker as a ``DxlClient`` does, then disconnect.
+    """Connect to a broker in the same way as a ``DxlClient``, then disconnect.
 
     :param config: the configuration of the client
     :param broker: one of its brokers
@@ -96,13 +96,13 @@ def try_broker(
 
 
 def address(broker: Broker) -> str:
-    """Return a broker's address for display: ``broker.example.com:8883`` or ``[2001:db8::1]:8883``."""
+    """Return a broker's address for display, such as ``example.com:8883`` or ``[2001:db8::1]:8883``."""
     return probe.address(broker.host_name, broker.port)
 
 
 def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    # dxlclient can hold this property's lock for minutes.
+    # dxlclient can hold the lock of the ``connected`` property for minutes.
     _, is_connected = _first(deadline, [("the DxlClient", lambda: dxl_client.connected)])
     if is_connected:
         return
@@ -112,7 +112,7 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
     probes = [probe.Probe(config, broker, seconds / 3) for broker in brokers]
     usable, _ = _first(deadline, [(tried.name, tried.hello) for tried in probes])
     kind = "websocket_brokers" if config.use_websockets else "brokers"
-    # With more brokers, dxlclient may wait for a silent one until the keep-alive interval ends.
+    # Given several brokers, dxlclient may wait for a silent broker until the keep-alive interval ends.
     setattr(config, kind, [brokers[usable]])
     config.connect_retries = 0
     try:
@@ -123,10 +123,10 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
 
 
 def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tuple[int, T]:
-    """Call functions in parallel and return the index and result of the first one that succeeds.
+    """Call functions in parallel and return the index and result of the first function that succeeds.
 
     The functions run in daemon threads, because no time limit applies to ``getaddrinfo()`` or to a proxy that
-    sends byte by byte.
+    sends one byte at a time.
 
     :param deadline: the time limit, by the monotonic clock
     :param calls: for each call, the name of the peer and the function
@@ -151,6 +151,6 @@ def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tup
             if not isinstance(outcome, BrokerConnectionError):
                 outcome = BrokerConnectionError(f"cannot connect to {calls[index][0]}: {in_words(outcome)}")
             errors[index] = outcome
-    # Permanent errors must be fixed first, so if there are any, report only those.
+    # Report only the permanent errors, if any, because those must be fixed first.
     final = [error for error in errors if error.is_final]
     raise BrokerConnectionError("; ".join(map(str, final or errors)), is_final=bool(final))

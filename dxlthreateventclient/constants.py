@@ -1,11 +1,9 @@
-"""The names of the keys of a threat event, one class for each level of the message."""
+"""The key names of a threat event, with one class for each level of the message."""
 
-# To add a key of the message, add it
-# - here, and to the class of its level in threat_event.py,
-# - to the table of its level in docs/threatevent.rst,
-# - to sample_threat_event() in testing/events.py, if ePO sends it in every event,
-# - to formats/ and to the tables in docs/formats.rst, if a SIEM needs it.
-# Tests compare the first three places with each other, and the tables of formats with the code.
+# To add a key to the message, add it here, to the class for its level in threat_event.py, and to the table
+# for its level in docs/threatevent.rst. If ePO sends the key in every event, also add it to
+# sample_threat_event() in testing/events.py. If a SIEM needs the key, also add it to formats/ and to the
+# tables in docs/formats.rst. Tests check that the code and the tables agree.
 
 
 class ThreatEventProps:
@@ -96,7 +94,7 @@ class SourceProps:
 
 
 class TargetProps:
-    """The ``event.target`` object: the target of the threat."""
+    """The ``event.target`` object: the host, user, process and file that the threat affects."""
 
     FILE_NAME = "fileName"
     HOST_NAME = "hostName"

@@ -1,4 +1,4 @@
-"""All exceptions defined by this package."""
+"""All exceptions that this package defines."""
 
 import reprlib
 from typing import Any
@@ -7,9 +7,9 @@ _SHOWN = 40
 
 
 class ThreatEventDecodeError(ValueError):
-    """Raised when a payload is not a threat event, because it is not a JSON object in UTF-8.
+    """Raised when a payload cannot be decoded as a JSON object in UTF-8.
 
-    The message contains the reason, the size of the payload in bytes, and its first bytes.
+    The message contains the reason, the payload's size in bytes, and the payload's first bytes.
     """
 
     reason: str
@@ -31,21 +31,21 @@ class ThreatEventDecodeError(ValueError):
 
 
 class ConfigurationError(ValueError):
-    """Raised when a configuration file cannot be used for a DXL client. The message says what to fix."""
+    """Raised when a configuration file cannot be used for a DXL client. The message explains the fix."""
 
 
 class BrokerConnectionError(ConnectionError):
     """Raised when no broker can be used. The message states the cause and the remedy.
 
     :param reason: the cause and the remedy, in one line
-    :param is_final: True if another attempt cannot help until something is changed
+    :param is_final: True if retrying cannot help until something is changed
     """
 
     reason: str
     """The cause and the remedy."""
 
     is_final: bool
-    """True if trying again cannot help: a certificate, a file or the broker's settings must change first."""
+    """True if retrying cannot help until a certificate, a file or the broker's settings are changed."""
 
     def __init__(self, reason: str, is_final: bool = False) -> None:
         super().__init__(reason)

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def create_dict_from_aggregate_listOf(list_of: Any) -> Any:
-    """Convert an aggregated list into a dictionary of its values by position.
+    """Convert an aggregated list into a dictionary that maps positions to values.
 
     :param list_of: the comma-separated string of a ``listOf…`` key; any other value is returned unchanged
     :return: the values by position, without surrounding white space; empty for an empty string
@@ -33,10 +33,10 @@ def _values(comma_separated: str) -> list[str]:
 
 
 def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
-    """Convert the aggregated values of an ``otherData`` object, in place.
+    """Convert the aggregated values of an ``otherData`` object in place.
 
-    Strings under ``listOf…`` keys become dictionaries of values by position. Strings under ``setOf…`` keys
-    become sets. All other entries remain unchanged, so a second call has no effect.
+    Strings under ``listOf…`` keys become dictionaries that map positions to values. Strings under ``setOf…``
+    keys become sets. All other entries remain unchanged, so calling the function again has no effect.
 
     :param otherData_props: the ``otherData`` object of a threat event, which is modified
     :return: the same dictionary

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 
-# ThreatEventDecodeError is defined in exceptions. Importing the class from here still works.
+# ThreatEventDecodeError is defined in exceptions, but can still be imported from this module.
 __all__ = ["ThreatEventDecodeError", "decode_threat_event"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -35,20 +35,20 @@ except ImportError:
 else:
     _decode_fast = Decoder(dict).decode
 
-# One shared decoder, because json.loads() with hooks creates a new decoder for each call.
+# Use one shared decoder, because json.loads() with hooks creates a new decoder for each call.
 _decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite_float)
 
 
 def decode_threat_event(payload: bytes) -> dict[str, Any]:
-    r"""Decode the payload of a DXL message into the dictionary of a threat event.
+    r"""Decode the payload of a DXL message into a threat event dictionary.
 
-    The payload must be a JSON object in UTF-8. Some DXL publishers add a leading byte order mark, or
-    trailing NUL bytes and white space; these are ignored. With msgspec (the extra ``fast``), decoding takes
-    about half the time. Results and errors are the same.
+    The payload must be a JSON object in UTF-8. The decoder ignores a leading byte order mark and trailing NUL
+    bytes and white space, which some DXL publishers add. With msgspec, which the extra ``fast`` installs,
+    decoding takes about half the time. Results and errors are the same with and without msgspec.
 
     :param payload: the payload of a ``dxlclient.message.Event``
     :return: the decoded JSON object
-    :raise ThreatEventDecodeError: if the payload is not such an object
+    :raise ThreatEventDecodeError: if the payload is not a JSON object in UTF-8
 
     >>> decode_threat_event(b'{"event": {"threatName": "EICAR"}}\n\0')
     {'event': {'threatName': 'EICAR'}}
@@ -60,8 +60,8 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
         try:
             return _decode_fast(document)
         except Exception:
-            # Try the standard library, which decodes some documents that msgspec rejects, and reports more
-            # precise errors.
+            # Fall back to the standard library, which decodes some documents that msgspec rejects and reports
+            # more precise errors.
             pass
     if not document:
         raise ThreatEventDecodeError("payload is empty", payload)

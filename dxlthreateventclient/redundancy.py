@@ -1,4 +1,4 @@
-"""One stream over several brokers, without duplicate events."""
+"""One stream of events from several brokers, without duplicates."""
 
 import logging
 import threading
@@ -12,8 +12,8 @@ from functools import partial
 from dxlclient.client import DxlClient
 from dxlclient.message import Event
 
-from dxlthreateventclient._feed.dispatching import Outcome, Route, log_passed_over
 from dxlthreateventclient._feed.gaps import log_gap
+from dxlthreateventclient._feed.routing import Outcome, Route, log_passed_over
 from dxlthreateventclient.callbacks import Predicate
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC, CommonThreatEventClient
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
@@ -22,11 +22,11 @@ from dxlthreateventclient.streams import ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
-# Remember at most this many message ids that some clients have not delivered yet, for at most this many
-# seconds.
+# The maximum number of message ids to remember until all clients have delivered them.
 _MOST_IDS = 100_000
+# The maximum time to remember a message id, in seconds.
 _LONGEST = 600.0
-# The number of gaps remembered for each client, and for all clients together.
+# The maximum number of gaps to remember for each client, and for all clients together.
 _MOST_GAPS = 1000
 
 _LASTING = datetime.max.replace(tzinfo=timezone.utc)
@@ -41,7 +41,7 @@ def redundant_threat_events(  # noqa: PLR0913
     on_gap: Callable[[Gap], object] | None = None,
     where: Predicate | None = None,
 ) -> ThreatEventStream:
-    """Return the threat events from several connections as one stream, without duplicates.
+    """Return the threat events from several connections as one stream without duplicates.
 
     .. code-block:: python
 
@@ -52,10 +52,10 @@ def redundant_threat_events(  # noqa: PLR0913
                     print(threat_event["event"]["threatName"])
                     break
 
-    Connect each ``DxlClient`` to a different broker of the same fabric. An event is skipped only if another
-    client has delivered its message id more often. The stream remembers at most 100,000 ids, each until all
-    clients have delivered it, but for at most ten minutes. If a copy arrives later, the stream delivers the
-    event twice.
+    Connect each ``DxlClient`` to a different broker of the same fabric. An event from one client is skipped
+    only if another client has already delivered more events with the same message id. The stream remembers at
+    most 100,000 message ids. Each message id is forgotten when all clients have delivered it, or after ten
+    minutes. If a copy of a forgotten event arrives, the stream delivers the event again.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
     :param topic: the topic, or a filter that ends in ``/#``
@@ -84,7 +84,7 @@ def redundant_threat_events(  # noqa: PLR0913
 
 
 class _Connections:
-    """The source of the stream's events."""
+    """The source of events for the stream."""
 
     def __init__(self, dxl_clients: Sequence[DxlClient], topic: str, on_gap: Callable[[Gap], object]) -> None:
         self._topic = topic
@@ -97,7 +97,7 @@ class _Connections:
         """For each client, the start and end of each gap."""
         self._reported: OrderedDict[datetime, datetime] = OrderedDict()
         self._reporting = threading.Lock()
-        # For each message id, the time of the first delivery, and how often each client has delivered it.
+        # For each message id, the time of the first delivery and the number of deliveries by each client.
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._route: Route | None = None
@@ -133,9 +133,9 @@ class _Connections:
         for member in self._members:
             member.drain(callback, finish)
 
-    def is_waiting_for_broker(self) -> bool:
+    def is_answer_overdue(self) -> bool:
         """Return True if any broker's answer is overdue."""
-        return any(member.is_waiting_for_broker() for member in self._members)
+        return any(member.is_answer_overdue() for member in self._members)
 
     def _close(self) -> None:
         with ExitStack() as stack:
@@ -154,7 +154,7 @@ class _Connections:
             delivered = max(counts)
             counts[number] += 1
             if min(counts) == max(counts):
-                # All clients have delivered this message id equally often.
+                # All clients have delivered this message id the same number of times.
                 del self._counts[message_id]
             while self._counts:
                 oldest = next(iter(self._counts))
@@ -171,7 +171,7 @@ class _Connections:
             for client, gaps in zip(self._clients, self._gaps, strict=True):
                 status = client.status()
                 if gap.start in gaps or not (status.open_gap or self._topic in status.subscribed):
-                    # A client records no gap if it never connected, or if the user disconnected it.
+                    # A client records no gap if it never connected or if the user disconnected it.
                     gaps[gap.start] = gap.end or _LASTING
                 common = [
                     (max(start, other), min(end, other_end))

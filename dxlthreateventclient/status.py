@@ -1,4 +1,4 @@
-"""The gaps and the state of a feed of threat events."""
+"""The gaps in a feed of threat events, and the status of the feed."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True)
 class Gap:
-    """A period in which events may have been missed. DXL does not keep events for disconnected clients.
+    """A period in which events may have been missed. DXL does not store events for disconnected clients.
 
-    A gap starts when the connection was last known to work, before the loss was noticed. The gap
-    ends when the broker has acknowledged all subscriptions again. All events published outside the gaps
-    have arrived.
+    A gap starts at the last moment when the connection was known to work, before the loss was noticed. The
+    gap ends when the broker has acknowledged all subscriptions again. Every event published outside the gaps
+    has arrived.
     """
 
     start: datetime
     """The start of the gap, in UTC."""
 
     end: datetime | None
-    """The end of the gap, in UTC, or ``None`` while it lasts."""
+    """The end of the gap, in UTC, or ``None`` if the gap is still open."""
 
     topics: tuple[str, ...]
     """The topics on which events may be missing."""
@@ -34,15 +34,16 @@ class Gap:
 
     @property
     def duration(self) -> timedelta | None:
-        """The length of the gap, or ``None`` while it lasts."""
+        """The length of the gap, or ``None`` if the gap is still open."""
         return None if self.end is None else self.end - self.start
 
 
 @dataclass(frozen=True)
 class FeedStatus:
-    """The state of a :class:`~dxlthreateventclient.client.CommonThreatEventClient` at one moment.
+    """The state of a :class:`~dxlthreateventclient.client.CommonThreatEventClient` at a given moment.
 
-    All counts start when the client is created. If the ``DxlClient`` is a mock, it counts as not connected.
+    All counts start when the client is created. If the ``DxlClient`` is a mock, the status reports it as not
+    connected.
     """
 
     connected: bool | None
@@ -64,7 +65,7 @@ class FeedStatus:
     """The number of events delivered to callbacks and streams. An event for two callbacks counts twice."""
 
     failed: int
-    """The number of delivered events that could not be decoded, or for which a callback raised."""
+    """The number of delivered events that could not be decoded, or whose callback raised an exception."""
 
     filtered: int
     """The number of delivered events that ``where`` rejected."""

@@ -1,8 +1,9 @@
-"""The shape of a threat event as ``TypedDict`` classes, for editors and type checkers.
+"""``TypedDict`` classes that describe a threat event, for editors and type checkers.
 
-The classes describe the known messages of ePO. No message is validated against them. Keys that ePO sends in
-every event are required, so that type checkers accept ``threat_event["event"]["target"]["hostName"]``. Events
-from other senders may still lack any key. Any text may be empty or null, and any number may be a string.
+The classes describe the messages that ePO is known to send. Messages are not validated against the classes.
+Keys that ePO sends in every event are required, so that type checkers accept
+``threat_event["event"]["target"]["hostName"]``. Events from other senders may still lack some of these keys.
+Any text may be empty or null, and any number may be sent as a string.
 
 Annotate the parameter of a callback as follows:
 
@@ -15,7 +16,7 @@ Annotate the parameter of a callback as follows:
         def on_threat_event(self, threat_event_dict: ThreatEvent, original_event):
             print(threat_event_dict["event"]["target"]["hostName"])
 
-A stream yields plain dictionaries. Use ``cast`` to apply this type:
+Use ``cast`` to annotate the plain dictionaries that a stream yields:
 
 .. code-block:: python
 
@@ -26,7 +27,7 @@ A stream yields plain dictionaries. Use ``cast`` to apply this type:
             typed = cast(ThreatEvent, threat_event)
             print(typed["event"]["target"]["hostName"])
 
-To add a key of the message, see the list in ``constants.py``.
+To add a key to the message, follow the instructions in ``constants.py``.
 """
 
 from typing import TypedDict
@@ -105,7 +106,7 @@ class Target(TypedDict):
 
 
 class EpoEvent(_Received):
-    """The ``event`` object. ``_receivedUTC`` is here or in :class:`ThreatEvent`."""
+    """The ``event`` object. ``_receivedUTC`` is either in this object or in :class:`ThreatEvent`."""
 
     analyzer: Analyzer
     category: str | None
@@ -125,7 +126,7 @@ class EpoEvent(_Received):
 
 
 class ThreatEvent(_Received):
-    """The whole message. ``_receivedUTC`` is here or in :class:`EpoEvent`."""
+    """The whole message. ``_receivedUTC`` is either in this object or in :class:`EpoEvent`."""
 
     event: EpoEvent
     eventMessageType: str | None

@@ -1,4 +1,4 @@
-"""Shared code of the samples: the configuration file, logging, secrets, and shutdown."""
+"""Code shared by the samples: the configuration file, logging, secrets, and shutdown."""
 
 import argparse
 import io
@@ -18,19 +18,23 @@ CONFIG_FILE = os.environ.get("DXLCLIENT_CONFIG") or Path(__file__).with_name("dx
 """The value of the environment variable DXLCLIENT_CONFIG, or ``sample/dxlclient.config``."""
 
 GRACE = 8
-"""The number of seconds a sample may continue after a signal. Docker kills it after 10."""
+"""The number of seconds a sample may continue after a signal. Docker kills it after 10 seconds."""
 
-# Show warnings and errors of dxlclient and this library on stderr, including each gap, each event that could
-# not be handled, and the number of unread events in a closed stream.
+# Log warnings and errors of dxlclient and this library to stderr. The log includes each gap, each event that
+# could not be handled, and the number of unread events in a closed stream.
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
 
-# Escape characters that the terminal or pipe cannot show.
+# Escape characters that the terminal or pipe cannot encode.
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Signals:
-    """The first SIGINT (Ctrl-C) or SIGTERM asks a sample to finish. A second signal, or GRACE, ends it."""
+    """Handles SIGINT (Ctrl-C) and SIGTERM.
+
+    The first signal asks a sample to finish. A second signal or the end of the grace period interrupts the
+    sample.
+    """
 
     count = 0
     finish: Callable[[], object] | None = None
@@ -50,10 +54,10 @@ _signals = _Signals()
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a sample until it ends, or until SIGINT (Ctrl-C) or SIGTERM arrives.
+    """Run a sample until it finishes, or until SIGINT (Ctrl-C) or SIGTERM arrives.
 
-    The exit status is 0 if all work is done, 1 if a signal left something undone or no broker can be reached,
-    and 2 if the configuration is wrong. The reason is printed in one line.
+    The exit status is 0 if all work is done, 1 if a signal left work unfinished or no broker can be reached,
+    and 2 if the configuration is invalid. The reason for a failure is printed on one line.
     """
     for name in ("SIGINT", "SIGTERM", "SIGALRM"):
         if hasattr(signal, name):
@@ -75,12 +79,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def on_stop(finish: Callable[[], object]) -> None:
-    """Let the first signal call a function, such as a stream's ``close()``, instead of interrupting."""
+    """Make the first signal call a function, such as a stream's ``drain()``, instead of interrupting."""
     _signals.finish = finish
 
 
 def until_stopped() -> Iterator[None]:
-    """Loop until a signal arrives, and finish the current iteration."""
+    """Loop until a signal arrives, then complete the current iteration."""
     on_stop(lambda: None)
     while not _signals.count:
         yield
@@ -88,7 +92,7 @@ def until_stopped() -> Iterator[None]:
 
 @contextmanager
 def handling(original_event: Event) -> Iterator[None]:
-    """Print the message id of an event whose handling is interrupted."""
+    """Print the message id of an event if its handling is interrupted."""
     try:
         yield
     except BaseException:
@@ -97,7 +101,7 @@ def handling(original_event: Event) -> Iterator[None]:
 
 
 def secret(name: str) -> str | None:
-    """Return the value of an environment variable, or the content of the file in ``<name>_FILE``.
+    """Return the value of an environment variable, or the content of the file named in ``<name>_FILE``.
 
     :raise ConfigurationError: if the file cannot be read
     """
@@ -121,19 +125,19 @@ def kafka_settings(file: str) -> dict[str, str]:
         name, equals, value = map(str.strip, line.partition("="))
         if equals and not name.startswith("#"):
             settings[name] = value
-        elif name and not name.startswith("#"):  # do not show the line, which may contain a password
+        elif name and not name.startswith("#"):  # do not show the line, because it may contain a password
             raise argparse.ArgumentTypeError(f"{file}, line {number}: must be name=value")
     return settings
 
 
 def positive(text: str) -> int:
-    """Return the value of an option, a whole number above 0, or let argparse report the error."""
+    """Convert the value of an option to a positive integer, or let argparse report the error."""
     if not text.isdecimal() or not 0 < int(text) <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {sys.maxsize}, got {text!r}")
     return int(text)
 
 
 def missing_extra(error: ModuleNotFoundError) -> int:
-    """Print the command that installs a sample's dependencies. Return the exit status."""
+    """Print the command that installs the dependencies of a sample. Return the exit status."""
     print(f"{error}: pip install 'dxlthreateventclient[samples]'", file=sys.stderr)
     return 2

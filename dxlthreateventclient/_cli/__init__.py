@@ -1,4 +1,7 @@
-"""The command line, ``python -m dxlthreateventclient``, which uses only public names of the package."""
+"""The command-line interface: ``python -m dxlthreateventclient``.
+
+The command line uses only public names of the package, as any other program would.
+"""
 
 import argparse
 import sys
@@ -29,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("stdout is closed, so all output would be lost")
     interrupt_on_signals()
     report_faults(verbose=options.verbose)
-    # Ignore these warnings, as Python does by default. With "-W error", warnings from dxlclient would end the
-    # program.
+    # Ignore deprecation and resource warnings, as Python does by default. With "-W error", a warning from
+    # dxlclient would otherwise end the program.
     for category in (DeprecationWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
     try:
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+    """Return the argument parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Work with ePO threat events on a DXL fabric.",

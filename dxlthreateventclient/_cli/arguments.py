@@ -1,4 +1,4 @@
-"""Shared options of the subcommands, and the types of option values."""
+"""The options shared by the subcommands and the converters for option values."""
 
 import argparse
 import math
@@ -73,7 +73,7 @@ def _number(
     return number
 
 
-# Each of these functions returns the number, or lets argparse report the error.
+# Each of these functions converts text to a number or lets argparse report the error.
 positive = _number(int, 1, 10**18, "a whole number above 0")
 severity = _number(int, 1, 7, "a severity from 1 (the most severe) to 7")
 retries = _number(int, -1, 10**18, "a number of retries, or -1 for no limit")
@@ -82,13 +82,13 @@ seconds = _number(float, 0, 86_400, "seconds from 0 to 86400 (a day)")
 
 
 def topic(text: str) -> str:
-    """Return a topic for publishing, or let argparse report the error."""
+    """Check and return a topic for publishing, or let argparse report the error."""
     if re.search("[#+\0\ud800-\udfff]|^$", text):
         raise argparse.ArgumentTypeError(f"must be a topic in UTF-8 without '#' and '+', got {text!r}")
     return text
 
 
 def topic_filter(text: str) -> str:
-    """Return a topic or filter for subscribing, or let argparse report the error."""
+    """Check and return a topic or filter for subscribing, or let argparse report the error."""
     topic(re.sub("(^|/)#$", "/", text))
     return text

@@ -1,6 +1,6 @@
-"""A DXL client that is closed within a time limit, and echo messages.
+"""Closes a DXL client within a time limit and sends echo messages.
 
-To connect the client, use ``connect()`` in ``connection.py``.
+Use ``connect()`` in ``connection.py`` to connect the client.
 """
 
 import queue
@@ -26,7 +26,7 @@ _ECHO_WITHIN = 30.0
 
 @contextmanager
 def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
-    """Create a client that is not yet connected, and close it at the end.
+    """Create an unconnected client and close it when the context ends.
 
     :raise CommandError: if the client cannot be created
     """
@@ -39,21 +39,22 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # Do not wait for destroy(), which takes a second. Process exit cleans up the rest.
+        # Do not wait for destroy() to return, because that takes a second. The operating system cleans up the
+        # rest when the process exits.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 
 def close_in_time(close: Callable[[], object], seconds: float) -> None:
-    """Close something within a time limit. If the broker has vanished, closing can take minutes."""
+    """Call ``close`` and wait at most ``seconds``. Closing can take minutes if the broker is unreachable."""
     closing = threading.Thread(target=close, daemon=True)
     closing.start()
     closing.join(seconds)
 
 
 class Echo(EventCallback):
-    """Sends messages to itself. When a message returns, the broker has received all earlier ones.
+    """Sends messages to itself. When a message returns, the broker has received all earlier messages.
 
-    :param client: the client, not yet connected. Connecting, with its time limit, then includes subscribing.
+    :param client: the unconnected client. Its connect() then includes this subscription in its time limit.
     """
 
     def __init__(self, client: DxlClient) -> None:
@@ -68,9 +69,9 @@ class Echo(EventCallback):
         self._back.put(event.message_id)
 
     def wait(self) -> float:
-        """Send a message and wait for its return.
+        """Send a message and wait until it returns.
 
-        :return: the time it took, in seconds
+        :return: the time until the message returned, in seconds
         :raise DxlException: if the connection is lost, or the message does not return
         """
         sent = Event(self._topic)

@@ -1,4 +1,4 @@
-"""The subcommand ``check``: finds out why no events arrive."""
+"""The ``check`` subcommand, which finds out why no events arrive."""
 
 import argparse
 import json
@@ -24,8 +24,9 @@ from dxlthreateventclient.connection import address, try_broker
 from dxlthreateventclient.formats import one_line
 
 _STYLES = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
-_SOON = 30  # days
-# An acknowledgement may arrive just after the test message. In seconds.
+# A certificate that expires within this many days causes a warning.
+_SOON = 30
+# Wait this many seconds for the acknowledgement, which may arrive just after the test message.
 _ACKNOWLEDGED_WITHIN = 3.0
 _HINT = (
     "All is well here. If no threat events arrive, check ePO: its automatic response 'Send DXL Threat Event'"
@@ -52,14 +53,14 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Report each step. Skip steps that depend on a failed step."""
+    """Run and report each step. Skip the steps that depend on a failed step."""
     report = _Report(options)
     config, can_connect = None, True
     for step in steps(options.config):
-        config, can_connect = step.config, can_connect and not step.error
+        config, can_connect = config or step.config, can_connect and not step.error
         report.run(step.name, partial(_outcome, step), status=2)
     if config:
-        # Try every broker, even if an earlier one worked.
+        # Try every broker, even if a connection to an earlier broker succeeded.
         usable = [
             report.run(f"broker {address(broker)}", partial(_try, config, broker, can_connect), status=1)
             for broker in config.brokers
@@ -124,15 +125,15 @@ class _Report:
         self._failures: list[tuple[bool, str]] = []
 
     def run(self, step: str, check: Callable[[], Finding], *, status: int) -> bool:
-        """Run a step and report its result. If the check raises, the step has failed.
+        """Run a step and report its result. The step fails if the check raises an exception.
 
-        :param status: the exit status if it fails
-        :return: True unless it failed
+        :param status: the exit status if the step fails
+        :return: True unless the step failed
         """
         try:
             detail, ends, is_warning = check()
         except (BrokerConnectionError, DxlException, ValueError) as error:
-            # An error that retrying cannot fix is the likelier cause.
+            # An error that cannot be fixed by retrying is more likely to be the cause.
             may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
             self._failures.append((may_pass, f"{step}: {error}"))
             self.add("failed", step, str(error), status=status)
@@ -153,7 +154,7 @@ class _Report:
             write(painted(f"{result:9}", _STYLES[result]) + one_line(f"{step}: {detail}"))
 
     def end(self) -> int:
-        """Report the most likely cause of failures and return the exit status."""
+        """Report the most likely cause of the failures and return the exit status."""
         cause = min(self._failures, key=itemgetter(0))[1] if self._failures else None
         if self._options.json:
             write(json.dumps({"status": self._status, "cause": cause, "steps": self._steps}, indent=4))

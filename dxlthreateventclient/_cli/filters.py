@@ -16,7 +16,7 @@ from dxlthreateventclient.constants import (
 )
 from dxlthreateventclient.formats import OUTCOMES, explain, severity_of
 
-# For each option, the paths below "event" to its values.
+# Each option selects events by the values at these paths in the event object.
 _PATHS: dict[str, Sequence[Sequence[str]]] = {
     "id": [[EventProps.EVENT_ID]],
     "category": [[EventProps.CATEGORY]],
@@ -27,7 +27,7 @@ _PATHS: dict[str, Sequence[Sequence[str]]] = {
         [EventProps.TARGET, TargetProps.HOST_NAME],
     ],
 }
-# ePO's spellings of "no value". The action "none", however, is a value: nothing was done.
+# ePO's spellings of "no value". As an action, "none" is a value and means that nothing was done.
 _NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
 _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
 
@@ -49,9 +49,9 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
-    """Return a function that selects events, or ``None`` if all are wanted.
+    """Return a function that selects events, or ``None`` to select all events.
 
-    An event must match at least one pattern of each option. An event without a value for an option
+    An event must match at least one pattern of each given option. An event without a value for an option also
     matches that option.
     """
     patterns = {

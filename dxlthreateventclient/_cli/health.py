@@ -1,4 +1,4 @@
-"""The state of ``listen`` for a supervisor: the health file, and messages to systemd."""
+"""Reports the state of ``listen`` to a supervisor through a health file and messages to systemd."""
 
 import dataclasses
 import json
@@ -15,23 +15,23 @@ from typing import Any
 from dxlthreateventclient import FeedStatus
 from dxlthreateventclient._cli.terminal import tell
 
-# The intervals in seconds between status checks, and between reports of an unchanged status.
+# The interval between status checks and the interval between reports of an unchanged status, in seconds.
 _LOOK_EVERY = 0.2
 _REPORT_EVERY = 10.0
 
 
 def notify(state: str) -> None:
-    """Send a state to systemd, if systemd started this process with ``Type=notify``."""
+    """Send a state to systemd if systemd started this process with ``Type=notify``."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(state.encode(), address.replace("@", "\0", 1))
 
 
 class Health:
-    """Reports the status when the connection, a subscription or a gap changes, and every 10 s.
+    """Reports the status every 10 seconds, and when the connection, a subscription or a gap changes.
 
-    While the loop over the events progresses, this class pings systemd's watchdog every 10 s, or more
-    often if the watchdog requires that.
+    While the loop over the events makes progress, this class pings systemd's watchdog every 10 seconds, or
+    more often if the watchdog requires it.
 
     :param file: the file for the status as JSON, if any
     :param status: returns the status
@@ -90,10 +90,11 @@ class Health:
 
 
 def _ping_interval() -> float:
-    """Return the interval between two pings to systemd's watchdog, in seconds."""
+    """Return the interval between two pings of systemd's watchdog, in seconds."""
     limit = os.environ.get("WATCHDOG_USEC", "")
-    # A quarter of the limit. At half of it, as systemd advises, one late ping would end the process. Ignore
-    # WATCHDOG_PID, which may be the id of a shell that started this process.
+    # systemd advises pinging at half of the time limit, but one late ping would then end the process. Ping at
+    # a quarter instead. Ignore WATCHDOG_PID, which may be the process id of a shell that started this
+    # process.
     quarter = float(limit) / 4e6 if limit.isdecimal() else 0.0
     return min(quarter or _REPORT_EVERY, _REPORT_EVERY)
 

@@ -1,4 +1,4 @@
-"""The subcommand ``listen``: prints incoming threat events, or appends them to a file."""
+"""The ``listen`` subcommand, which prints incoming threat events or appends them to a file."""
 
 import argparse
 import signal
@@ -24,8 +24,8 @@ from dxlthreateventclient._cli.signals import Ending
 from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# The maximum number of events buffered while a file cannot be written. The stream has room for twice as
-# many, because a full stream would block dxlclient until it loses the connection.
+# The maximum number of events buffered while a file cannot be written. The stream can buffer twice as many,
+# because a full stream would block dxlclient until the connection is lost.
 _KEPT = 10_000
 
 # The time limit for unsubscribing, in seconds.
@@ -66,7 +66,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_listen(options: argparse.Namespace) -> int:
-    """Write events until Ctrl-C, or until the requested count is reached."""
+    """Write events until Ctrl-C or until the requested number has been written."""
     topics = _without_covered(options.topic or [EPO_THREAT_EVENT_RESPONSE_TOPIC])
     rejects = Rejects(options.reject_file)
     output = open_lines(options.output, "output") if options.output else None
@@ -75,7 +75,7 @@ def run_listen(options: argparse.Namespace) -> int:
 
 
 class _Listening:
-    """One run of ``listen``: its stream and its counts."""
+    """A run of ``listen`` with its stream and counters."""
 
     def __init__(
         self,
@@ -104,7 +104,8 @@ class _Listening:
     def run(self) -> int:
         """Write events and return the exit status."""
         if self._output and hasattr(signal, "SIGHUP"):
-            # SIGHUP often tells a service to reopen its files. This program needs no such signal.
+            # Many services reopen their files on SIGHUP. This program ignores SIGHUP, because it detects
+            # moved files without a signal.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         notify("STATUS=Connecting")
         Health(self._options.health_file, self._client.status, self._counts, self._progress)
@@ -174,7 +175,7 @@ class _Listening:
         return line
 
     def _not_written(self) -> int:
-        """Return the number of dropped events. Call this after the stream is closed."""
+        """Return the number of dropped events. Call this method only after closing the stream."""
         left = max(self._client.status().dropped, self._stream.buffered)
         return self._taken - self._written - self._too_deep + left
 
@@ -185,7 +186,10 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Return the topics except those covered by a filter, whose events would arrive twice."""
+    """Return the topics that no other filter covers.
+
+    Otherwise, the events of a topic that a filter covers would arrive twice.
+    """
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

@@ -1,4 +1,4 @@
-"""The subcommands with a local DXL fabric: ``fabric`` and ``demo``."""
+"""The ``fabric`` and ``demo`` subcommands, which run a local DXL fabric."""
 
 import argparse
 import shlex
@@ -56,7 +56,7 @@ def run_fabric(options: argparse.Namespace) -> int:
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    """Show events arriving over a local fabric."""
+    """Show threat events as they arrive over a local fabric."""
     with (
         testing.LocalFabric() as fabric,
         closing_client(fabric.client_config()) as client,
@@ -64,7 +64,7 @@ def run_demo(options: argparse.Namespace) -> int:
         CommonThreatEventClient(client).threat_events() as stream,
     ):
         for dxl_client in (client, epo):
-            # The clients must not try to reconnect, because the fabric stops before they are closed.
+            # Disable reconnecting, because the fabric stops before the clients are closed.
             dxl_client.config.reconnect_when_disconnected = False
             dxl_client.connect()
         tell("Waiting for threat events...")

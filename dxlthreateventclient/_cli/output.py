@@ -1,4 +1,4 @@
-"""Output files to which whole lines are appended: events and rejected payloads."""
+"""Files to which events and rejected payloads are appended, one per line."""
 
 import base64
 import json
@@ -14,15 +14,15 @@ from dxlclient.message import Event
 from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient._cli.terminal import CommandError, tell
 
-# The interval between two attempts to write a file, in seconds.
+# The interval between two attempts to write to a file, in seconds.
 _TRY_EVERY = 0.5
 
 
 class LineFile:
-    """A file to which whole lines are appended.
+    """A file to which complete lines are appended.
 
-    If the file was moved, for example by logrotate, the next line goes to a new file. No signal is needed,
-    because each call compares the path with the open file.
+    If the file was moved, for example by logrotate, the next line is written to a new file. No signal is
+    needed, because each write checks whether the path still refers to the open file.
 
     :param pattern: the path of the file, in which ``strftime`` fields stand for the time in UTC
     """
@@ -37,7 +37,7 @@ class LineFile:
     def append(self, text: str) -> None:
         """Append a line.
 
-        :raise OSError: if the line cannot be written; then the file contains no part of it
+        :raise OSError: if the line cannot be written. In this case, the file contains no part of the line.
         """
         file = self.open()
         end = os.fstat(file).st_size
@@ -51,7 +51,7 @@ class LineFile:
             raise
 
     def open(self) -> int:
-        """Open the file that the path names now, unless it is already open.
+        """Open the file at the path, unless it is already open.
 
         :raise OSError: if the file cannot be opened
         """
@@ -98,7 +98,7 @@ def open_lines(file: Path, what: str) -> LineFile:
 
 
 class PatientFile:
-    """A file that retries failed writes.
+    """A file that retries failed writes instead of raising an error.
 
     :param file: the file
     :param may_wait: returns True while there is still time and enough memory for incoming events
@@ -144,7 +144,7 @@ class PatientFile:
 
 
 class Rejects:
-    """Reports payloads that are not threat events and appends them to a file, if any.
+    """Reports payloads that are not threat events and optionally appends them to a file.
 
     :raise CommandError: if the file cannot be written
     """
@@ -156,12 +156,12 @@ class Rejects:
         self._is_failing = False
 
     def __call__(self, error: ThreatEventDecodeError, event: Event) -> None:
-        """Report a payload. If writing to the file fails, report the error instead of raising it."""
+        """Report a payload. Report the error if the payload cannot be written to the file."""
         self.count += 1
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # A DXL message can carry any value instead of bytes. In that case, save the repr() of the value.
+        # If the payload of a DXL message is not bytes, save the repr() of the payload instead.
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

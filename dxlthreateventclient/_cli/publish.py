@@ -1,4 +1,4 @@
-"""The subcommand ``publish``: sends threat events from files, or a sample event, as ePO would."""
+"""The ``publish`` subcommand, which sends threat events as ePO would."""
 
 import argparse
 import json
@@ -61,12 +61,12 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 def run_publish(options: argparse.Namespace) -> int:
     """Send the events and return when the broker has received all of them."""
-    # Read all documents before sending the first one. If one document is invalid, nothing is sent.
+    # Read all documents before sending the first event. If any document is invalid, nothing is sent.
     documents = list(chain.from_iterable(map(read_documents, options.files)))
     total = options.count or len(documents) or 1
     threat_events = cycle(documents) if documents else iter(sample_threat_event, None)
     with closing_client(load_configuration(options.config)) as client:
-        # Do not reconnect, because that would hide the loss of events on the previous connection.
+        # Do not reconnect, because a new connection would hide the loss of events on the previous one.
         client.config.reconnect_when_disconnected = False
         echo = Echo(client)
         connect(client, retries=0)
@@ -79,7 +79,8 @@ def run_publish(options: argparse.Namespace) -> int:
                     pause(options.interval)
                 publish_threat_event(client, threat_event, options.topic)
                 sent += 1
-                # dxlclient only queues the event. If the connection is lost, dxlclient discards the queue.
+                # dxlclient only queues the event. If the connection is lost, dxlclient discards all queued
+                # events.
                 if sent % _BATCH == 0 or sent == total:
                     echo.wait()
                 if options.interval or sent % _BATCH == 0:
@@ -139,7 +140,7 @@ def _read(name: str, file: str) -> str:
 
 
 def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
-    """Yield each JSON value in a text, or each item of its array, with its line number."""
+    """Yield each JSON value in the text, or each item of an array, with its line number."""
     is_array = text.lstrip().startswith("[") and text.endswith("]")
     position, end = (text.index("[") + 1, len(text) - 1) if is_array else (0, len(text))
     while (position := _BETWEEN.match(text, position, end).end()) < end:  # type: ignore[union-attr] # it matches

@@ -1,4 +1,4 @@
-"""Handles the signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP of a closed terminal."""
+"""Handles the signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP from a closed terminal."""
 
 import math
 import os
@@ -17,21 +17,22 @@ from dxlthreateventclient._cli.terminal import tell
 INTERRUPTED = 130
 """The exit status of a subcommand interrupted by a signal: 128 + SIGINT, as in shells."""
 
-# How often a pause checks for signals, in seconds.
+# The interval at which a pause checks for signals, in seconds.
 _CHECK_EVERY = 0.25
 
-# In seconds: the delay before reporting that writing continues, and the time limit for exiting once writing
-# must stop.
+# The delay before reporting that events are still being written, in seconds.
 _SAY_AFTER = 1.0
+
+# The time allowed for a regular exit before the process is ended abruptly, in seconds.
 _END_WITHIN = 1.5
 
 _came: set[int] = set()
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Let Ctrl-C, SIGTERM and SIGHUP call a function on the main thread."""
+    """Install a handler that runs on the main thread for Ctrl-C, SIGTERM and SIGHUP."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    # With nohup or --output, SIGHUP is ignored and must remain so. Windows has no SIGHUP.
+    # If SIGHUP is ignored, as with nohup or --output, it must remain ignored. Windows has no SIGHUP.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
@@ -39,7 +40,7 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def interrupt_on_signals() -> None:
-    """Let the first signal raise KeyboardInterrupt, and a second one end the process without a traceback."""
+    """Make the first signal raise KeyboardInterrupt and the second end the process without a traceback."""
 
     def interrupt(number: int, _: object) -> None:
         on_signals(lambda *_: os._exit(INTERRUPTED))
@@ -66,7 +67,7 @@ def pause(seconds: float) -> None:
 
 
 class Ending:
-    """Ends the process in time after a signal: stops new events and allows time to write the remaining ones.
+    """Ends the process after a signal: stops new events and limits the time for writing the remaining ones.
 
     A second signal ends the process immediately.
 
@@ -109,7 +110,7 @@ class Ending:
             with suppress(queue.Empty):
                 self._signals.get(timeout=self._seconds - _SAY_AFTER)
         time.sleep(_END_WITHIN)
-        # Writing hangs, because the reader of the pipe has stopped or the disk does not respond.
+        # Writing is blocked because the reader of the pipe has stopped or the disk does not respond.
         try:
             if self.status is None:
                 self._tell(self._report())
@@ -118,6 +119,6 @@ class Ending:
 
     @staticmethod
     def _tell(message: str) -> None:
-        # Writing to a pipe without a reader would hang. On Windows, select() accepts only sockets.
+        # Writing to a pipe that nobody reads would hang. On Windows, select() accepts only sockets.
         if sys.platform == "win32" or (sys.stderr and select.select([], [sys.stderr], [], 0)[1]):
             tell(message)

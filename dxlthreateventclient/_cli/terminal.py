@@ -1,4 +1,4 @@
-"""The output of the command line: events on stdout, one-line messages on stderr."""
+"""The output of the command line: events on stdout, and one-line messages on stderr."""
 
 import logging
 import os
@@ -16,11 +16,11 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
-# Remember at most this many of dxlclient's log lines, to limit memory, for at most this many seconds.
+# The maximum number of dxlclient's log lines to remember, and the number of seconds to remember each line.
 _REMEMBERED = 1000
 _FORGET_AFTER = 600.0
-_SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # bold red, red, yellow
-_NOT_STOPPED = "1;37;41"  # bold white on red
+_SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # Bold red, red, yellow.
+_NOT_STOPPED = "1;37;41"  # Bold white on red.
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -39,7 +39,7 @@ class CommandError(Exception):
 
 def tell(message: str) -> None:
     """Print a message to stderr. Ignore failures to write."""
-    if sys.stderr is None:  # stderr is closed, and print() would use stdout
+    if sys.stderr is None:  # stderr is closed, so print() would write to stdout
         return
     start = _CLEAR_LINE if _is_terminal(sys.stderr) else ""
     try:
@@ -49,7 +49,7 @@ def tell(message: str) -> None:
 
 
 def write(text: str) -> None:
-    """Write text and a line end to stdout, then flush it.
+    """Write text and a newline to stdout, then flush the stream.
 
     :raise BrokenPipeError: if the reader closed the pipe
     :raise CommandError: if writing fails
@@ -57,7 +57,8 @@ def write(text: str) -> None:
     encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
     left = f"{text}\n".encode(encoding, errors="backslashreplace")
     try:
-        # With PYTHONUNBUFFERED, there is no buffer, and a signal can cut a write short.
+        # With PYTHONUNBUFFERED, stdout is unbuffered, so a signal can interrupt a write before all text is
+        # written.
         while left:
             left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
@@ -69,7 +70,7 @@ def write(text: str) -> None:
 
 
 def _drop_buffer(stream: IO[str]) -> None:
-    # Otherwise Python would flush again at exit, fail again, and print a traceback.
+    # Otherwise, Python would flush the stream again at exit, fail again, and print a traceback.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -88,7 +89,7 @@ def _has_colors() -> bool:
 
 
 def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_painted: bool = True) -> str:
-    """Return an event in a format, with colors on a terminal."""
+    """Return an event in the given format, with colors if stdout is a terminal."""
     if name == "text" and is_painted:
         severity = _SEVERITY_STYLES.get(severity_of(threat_event) or 0, "")
         styles = "2", severity, "36", "1", _NOT_STOPPED if explain(threat_event).stopped is False else ""
@@ -99,16 +100,16 @@ def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_pain
 
 
 def show_progress(text: str) -> None:
-    """Show progress on the last line of the terminal until the next message."""
+    """Show progress on the last line of the terminal until the next message appears."""
     if sys.stderr and _is_terminal(sys.stderr):
         print(f"{_CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
 
 
 class _Log(logging.Handler):
-    """Writes each record as one line.
+    """Writes each log record as one line.
 
-    dxlclient logs the same lines for each attempt to connect. A line is shown only if it was not logged
-    during the last ten minutes. ``--verbose`` shows all lines.
+    dxlclient repeats the same log lines for each connection attempt. This class hides a line from dxlclient
+    that was already logged during the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False
@@ -129,7 +130,7 @@ class _Log(logging.Handler):
             tell(line)
 
     def _is_new(self, line: str) -> bool:
-        line = re.sub(r"[\d.]+", "", line)  # the seconds until the next attempt
+        line = re.sub(r"[\d.]+", "", line)  # ignore the seconds until the next attempt
         now = time.monotonic()
         is_new = now - self._logged.get(line, -_FORGET_AFTER) >= _FORGET_AFTER
         if len(self._logged) == _REMEMBERED:
@@ -142,9 +143,9 @@ log = _Log()
 
 
 def report_faults(*, verbose: bool) -> None:
-    """Write warnings, errors, and thread-ending exceptions to stderr, one line each.
+    """Write warnings, errors, and exceptions that end a thread to stderr, one line each.
 
-    When a broker goes away, dxlclient's threads let exceptions escape.
+    When a broker disappears, dxlclient's threads do not catch all exceptions.
 
     :param verbose: write all log messages of dxlclient and this package
     """
@@ -158,7 +159,7 @@ def report_faults(*, verbose: bool) -> None:
 
 
 def _tell_unraisable(failed: "sys.UnraisableHookArgs") -> None:
-    # A signal during a destructor is not lost: see pause().
+    # pause() handles a signal that arrives during a destructor.
     if not isinstance(failed.exc_value, KeyboardInterrupt):
         tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
 

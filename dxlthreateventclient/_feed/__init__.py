@@ -1,4 +1,4 @@
-"""The path of events from a ``DxlClient`` to the callbacks.
+"""Delivers events from a ``DxlClient`` to the callbacks.
 
-Each ``DxlClient`` has one thread that owns its subscriptions; see ``subscriptions.py``.
+One thread per ``DxlClient`` manages the subscriptions, as described in ``subscriptions.py``.
 """

@@ -1,4 +1,4 @@
-"""The gaps during which events may be missed, and their reporting thread."""
+"""Records the gaps during which events may be missed, and reports each gap on a separate thread."""
 
 import _thread
 import logging
@@ -20,8 +20,9 @@ def start_thread(
 ) -> None:
     """Start a daemon thread, even if a signal handler raises an exception.
 
-    ``Thread.start()`` waits for the new thread. If a signal handler raises during that wait, the thread may
-    never run. This function therefore calls ``start()`` on another new thread, where no signal handler runs.
+    ``Thread.start()`` waits for the new thread to begin. If a signal handler raises an exception during this
+    call, the new thread may never run. Signal handlers run only on the main thread, so this function calls
+    ``start()`` on a helper thread.
 
     :param failed: called if the system cannot start another thread
     """
@@ -36,12 +37,12 @@ def _start(thread: threading.Thread, failed: Callable[[], object]) -> None:
 
 
 def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> None:
-    """Wait for something that calls a function when it is done, but not longer than a time limit.
+    """Start an operation and wait for its completion, up to a time limit.
 
-    :param begin: begins it, and receives the function
+    :param begin: starts the operation; receives a function to call upon completion
     :param seconds: the time limit
     """
-    # Not an Event, which an exception from a signal handler can leave locked.
+    # Do not use an Event, because an exception in a signal handler can leave an Event locked.
     done = _thread.allocate_lock()
     done.acquire()
     begin(done.release)
@@ -49,10 +50,12 @@ def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> N
 
 
 class Reporter:
-    """Logs messages and calls ``on_gap`` on a separate thread, because both can be slow or call the client.
+    """Logs messages and calls ``on_gap`` on a separate thread.
 
-    Up to Python 3.12, a signal that interrupts a logging call can leave the logging handler locked. A thread
-    that others wait for must therefore never log.
+    Logging handlers and ``on_gap`` can be slow or call methods of the client.
+
+    Up to Python 3.12, an exception in a signal handler during a logging call can leave the logging handler
+    locked. Therefore, a thread for which other threads wait must never log.
     """
 
     def __init__(self) -> None:
@@ -62,7 +65,7 @@ class Reporter:
         self._thread = 0
 
     def report(self, call: Callable[[], object]) -> None:
-        """Make a call after all earlier calls. Log any exception from the call."""
+        """Call a function after all previously queued calls. Log any exception that the function raises."""
         with self._lock:
             self._calls.append(call)
             if self._is_running:
@@ -74,18 +77,18 @@ class Reporter:
             self._try_again_later()
 
     def _try_again_later(self) -> None:
-        """Let the next report start the thread."""
+        """Allow the next report to start a new thread."""
         self._is_running = False
 
     def after_all(self, call: Callable[[], object]) -> None:
-        """Make a call after all pending reports, or immediately if there are none."""
+        """Call a function after all pending reports, or immediately if there are none."""
         if self._is_running:
             self.report(call)
         else:
             call()
 
     def is_current(self) -> bool:
-        """Return True if this thread makes the calls, and therefore must not wait for them."""
+        """Return True if the current thread is the reporting thread, which must not wait for itself."""
         return self._is_running and self._thread == _thread.get_ident()
 
     def _make_calls(self) -> None:
@@ -104,7 +107,7 @@ class Reporter:
 
 
 class Listener:
-    """The gaps of one CommonThreatEventClient. Only the feed thread calls its methods.
+    """Records the gaps of one CommonThreatEventClient. Only the feed thread calls the methods of this class.
 
     :param on_gap: called with each gap when it begins and when it ends
     :param reporter: calls ``on_gap``
@@ -114,28 +117,31 @@ class Listener:
         self.gap: Gap | None = None
         self.gaps = 0
         self.gap_seconds = 0.0
-        # Topics whose subscription the broker has acknowledged. On other topics, no event can be missing.
+        # The topics whose subscriptions the broker has acknowledged. No event can be missed on other topics.
         self._heard: set[str] = set()
         self._last_end = datetime.min.replace(tzinfo=timezone.utc)
         self._on_gap = on_gap
         self._reporter = reporter
 
     def begin_gap(self, start: datetime, reason: str, topics: frozenset[str] = frozenset()) -> None:
-        """Begin a gap, unless one is already open or no event can be missing.
+        """Begin a gap, unless a gap is already open or no event can be missed.
 
         :param topics: topics that count as subscribed from now on
         """
         self._heard |= topics
         if self.gap is None and self._heard:
             self.gaps += 1
-            # Do not overlap the previous gap, which was already reported.
+            # The new gap must not overlap the previous gap, which has already been reported.
             self.gap = Gap(max(start, self._last_end), None, tuple(sorted(self._heard)), reason)
             self._reporter.report(partial(self._call, self.gap))
         elif self.gap is not None:
             self.gap = replace(self.gap, topics=tuple(sorted(self._heard | set(self.gap.topics))))
 
     def update(self, topics: set[str], acknowledged: frozenset[str]) -> None:
-        """Record the client's topics and the acknowledged subscriptions. This may end the gap."""
+        """Record the client's topics and the acknowledged subscriptions.
+
+        If all earlier subscriptions are active again, end any open gap.
+        """
         self._heard = self._heard & topics | topics & acknowledged
         if self.gap is not None and self._heard <= acknowledged:
             gap, self.gap = self.gap, None
@@ -144,7 +150,7 @@ class Listener:
             self._reporter.report(partial(self._call, Gap(gap.start, end, gap.topics, gap.reason)))
 
     def forget(self) -> None:
-        """End the gap and forget all topics, because the user disconnected."""
+        """End the open gap and forget all topics, because the user has disconnected."""
         self.update(set(), frozenset())
 
     def _call(self, gap: Gap) -> None:

@@ -1,8 +1,8 @@
-"""The subscriptions: requested on each connection until the broker acknowledges them.
+"""Requests the subscriptions on each connection until the broker acknowledges them.
 
-Each ``DxlClient`` has one feed thread, which owns this state and sends every SUBSCRIBE. Other threads change
-the routes and put calls into the inbox of the feed thread. After each call, the feed thread brings the
-subscriptions in line with the topics of the routes, regardless of the order of the calls.
+Each ``DxlClient`` has one feed thread, which manages the subscriptions and sends every SUBSCRIBE request.
+Other threads change the routes and add calls to the inbox of the feed thread. After each call, the feed
+thread updates the subscriptions to match the topics of the routes. The order of the calls does not matter.
 """
 
 import logging
@@ -17,23 +17,23 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, finalize, ref
 
-from dxlthreateventclient._feed.dispatching import Dispatcher, Route
 from dxlthreateventclient._feed.gaps import Reporter, start_thread
-from dxlthreateventclient._feed.mqtt import Hooks
+from dxlthreateventclient._feed.hooks import Hooks
+from dxlthreateventclient._feed.routing import Dispatcher, Route
 
 if TYPE_CHECKING:
-    from dxlthreateventclient._feed.members import Member, Wait
+    from dxlthreateventclient._feed.clients import Member, Wait
 
 logger = logging.getLogger(__name__)
 
-# All times are in seconds. Repeat a SUBSCRIBE if the broker has not acknowledged it after this long.
+# All times are in seconds. Repeat a SUBSCRIBE request that the broker has not acknowledged within this time.
 _ASK_AGAIN = 2.0
-# The feed thread's polling interval while something is pending.
+# The feed thread's polling interval while any operation is pending.
 _LOOK_EVERY = 0.1
 # When draining a stream, stop waiting if the broker sends nothing for this long.
 _SILENCE = 2.0
-# A gap starts this long before the last moment at which all data had been read, because events in transit at
-# that moment may be lost, too.
+# A gap starts this long before the last time at which all data had been read, because events in transit at
+# that time may also be lost.
 _MARGIN = 1.0
 
 _LOST = "the connection to the broker was lost"
@@ -65,7 +65,7 @@ class _Subscription:
 
 @dataclass
 class _Drain:
-    """Routes that still receive the events that have arrived, but no new ones."""
+    """Routes that still receive earlier events but request no new events."""
 
     routes: list[Route]
     done: Callable[[], None]
@@ -74,7 +74,7 @@ class _Drain:
 
 
 class Feed:
-    """The subscriptions of one ``DxlClient``, shared by all its ``CommonThreatEventClient`` objects.
+    """Manages the subscriptions of one ``DxlClient`` for all its ``CommonThreatEventClient`` objects.
 
     :param dxl_client: the DxlClient
     :param mqtt: the MQTT client in it
@@ -85,7 +85,7 @@ class Feed:
         self._reporter = Reporter()
         self.hooks = Hooks(dxl_client, mqtt, self)
         self._members: WeakSet[Member] = WeakSet()
-        # Replaced, never modified, so that any thread can read these two.
+        # The next two collections are replaced, never modified, so that any thread can read them.
         self.acknowledged: frozenset[str] = frozenset()
         self.waits: tuple[Wait, ...] = ()
         self._is_connected = False
@@ -94,7 +94,7 @@ class Feed:
         self._dxl_client = dxl_client
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._inbox.put(self._install)
-        # Do not stop the feed thread at exit, because a handler of atexit may still drain a stream.
+        # Do not stop the feed thread at exit, because an atexit handler may still drain a stream.
         finalize(self, self._inbox.put, None).atexit = False
         start_thread("DxlThreatEventFeed", partial(_serve, self._inbox, ref(self)))
 
@@ -102,24 +102,24 @@ class Feed:
 
     @property
     def is_connected(self) -> bool:
-        """True if a broker is connected and a thread can deliver events."""
+        """True if the client is connected to a broker and a thread can deliver events."""
         return self.hooks.is_connected and not self.hooks.why_dead()
 
     @property
     def why_dead(self) -> str | None:
-        """The reason why events can no longer be delivered, or ``None`` if they can."""
+        """The reason why events can no longer be delivered, or ``None`` if delivery still works."""
         return self.hooks.why_dead()
 
     def join(self, member: "Member") -> None:
-        """Report gaps to a client from now on."""
+        """Start reporting gaps to a client."""
         self.settle(partial(self._members.add, member))
 
     def settle(self, call: Callable[[], object] = lambda: None) -> None:
-        """Let the feed thread make a call and then bring the subscriptions in line with the routes."""
+        """Schedule a call on the feed thread, followed by an update of the subscriptions."""
         self._inbox.put(call)
 
     def add(self, route: Route, wait: "Wait") -> None:
-        """Add a route and wait until its subscription is settled, except on threads that must not wait."""
+        """Add a route and wait for its subscription, except on threads that must not wait."""
         self.dispatcher.add(route)
         if self.hooks.is_worker():
             self.settle()
@@ -128,19 +128,22 @@ class Feed:
         wait.until_settled()
 
     def remove(self, route: Route) -> bool:
-        """Remove a route immediately. Return True if it was present."""
+        """Remove a route immediately. Return True if the route was present."""
         was_there = self.dispatcher.remove(route)
         self.settle()
         return was_there
 
     def drain(self, routes: list[Route], done: Callable[[], None]) -> None:
-        """Stop new events for some routes. Call ``done`` after they have received all earlier events."""
+        """Stop requesting events for some routes.
+
+        :param done: called after these routes have received all earlier events
+        """
         for route in routes:
             route.is_draining = True
         self.settle(partial(self._drains.append, _Drain(routes, done)))
 
     def call_when_settled(self, call: Callable[[], object]) -> None:
-        """Make a call after all pending calls, or immediately on threads that must not wait."""
+        """Call a function after all pending calls, or immediately on threads that must not wait."""
         if self.why_dead or self.hooks.is_worker():
             call()
         else:
@@ -163,22 +166,22 @@ class Feed:
         for route in self.dispatcher.routes_of(topic):
             route.arrived += 1
 
-    def on_request(self) -> None:
-        self.settle()
-
     def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
-        """Log a message on the reporter's thread. No other thread waits for it."""
+        """Log a message on the reporting thread, for which no other thread waits."""
         self._reporter.report(partial(logger.log, level, message, exc_info=error))
 
     # Called by the feed thread.
 
     def handle(self, call: Callable[[], object]) -> float | None:
-        """Make a call and update everything. Return the seconds until the next check, if any."""
+        """Call a function and update all subscriptions.
+
+        :return: the number of seconds until the next check, if any
+        """
         try:
             call()
             self._bring_in_step()
         except BaseException as error:
-            # Raise the error in the waiting threads.
+            # Raise the error in all waiting threads.
             self.report("The feed of threat events has failed", error)
             for wait in self.waits:
                 self._end_wait(wait, error)
@@ -199,7 +202,7 @@ class Feed:
 
     def _connect(self) -> None:
         if self._is_connected:
-            # This connection replaces an earlier one, whose loss was not reported.
+            # This connection replaces an earlier connection whose loss was not reported.
             self._lose(datetime.fromtimestamp(self.hooks.heard_until() - _MARGIN, timezone.utc))
         self._is_connected = True
 
@@ -230,7 +233,7 @@ class Feed:
 
     def _bring_in_step(self) -> None:
         if self._has_gap() and self.hooks.why_dead():
-            # Without a connection, destroy() calls no hook.
+            # If the client is not connected, destroy() does not call any hook.
             self._lose(None)
         routes = [route for route in self.dispatcher.routes if not route.is_draining]
         wanted = frozenset(route.topic for route in routes)
@@ -256,7 +259,7 @@ class Feed:
         subscription = self._subscriptions.setdefault(topic, _Subscription())
         state = subscription.state
         if is_wanted:
-            # While the network thread waits for room in dxlclient's queue, it cannot read the answer.
+            # The network thread cannot read the answer while waiting for room in dxlclient's queue.
             is_overdue = subscription.is_overdue() and not self.hooks.is_blocked
             if state is _State.ASKED and is_overdue:
                 self._warn_of_silence(topic)
@@ -277,7 +280,7 @@ class Feed:
             self.report(f"Cannot subscribe to {topic}", error)
 
     def _ask_again_for_dxlclient(self) -> None:
-        # While dxlclient waits for an answer, it holds locks that destroy() needs.
+        # While waiting for an answer, dxlclient holds locks that destroy() needs.
         for topic, asked_at in self.hooks.unanswered().items():
             if time.monotonic() - asked_at > _ASK_AGAIN and not self.hooks.is_blocked:
                 self._warn_of_silence(topic)
@@ -294,7 +297,7 @@ class Feed:
     def _look_at_wait(self, wait: "Wait", wanted: frozenset[str]) -> None:
         if not self._is_connected:
             if wait.was_connected:
-                # The caller assumes that the callback is subscribed, so events may be missing from now on.
+                # Begin a gap now, because the caller assumes that the callback is subscribed.
                 wait.listener.begin_gap(datetime.now(timezone.utc), _LOST, frozenset({wait.topic}))
             self._end_wait(wait)
         elif wait.topic not in wanted:
@@ -312,17 +315,17 @@ class Feed:
         now, arrived = time.monotonic(), sum(route.arrived for route in drain.routes)
         if arrived != drain.arrived or self.hooks.is_blocked:
             drain.arrived, drain.heard_at = arrived, now
-        # The broker answers UNSUBSCRIBE after it has sent all earlier events.
+        # The broker answers an UNSUBSCRIBE request only after sending all earlier events.
         topics = {route.topic for route in drain.routes}
         is_waiting = self._is_connected and topics & self._subscriptions.keys() - wanted
         if not is_waiting or now - drain.heard_at > _SILENCE:
             self._drains.remove(drain)
-            # Use a thread, because the call waits for room in dxlclient's queue.
+            # Use a separate thread, because the call waits for room in dxlclient's queue.
             start_thread("DxlThreatEventDrain", partial(self.hooks.call_behind_queue, drain.done))
 
 
 def _serve(inbox: "SimpleQueue[Callable[[], object] | None]", reference: "ref[Feed]") -> None:
-    # A weak reference, so that this thread does not keep the feed and its DxlClient alive.
+    # Use a weak reference, so that this thread does not keep the feed and its DxlClient alive.
     seconds: float | None = None
     while True:
         call: Callable[[], object] | None = _look

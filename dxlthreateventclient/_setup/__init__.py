@@ -1,1 +1,1 @@
-"""Finds out why a client cannot be set up or connected: its certificates, its key, or a broker."""
+"""Diagnoses problems with certificates, keys and brokers that prevent a client from connecting."""

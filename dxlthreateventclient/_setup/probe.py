@@ -1,58 +1,53 @@
-"""Probes a broker in the same steps as dxlclient connects, and explains failures.
+"""Probes a broker by following the same steps as dxlclient, and explains any failure.
 
-The steps are TCP or the proxy, TLS, WebSockets if used, and MQTT's CONNECT. With TLS 1.3, only the answer to
-CONNECT shows that the broker accepts the client certificate.
+The steps are TCP or a proxy, TLS, WebSockets if configured, and an MQTT CONNECT packet. With TLS 1.3, only
+the answer to CONNECT shows whether the broker accepts the client certificate.
 """
 
 import re
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 import socks
 from dxlclient.broker import Broker
 from dxlclient.client_config import DxlClientConfig
 
-from dxlthreateventclient._setup.certificates import STRONG, UPDATE, WEAK, check_files, in_words, valid_until
-from dxlthreateventclient.exceptions import BrokerConnectionError, ConfigurationError
+from dxlthreateventclient._setup.certificates import STRONG, UPDATE, WEAK, check_files, in_words
+from dxlthreateventclient.exceptions import BrokerConnectionError
 
 _CIPHER = "AES128-SHA256"  # the only cipher that dxlclient offers for TLS 1.2
 _QUESTION = "is it the port of a DXL broker?"
 
-# MQTT packets: CONNECT with a client id of 38 characters, the first bytes of CONNACK, and DISCONNECT.
+# MQTT packets: a CONNECT with a client ID of 38 characters, and the first bytes of a CONNACK.
 _CONNECT = b"\x10\x32\x00\x04MQTT\x04\x02\x00\x3c\x00\x26{%s}"
 _CONNACK = b"\x20\x02\x00"
-_DISCONNECT = b"\xe0\x00"
-_ANSWERS = {
-    1: "it does not speak MQTT 3.1.1",
-    2: "it refuses the client id",
-    3: "it is not available now",
-    4: "it asks for a user and a password",
-    5: "it does not authorize this client",
+_ANSWERS = {3: "it is not available now", 4: "it asks for a user", 5: "it does not authorize this client"}
+_UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "MDEyMzQ1Njc4OTAxMjM0NQ==",
+    "Sec-WebSocket-Protocol": "mqtt",
 }
-_UPGRADE = (
-    "GET /mqtt HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
-    "\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
-)
 
-# OpenSSL's names for alerts with which a broker refuses a client certificate. DECRYPT_ERROR means that the
-# signature does not match, for example because a CA was recreated under the same name.
-_REFUSALS = re.compile(
-    "(ACCESS_DENIED|BAD_CERTIFICATE|CERTIFICATE_(EXPIRED|REQUIRED|REVOKED|UNKNOWN)|DECRYPT_ERROR|UNKNOWN_CA"
-    "|UNSUPPORTED_CERTIFICATE)$"
-)
-# OpenSSL's names for errors when the two sides share no TLS version or no cipher.
+# OpenSSL's names for the alerts that a broker sends to refuse a client certificate. DECRYPT_ERROR means that
+# the signature does not match, for example because a CA was recreated under the same name.
+_REFUSALS = re.compile("ALERT_.*(ACCESS_DENIED|CERTIFICATE|DECRYPT_ERROR|UNKNOWN_CA)")
+# OpenSSL's names for the errors raised if the client and the broker share no TLS version or no cipher.
 _NOTHING_IN_COMMON = re.compile(
-    "(HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS_AVAILABLE|PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL)$"
+    "HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS_AVAILABLE|PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL"
 )
+# The exceptions raised after the broker has closed the connection. An alert from the broker may still be
+# unread.
+_CLOSED = (ConnectionError, ssl.SSLEOFError)
 
 
 def address(host: str, port: object) -> str:
-    """Return a host and a port, with brackets around an IPv6 address."""
+    """Join a host and a port, adding brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -64,13 +59,11 @@ class Probe:
     :param timeout: the time limit of each step, in seconds
     """
 
-    name: str
-    """The broker's name for messages."""
-
     def __init__(self, config: DxlClientConfig, broker: Broker, timeout: float) -> None:
         self._config, self._broker, self._timeout = config, broker, timeout
         self._address = address(broker.host_name, broker.port)
         self.name = f"the broker {self._address}"
+        """The broker's name for messages."""
         self._proxy: dict[str, Any] = {}
         if config.use_websockets and None not in (config.proxy_addr, config.proxy_port):
             # dxlclient passes the same arguments to PySocks.
@@ -86,45 +79,44 @@ class Probe:
         return "reachable", b""
 
     def hello(self) -> tuple[str, bytes]:
-        """Connect, up to and including MQTT. Return the version of TLS and the broker's certificate."""
-        with self._tls(self._context()) as tls, tls.makefile("rb") as answers:
-            if self._config.use_websockets:
-                self._upgrade(tls, answers)
-            self._send(tls, _CONNECT % str(uuid4()).encode())
-            header = 2 if self._config.use_websockets else 0  # the header of a short frame
-            answer = answers.read(header + len(_CONNACK) + 1)[header:]
-            if len(answer) <= len(_CONNACK):
-                raise ConnectionResetError
-            if not answer.startswith(_CONNACK):
-                raise _final(f"{self.name} does not speak MQTT: {_QUESTION}")
-            if code := answer[-1]:
-                why = f"refuses this client: {_ANSWERS.get(code, f'code {code}')}; see the broker's log"
-                raise BrokerConnectionError(f"{self.name} {why}", is_final=code != 3)  # 3: not available now
-            self._send(tls, _DISCONNECT)
-            return tls.version() or "TLS", tls.getpeercert(binary_form=True) or b""
+        """Perform all connection steps.
+
+        :return: the TLS version and the broker's certificate
+        """
+        context, name = self._context(), self._broker.host_name
+        with (
+            self._open() as connection,
+            context.wrap_socket(connection, server_hostname=name, do_handshake_on_connect=False) as tls,
+        ):
+            try:
+                tls.do_handshake()
+                if self._config.use_websockets:
+                    self._upgrade(tls)
+                self._speak_mqtt(tls)
+                return tls.version() or "TLS", tls.getpeercert(binary_form=True) or b""
+            except BrokerConnectionError:
+                raise
+            except OSError as error:
+                what, is_final = self._why(error, context)
+                raise BrokerConnectionError(f"{self.name} {what}", is_final) from error
 
     def _open(self) -> socket.socket:
-        failures, question = [], "is the name right, and does this machine use the right DNS server?"
+        failures = []
         connect = socks.create_connection if self._proxy else socket.create_connection
         for host in dict.fromkeys(filter(None, (self._broker.host_name, self._broker.ip_address))):
-            target = (host, self._broker.port)
             try:
-                connection: socket.socket = connect(target, self._timeout, **self._proxy)
+                connection: socket.socket = connect((host, self._broker.port), self._timeout, **self._proxy)
             except socks.ProxyError as error:
                 raise self._why_no_tunnel(error) from error
-            except (socket.gaierror, UnicodeError) as error:
-                name = self._config.proxy_addr if self._proxy else host
-                failures.append(f"cannot resolve the name {name}: {in_words(error)}")
             except OSError as error:
-                failures.append(f"cannot reach {address(*target)}: {in_words(error)}")
-                question = "is the broker running, and does a firewall let you through?"
+                failures.append(f"cannot reach {address(host, self._broker.port)}: {in_words(error)}")
             else:
-                connection.settimeout(self._timeout)
                 return connection
+        question = "is the name right, is the broker running, and does a firewall let you through?"
         raise BrokerConnectionError(f"{', '.join(failures)}; {question}")
 
     def _context(self) -> ssl.SSLContext:
-        """Return a context like dxlclient's: one cipher for TLS 1.2, and no check of the host name."""
+        """Return a TLS context like that of dxlclient: one cipher for TLS 1.2, and no host name check."""
         config, context = self._config, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         try:
@@ -132,43 +124,41 @@ class Probe:
             context.load_verify_locations(config.broker_ca_bundle)
             context.load_cert_chain(config.cert_file, config.private_key, password="")
         except OSError as error:
-            found = [
-                str(result) for _, result in check_files(config) if isinstance(result, ConfigurationError)
-            ]
-            raise _final("; ".join(found) or in_words(error)) from error
+            reasons = [str(step.error) for step in check_files(config) if step.error]
+            raise BrokerConnectionError("; ".join(reasons) or in_words(error), is_final=True) from error
         return context
 
-    @contextmanager
-    def _tls(self, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-        name = self._broker.host_name
-        with (
-            self._open() as connection,
-            context.wrap_socket(connection, server_hostname=name, do_handshake_on_connect=False) as tls,
-        ):
-            try:
-                tls.do_handshake()
-                yield tls
-            except BrokerConnectionError:
-                raise
-            except OSError as error:
-                raise self._why(error, context, is_encrypted=tls.cipher() is not None) from error
-
-    def _upgrade(self, tls: ssl.SSLSocket, answers: BinaryIO) -> None:
+    def _upgrade(self, tls: ssl.SSLSocket) -> None:
         """Switch from HTTP to WebSockets."""
-        self._send(tls, (_UPGRADE % self._address).encode(), is_frame=False)
-        lines = [answers.readline(1000)]
-        while lines[-1].strip() and len(lines) < 100:
-            lines.append(answers.readline(1000))
-        status = lines[0].decode(errors="replace").strip()
-        if status and status.split(" ")[1:2] != ["101"]:
-            raise _final(f"{self.name} does not take WebSockets: it answers {status!r}; {_QUESTION}")
+        http = HTTPConnection(self._address)
+        http.sock = tls
+        with suppress(*_CLOSED):
+            http.request("GET", "/mqtt", headers=_UPGRADE)
+        with http.getresponse() as response:
+            if response.status != 101:
+                what = f"does not take WebSockets: it answers {response.status} {response.reason!r}"
+                raise BrokerConnectionError(f"{self.name} {what}; {_QUESTION}", is_final=True)
 
-    def _send(self, tls: ssl.SSLSocket, packet: bytes, *, is_frame: bool = True) -> None:
-        if is_frame and self._config.use_websockets:
-            # A WebSocket frame must be masked; a mask of zeros changes nothing.
+    def _speak_mqtt(self, tls: ssl.SSLSocket) -> None:
+        """Exchange CONNECT and CONNACK packets, then disconnect."""
+        self._send(tls, _CONNECT % str(uuid4()).encode())
+        header = 2 if self._config.use_websockets else 0  # the header length of a short WebSocket frame
+        with tls.makefile("rb") as answers:
+            answer = answers.read(header + len(_CONNACK) + 1)[header:]
+        if len(answer) <= len(_CONNACK):
+            raise ConnectionResetError("no answer to CONNECT")
+        if not answer.startswith(_CONNACK):
+            raise BrokerConnectionError(f"{self.name} does not speak MQTT: {_QUESTION}", is_final=True)
+        if code := answer[-1]:
+            why = f"refuses this client: {_ANSWERS.get(code, f'code {code}')}; see the broker's log"
+            raise BrokerConnectionError(f"{self.name} {why}", is_final=code != 3)  # 3: not available now
+        self._send(tls, b"\xe0\x00")  # DISCONNECT
+
+    def _send(self, tls: ssl.SSLSocket, packet: bytes) -> None:
+        if self._config.use_websockets:
+            # A client must mask its WebSocket frames. A mask of zeros leaves the data unchanged.
             packet = b"\x82" + bytes([0x80 | len(packet)]) + bytes(4) + packet
-        # Even if the broker has closed the connection, there may be an unread alert.
-        with suppress(ConnectionError, ssl.SSLEOFError):
+        with suppress(*_CLOSED):
             tls.sendall(packet)
 
     def _why_no_tunnel(self, error: socks.ProxyError) -> BrokerConnectionError:
@@ -176,87 +166,55 @@ class Probe:
         reason = in_words(cause).partition("\n")[0]
         if isinstance(error, socks.ProxyConnectionError):
             return BrokerConnectionError(f"cannot reach {self._proxy_name}: {reason}; is it running?")
-        if isinstance(cause, socks.HTTPError):
-            what, is_final = f"refuses to connect to {self._address}: {reason}", reason.startswith("4")
-            if reason.startswith("407"):
-                what += self._why_no_access()
-        else:
-            what, is_final = f"does not connect to {self._address}: {reason}; is it an HTTP proxy?", False
-        return BrokerConnectionError(f"{self._proxy_name} {what}", is_final)
+        what = f"{self._proxy_name} refuses to connect to {self._address}: {reason}"
+        if reason.startswith("407"):
+            what += self._wanted_by_proxy()
+        elif not isinstance(cause, socks.HTTPError):
+            what += "; is it an HTTP proxy?"
+        return BrokerConnectionError(what, is_final=reason.startswith("4"))
 
-    def _why_no_access(self) -> str:
-        """Describe the authentication that the proxy requires. PySocks does not report it."""
-        user, password = self._proxy["proxy_username"], self._proxy["proxy_password"]
-        sent = "User and Password" if user and password else "no user: [Proxy] must have User and Password"
-        schemes: list[str] = []
+    def _wanted_by_proxy(self) -> str:
+        """Describe the authentication that the proxy requires, because PySocks does not report it."""
         proxy = HTTPConnection(self._proxy["proxy_addr"], self._proxy["proxy_port"], self._timeout)
+        schemes: list[str] = []
         with closing(proxy), suppress(OSError, HTTPException):
             proxy.request("CONNECT", self._address)
-            for challenge in proxy.getresponse().headers.get_all("Proxy-Authenticate", []):
-                schemes += re.findall(r"(?:^|, *)(\w+)(?= [\w-]+=|,|$)", challenge)
-        wanted = " or ".join(schemes) or "an unknown scheme"
-        return f"; it asks for {wanted}, dxlclient knows only Basic and sent {sent}"
+            schemes = proxy.getresponse().headers.get_all("Proxy-Authenticate", [])
+        known = "dxlclient knows only Basic, with User and Password in [Proxy]"
+        return f"; it asks for {' or '.join(map(repr, schemes)) or 'an unknown scheme'}; {known}"
 
-    def _why(self, error: OSError, context: ssl.SSLContext, *, is_encrypted: bool) -> BrokerConnectionError:
-        """Explain an error during TLS or later."""
-        reason, certificate = in_words(error), f"the client certificate {self._config.cert_file}"
-        code = (error.reason if isinstance(error, ssl.SSLError) else "") or ""
+    def _why(self, error: OSError, context: ssl.SSLContext) -> tuple[str, bool]:
+        """Explain an error that occurred during or after the TLS handshake.
+
+        :return: the reason, and whether the error is final
+        """
+        reason, code = in_words(error), getattr(error, "reason", None) or ""
+        certificate = f"the client certificate {self._config.cert_file}"
         if isinstance(error, ssl.SSLCertVerificationError):
-            return _final(self._why_untrusted(error, context))
+            return self._why_untrusted(error), True
         if _REFUSALS.search(code):
             remedy = "'python -m dxlclient provisionconfig' gets one that the fabric trusts"
-            return _final(f"{self.name} refuses {certificate}: {reason}; {remedy}")
+            return f"refuses {certificate}: {reason}; {remedy}", True
         if _NOTHING_IN_COMMON.search(code):
-            return _final(f"{self.name} {self._why_no_tls(reason, context)}")
-        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
+            policy = f"(security level {context.security_level}, {context.minimum_version.name} or newer)"
+            offer = f"{_CIPHER} with an RSA key over TLS 1.2 there and in the crypto policy of this machine"
+            remedy = f"allow TLS 1.3 on the broker, or {offer} {policy}"
+            return f"refuses what dxlclient 5.7 offers ({reason}): {remedy}", True
+        if "_ALERT_" in code or isinstance(error, (ssl.SSLZeroReturnError, *_CLOSED)):
             # Some brokers refuse a client without giving a reason.
-            trust = f"does it trust {certificate}, and " if is_encrypted else ""
-            return BrokerConnectionError(f"{self.name} closed the connection: {trust}{_QUESTION}")
-        what, is_final = f"takes connections and stays silent ({reason}): {_QUESTION}", False
-        if "_ALERT_" in code:
-            what = f"refuses the connection ({reason}): see the broker's log"
-        elif code:
-            what, is_final = f"does not speak TLS ({reason}): {_QUESTION}", True
-            if self._proxy:
-                what += " Or does the proxy answer in several parts? dxlclient reads only the first."
-        return BrokerConnectionError(f"{self.name} {what}", is_final)
+            return f"closed the connection ({reason}): does it trust {certificate}, and {_QUESTION}", False
+        if not code:
+            return f"takes connections and stays silent ({reason}): {_QUESTION}", False
+        proxy = " Or does the proxy answer in several parts? dxlclient reads only the first."
+        return f"does not speak TLS ({reason}): {_QUESTION}{proxy if self._proxy else ''}", True
 
-    def _why_untrusted(self, error: ssl.SSLCertVerificationError, context: ssl.SSLContext) -> str:
+    def _why_untrusted(self, error: ssl.SSLCertVerificationError) -> str:
         """Explain why the broker's certificate is not trusted."""
-        certificate = f"the certificate of {self.name}"
         chain = f"BrokerCertChain ({self._config.broker_ca_bundle})"
+        problem, remedy = f"is not signed by a CA in {chain}", f"{UPDATE}; or is it not that of a DXL broker?"
         if error.verify_code in (9, 10):  # not valid yet, expired
-            context.verify_mode = ssl.CERT_NONE  # otherwise the certificate is not available
-            try:
-                with self._tls(context) as tls:
-                    valid_until([tls.getpeercert(binary_form=True) or b""], "have it renewed on the broker")
-            except ValueError as reason:
-                return f"{certificate} {reason}"
-            return f"a CA certificate in {chain}, or one that {self.name} sends, is not valid now: {UPDATE}"
-        if error.verify_code in WEAK:
-            what = "is weak, and OpenSSL on this machine refuses it"
-            return f"{certificate}, or that of its CA, {what} ({error.verify_message}): {STRONG}"
-        if not context.get_ca_certs():
-            return f"{chain} holds no CA certificate, nor {certificate}: {UPDATE}"
-        what = f"is not signed by a CA in {chain} ({error.verify_message}): {UPDATE}"
-        return f"{certificate} {what}; or is it not that of a DXL broker?"
-
-    def _why_no_tls(self, reason: str, context: ssl.SSLContext) -> str:
-        """Explain why this machine and the broker cannot agree on TLS settings."""
-        level, version = context.security_level, context.minimum_version
-        because, remedy = "", f"{_CIPHER} with an RSA key over TLS 1.2"
-        if level > 2 or version > ssl.TLSVersion.TLSv1_2:
-            policy = f"(security level {level}, {version.name} or newer)"
-            because = f", and the crypto policy of this machine {policy} forbids {remedy}"
-            remedy = "level 2 and TLS 1.2 here"
-        else:
-            context.set_ciphers("DEFAULT")
-            with suppress(OSError), self._open() as connection, context.wrap_socket(connection) as tls:
-                because = f", and takes {(tls.cipher() or ('another cipher',))[0]}"
-        return (
-            f"refuses what dxlclient 5.7 offers ({reason}){because}: allow TLS 1.3 on the broker, or {remedy}"
-        )
-
-
-def _final(reason: str) -> BrokerConnectionError:
-    return BrokerConnectionError(reason, is_final=True)
+            problem = "or one of its CAs is not valid now"
+            remedy = f"set the clock of this machine, have it renewed on the broker, or {UPDATE}"
+        elif error.verify_code in WEAK:
+            problem, remedy = "or one of its CAs is weak, and OpenSSL on this machine refuses it", STRONG
+        return f"has a certificate that cannot be trusted: it {problem} ({error.verify_message}): {remedy}"

@@ -1,4 +1,4 @@
-"""The numbers of ePO's events: ``docs/epo/events.csv`` without the sources."""
+"""The meanings of ePO's event numbers, from ``docs/epo/events.csv``."""
 
 from dxlthreateventclient.formats._words import Kind, Outcome
 

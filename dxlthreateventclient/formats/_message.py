@@ -1,4 +1,4 @@
-"""A parsed threat event for the formats, which tracks unused fields."""
+"""A parsed threat event that keeps track of unused fields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -37,7 +37,7 @@ PRODUCT = "ePolicy Orchestrator"
 
 
 def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | None:
-    """Return the converted value of a key. Remove the key unless the result is ``None``."""
+    """Convert and return the value of a key. Remove the key unless the converted value is ``None``."""
     value = convert(fields[key]) if key in fields else None
     if value is not None:
         del fields[key]
@@ -45,7 +45,7 @@ def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | No
 
 
 def take_addresses(fields: Fields, room: int) -> list[str]:
-    """Return the addresses of a host. Remove only the first ``room`` of them from the fields."""
+    """Return the addresses of a host. Remove only the first ``room`` addresses from the fields."""
     found: list[str] = []
     for key in ("ipv4", "ipv6"):
         address = ip_address(fields.get(key))
@@ -66,7 +66,7 @@ class Message:
     """
 
     rest: Fields
-    """The fields not yet taken, in the structure of the message."""
+    """The unused fields, in the structure of the message."""
 
     def __init__(
         self, threat_event: Mapping[str, Any], event_id: str | None = None, arrived: datetime | None = None
@@ -84,15 +84,15 @@ class Message:
         self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
-        """Take the time when ePO received the event, which is in one of two places."""
+        """Remove and return the time when ePO received the event, from either of its two locations."""
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:
-        """Take the event's number. Events from other products have it under another key."""
+        """Remove and return the event number, which other products store under another key."""
         return take(self.event, "id", text) or take(self.event, "eventId", text)
 
     def severity(self) -> Severity:
-        """Return the severity on the scales of the formats."""
+        """Return the severity on the scale of each format."""
         return SEVERITIES.get(integer(self.event.get("threatSeverity")), UNKNOWN_SEVERITY)
 
     def reading(self) -> Reading:
@@ -100,12 +100,12 @@ class Message:
         return read(self.event)
 
     def take_device_id(self) -> str | None:
-        """Take the id of the managed entity, unless the entity is a user."""
+        """Remove and return the id of the managed entity, unless the entity is a user."""
         is_user = (text(self.entity.get("type")) or "").lower() == "user"
         return None if is_user else take(self.entity, "id", text)
 
     def registry(self) -> RegistryPath | None:
-        """Return the registry key, if ePO reports one as the target's file."""
+        """Return the registry key if ePO reports one as the target's file."""
         path = name_of(self.target.get("fileName"))
         if path is None:
             return None
@@ -115,8 +115,8 @@ class Message:
     def file(self) -> tuple[str | None, dict[str, str]]:
         """Return the path and the digests of the target's file.
 
-        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry without a
-        different name.
+        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry that has
+        digests and whose name is missing or matches the target.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}
@@ -131,7 +131,7 @@ class Message:
         return path, digests
 
     def digests(self) -> Iterator[tuple[str, str]]:
-        """Yield all digests, each with its path below the event."""
+        """Yield each digest with its path in the event object."""
         is_list = isinstance(self.event.get("files"), list)
         for number, file in enumerate(self._files()):
             for key, _, value in _digests(file):
@@ -140,7 +140,7 @@ class Message:
             yield f"otherData.{key}", value
 
     def aggregates(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the aggregated values: kind (``ip``, ``hosts``, ``user``), path below the event, value."""
+        """Yield the kind (``ip``, ``hosts`` or ``user``), the path and the text of each aggregated value."""
         for key, values in self.other.items():
             kind = aggregate_of(key)
             if kind:
@@ -157,7 +157,7 @@ class Message:
 
 
 def user_name(value: Any) -> str | None:
-    """Return the name of an account, without its domain."""
+    """Return an account name without its domain."""
     return account(text(value))[1]
 
 
@@ -170,7 +170,7 @@ def _object(fields: Fields, key: str) -> Fields:
 
 
 def _digests(file: Fields) -> list[tuple[str, str, str]]:
-    """Return the valid digests of a file: the key, ECS's name for the algorithm, the digest."""
+    """Return the key, the ECS algorithm name and the value of each valid digest of a file."""
     named = ((key, key.lower().replace("-", ""), value) for key, value in _object(file, "hash").items())
     found = ((key, name, digest(name, value)) for key, name, value in named)
     return sorted(((key, name, value) for key, name, value in found if value), key=lambda item: item[1])
@@ -181,7 +181,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _items(values: Any) -> list[Any]:
-    """Return the values of an aggregate, from comma-separated text or its converted form."""
+    """Return the values of an aggregate, which may be comma-separated text or already converted."""
     if isinstance(values, dict):
         return list(values.values())
     return [value.strip() for value in values.split(",")] if isinstance(values, str) else _list(values)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments. The program's name ends with one of these extensions or before an option.
+# A program with its arguments. One of these extensions or the first option marks the end of the program's
+# name.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -15,7 +16,7 @@ _QUOTED_PROGRAM = re.compile(r'"(?P<program>[^"]+)"(?P<arguments>.*)', re.DOTALL
 
 
 class Process(NamedTuple):
-    """A process: the program's name, its path, and the command line if there are arguments."""
+    """A process: its name, its path, and its command line if it has arguments."""
 
     name: str
     executable: str | None
@@ -60,14 +61,14 @@ def process(written: str) -> Process:
 
 
 def account(written: str | None) -> tuple[str | None, str | None]:
-    """Split an account into its domain, if any, and its name. One or two backslashes separate the two."""
+    """Split an account into its domain, if any, and its name. One or two backslashes separate the parts."""
     domain, _, name = (written or "").partition("\\")
     name = name.lstrip("\\")
     return (domain, name) if domain and name else (None, written)
 
 
 def registry_path(written: str) -> RegistryPath | None:
-    """Split the path of a registry key or value. ePO does not distinguish the two."""
+    """Split a registry path, which can be the path of a key or of a value."""
     lower = written.lower()
     for start, hive in HIVES.items():
         if lower.startswith(start) and written[len(start) : len(start) + 1] in ("\\", ""):

@@ -1,4 +1,4 @@
-"""Interprets an event with the tables of ePO's numbers, words and codes."""
+"""Interprets an event by looking up ePO's numbers, words and codes in tables."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ from dxlthreateventclient.formats._values import literal
 from dxlthreateventclient.formats._words import ACTIONS, KINDS, Kind, Outcome
 
 _STOPPED = frozenset({"blocked", "deleted", "cleaned", "quarantined", "contained"})
-# For these kinds, "failed" means that the threat could not be removed. For other kinds, it means that a
-# product failed, for example when loading its rules.
+# For malware and email events, "failed" means that the threat could not be removed. For other events,
+# "failed" means that a product failed, for example to load its rules.
 _REMOVED_KINDS = frozenset({"malware", "email"})
 _NO_THREATS = frozenset({"agent", "scan", "update"})
 
-# A number can make an outcome worse, or mean that a threat was only detected. A number never makes an
-# outcome better, because a false "failed" costs only time, but a false "deleted" hides an infection.
+# An event number can make an outcome worse, or show that a threat was only detected. An event number never
+# makes an outcome better, because a false "failed" costs only time, but a false "deleted" hides an infection.
 _OUTCOMES: dict[str, Outcome] = {
     number: outcome
     for number, (_, kind, outcome) in EVENTS.items()
@@ -36,7 +36,7 @@ _BY_KIND: dict[Kind, tuple[str, ...]] = {
     "unwanted_program": ("malware",),
     "web": ("network", "web"),
 }
-# Additional categories of single words and numbers.
+# The additional ECS categories for individual words and numbers.
 _MORE = {
     **dict.fromkeys(("hip.file", "'file' class or access"), ("file",)),
     **dict.fromkeys(("hip.process", "'process' class or access"), ("process",)),
@@ -64,17 +64,18 @@ class Reading(NamedTuple):
     outcome: Outcome
     stopped: bool | None
     categories: tuple[str, ...]
-    """The categories of ECS, possibly with duplicates."""
+    """The ECS categories, possibly with duplicates."""
     is_operational: bool
 
 
 def read(event: Mapping[str, Any]) -> Reading:
-    """Interpret the ``event`` object of a plain message."""
+    """Interpret the ``event`` object of a message that contains only plain JSON values."""
     number, category, threat_type = _said(event, "id"), _said(event, "category"), _said(event, "threatType")
-    # Events from other products have their number under another key.
+    # Events from other products store the event number under another key.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
     meaning, number_kind, number_outcome = known or _UNKNOWN
-    # The threat type is the most specific and the category the least: hip.process occurs with several types.
+    # The threat type is more specific than the number, and the number is more specific than the category. For
+    # example, events of the category "hip.process" have several threat types.
     kind = KINDS.get(threat_type, "other")
     if kind == "other":
         kind = number_kind

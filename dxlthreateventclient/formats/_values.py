@@ -1,6 +1,6 @@
-"""Converts any JSON value into values that SIEMs accept.
+"""Converts JSON values into values that SIEMs accept.
 
-The converters never raise. They return ``None`` for values they cannot convert.
+The converters never raise exceptions, and return ``None`` for values that they cannot convert.
 """
 
 import math
@@ -14,13 +14,14 @@ from dxlthreateventclient.formats._vocabulary import NAMELESS, NOTHING
 
 T = TypeVar("T")
 
-# The default limit of Elasticsearch's type "flattened", which is suitable for the custom namespace. A threat
-# event has 4 levels.
+# The default depth limit of Elasticsearch's "flattened" type, which is suitable for the custom namespace. A
+# threat event has four levels.
 MAX_DEPTH = 20
 ELLIPSIS = "…"
 
 # Characters that could control a terminal, end a line or reorder text: control characters except tab and
-# newline, line separators, and directional marks. Also lone surrogates, which UTF-8 cannot encode.
+# newline, line separators, and directional marks. Lone surrogates are also harmful, because UTF-8 cannot
+# encode them.
 _HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TIMESTAMP = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d)?(?:[.,](\d+))? ?(?:Z|UTC|GMT|([+-])(\d\d):?(\d\d))?",
@@ -32,32 +33,32 @@ _OUTCOMES = {"1": "success", "true": "success", "0": "failure", "false": "failur
 _DIGESTS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# An unset clock shows 1970 or the year 1, long before any ePO product.
+# An unset clock reports 1970 or the year 1, long before the first ePO product.
 _EARLIEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
 _EARLIEST_SECONDS = 631_152_000
 
 
 def harmless(text: str) -> str:
-    """Replace each harmful character with U+FFFD, and each line end with a newline."""
+    """Replace each harmful character with U+FFFD and each line end with a newline."""
     if text.isprintable():
         return text
     return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return a copy of an object that JSON can represent in UTF-8, without empty values.
+    """Return a copy of an object without empty values, in a form that JSON can represent in UTF-8.
 
     :param value: the object from JSON, possibly with converted aggregates (sets and numbered dictionaries)
     :param key: the key of the object
-    :param depth: its depth in the message
+    :param depth: the depth of the object in the message
     """
     copy = {}
     for raw_name, raw in value.items():
-        # In a converted aggregate, the values have numbers as keys. A placeholder then names the aggregate.
+        # A converted aggregate has numbers as keys, so a placeholder in it contains the key of the aggregate.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
-            # The key in braces is an unresolved placeholder.
+            # A value that consists of its key in braces is an unresolved placeholder.
             if item and not (item[0] == "{" and item == f"{{{own}}}"):
                 copy[harmless(name)] = harmless(item)
         elif raw is not None and (item := _plain(raw, own, depth + 1)) is not None:
@@ -66,7 +67,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
 
 
 def _plain(value: Any, key: str, depth: int) -> Any:
-    """Return a copy of any value, as :func:`plain_object` does, or ``None`` if nothing is left."""
+    """Copy any value as :func:`plain_object` does, or return ``None`` if the copy is empty."""
     copy: Any
     if type(value) is dict and depth < MAX_DEPTH:  # by far the most frequent
         return plain_object(value, key, depth) or None
@@ -114,7 +115,7 @@ def _is_long(number: int) -> bool:
 
 
 def literal(value: Any) -> str | None:
-    """Return a text or a number as text."""
+    """Convert text or a number to text."""
     if type(value) is str:
         return value
     if isinstance(value, float) and value.is_integer() and _is_long(int(value)):
@@ -123,45 +124,45 @@ def literal(value: Any) -> str | None:
 
 
 def text(value: Any) -> str | None:
-    """Return a text or a number as text, unless it is one of ePO's words for "no value"."""
+    """Convert text or a number to text, or return ``None`` for ePO's spellings of "no value"."""
     found = value if type(value) is str else literal(value)  # called often
     return None if found is None or found.lower() in NOTHING else found
 
 
 def name_of(value: Any) -> str | None:
-    """Return the name of a file or a program, or ``None`` if the text stands for a missing name."""
+    """Return the name of a file or program, or ``None`` if ePO reports the name as unknown."""
     found = text(value)
     return None if found is None or found.lower().rpartition("|")[2] in NAMELESS else found
 
 
 def action_word(value: Any) -> str | None:
-    """Return an action's word or code. The action "none" is a value: nothing was done."""
+    """Return the word or code of an action, including "none", which means that nothing was done."""
     found = literal(value)
     return found if found and (found.lower() == "none" or found.lower() not in NOTHING) else None
 
 
 def integer(value: Any) -> int | None:
-    """Return a whole number, possibly from text, if it fits into 64 bits."""
+    """Convert a number or text to an integer if the integer fits into 64 bits."""
     digits = literal(value)
     number = int(digits) if digits and _INTEGER.fullmatch(digits) else None
     return number if number is not None and _is_long(number) else None
 
 
 def port(value: Any) -> int | None:
-    """Return a port, or ``None`` for 0, which ePO sends if no connection is involved."""
+    """Return a port number, or ``None`` for 0, which ePO sends if no connection is involved."""
     number = integer(value)
     return number if number is not None and 0 < number < 2**16 else None
 
 
 def outcome(value: Any) -> str | None:
-    """Return the outcome of an event from ``threatHandled``, which is null if no threat is involved."""
+    """Convert ``threatHandled``, which is null if there was no threat, to ``success`` or ``failure``."""
     return _OUTCOMES.get(str(value).lower() if isinstance(value, bool) else (literal(value) or "").lower())
 
 
 def ip_address(value: Any) -> str | None:
-    """Return an IP address in its usual notation, without a zone. An IPv4-mapped address becomes IPv4.
+    """Return an IP address in standard notation, without a zone. An IPv4-mapped address becomes IPv4.
 
-    ePO sends the unspecified address (``0.0.0.0``, ``::``) for an unknown address.
+    ePO reports an unknown address as the unspecified address (``0.0.0.0`` or ``::``).
     """
     if type(value) is not str:
         return None
@@ -187,9 +188,10 @@ def mac_address(value: Any) -> str | None:
 
 
 def timestamp(value: Any) -> datetime | None:
-    """Convert an ISO 8601 time, or seconds or milliseconds since 1970. Return ``None`` before 1990.
+    """Convert an ISO 8601 time, or a number of seconds or milliseconds since 1970.
 
-    A time without a zone is UTC, as the names of ePO's fields indicate.
+    A time without a time zone is in UTC, as the names of ePO's fields indicate. Return ``None`` for a time
+    before 1990.
     """
     number = integer(value)
     try:
@@ -200,7 +202,7 @@ def timestamp(value: Any) -> datetime | None:
 
 
 def _since_1970(number: int) -> datetime:
-    # Read as seconds, the milliseconds of 1990 would be in the year 21970.
+    # If interpreted as seconds, a time in milliseconds from 1990 would be in the year 21970.
     is_milliseconds = number >= _EARLIEST_SECONDS * 1000
     return _EPOCH + (timedelta(milliseconds=number) if is_milliseconds else timedelta(seconds=number))
 
@@ -216,10 +218,10 @@ def _iso_8601(value: Any) -> datetime | None:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """Return a time in UTC. A naive time is local time, as everywhere in Python."""
+    """Return a time in UTC. A naive time is interpreted as local time, as usual in Python."""
     try:
         return moment and moment.astimezone(timezone.utc)
-    except (ValueError, OverflowError):  # at the limits of the calendar
+    except (ValueError, OverflowError):  # the result is outside the range of datetime
         return None
 
 
@@ -234,13 +236,13 @@ def milliseconds(moment: datetime | None) -> int | None:
 
 
 def digest(name: str, value: Any) -> str | None:
-    """Return a digest of an algorithm (``md5``, ``sha1``, ``sha256``) in lower case."""
+    """Return a valid ``md5``, ``sha1`` or ``sha256`` digest in lower case."""
     found = (literal(value) or "").lower()
     return found if len(found) == _DIGESTS.get(name) and not set(found) - set("0123456789abcdef") else None
 
 
 def distinct(values: Iterable[T | None]) -> list[T]:
-    """Return the values without ``None`` and without duplicates."""
+    """Return the values in order, without ``None`` and without duplicates."""
     return [value for value in dict.fromkeys(values) if value is not None]
 
 

@@ -1,6 +1,6 @@
 """ePO's words for values, in lower case, and their equivalents in SIEMs.
 
-Events, categories and actions are in ``_events.py`` and ``_words.py``.
+``_events.py`` and ``_words.py`` contain the vocabulary for events, categories and actions.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ NAMELESS = frozenset(
 
 
 class Severity(NamedTuple):
-    """A severity as a word and as numbers on the scales of the formats."""
+    """A severity as a word and as a number on the scale of each format."""
 
     name: str | None
     cef: int
@@ -25,7 +25,7 @@ class Severity(NamedTuple):
 
 
 UNKNOWN_SEVERITY = Severity(None, 5, None, 0)
-"""The severity of all other numbers. CEF requires a number, and 5 is neither alarming nor silent."""
+"""The severity of all other numbers. CEF requires a number, and 5 is a medium severity."""
 
 SEVERITIES: dict[int | None, Severity] = {
     1: Severity("Alert", 10, 99, 5),
@@ -36,7 +36,7 @@ SEVERITIES: dict[int | None, Severity] = {
     6: Severity("Info", 1, 21, 1),
     7: Severity("Debug", 0, 21, 1),
 }
-"""Severities by ePO's number. The words are Datadog's, and the other scales are our choice."""
+"""Severities by ePO's number. The words are those of Datadog. We chose the values on the other scales."""
 
 
 OPERATING_SYSTEMS = (
@@ -51,12 +51,12 @@ OPERATING_SYSTEMS = (
     ("red hat", "linux", 200),
     ("suse", "linux", 200),
 )
-"""Parts of operating system names, with the types of ECS and OCSF."""
+"""Parts of operating system names, with their types in ECS and OCSF."""
 
 TRANSPORTS = frozenset(
     {"tcp", "udp", "icmp", "icmpv6", "ipv6-icmp", "igmp", "sctp", "dccp", "gre", "esp", "ah"}
 )
-"""Protocols of layer 4, unlike "HTTP", which ePO also calls a protocol."""
+"""Transport protocols. ePO also reports application protocols such as "HTTP"."""
 
 HIVES = {
     "hklm": "HKLM",
@@ -84,7 +84,7 @@ _AGGREGATED = {"ipv4": "ip", "ipv6": "ip", "hostname": "hosts", "username": "use
 
 
 def aggregate_of(key: str) -> str | None:
-    """Return ECS's name for the values of an aggregate: ``ip``, ``hosts``, ``user`` or ``None``."""
+    """Return the ECS name for the values of an aggregate: ``ip``, ``hosts``, ``user`` or ``None``."""
     if not key.startswith(("setOf", "listOf")):
         return None
     lower = key.lower()

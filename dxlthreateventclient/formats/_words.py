@@ -1,4 +1,4 @@
-"""ePO's words and codes: ``docs/epo/actions.csv`` and ``categories.csv`` without the sources."""
+"""The meanings of ePO's words and codes, from ``docs/epo/actions.csv`` and ``categories.csv``."""
 
 from typing import Literal, TypeAlias, TypeVar
 

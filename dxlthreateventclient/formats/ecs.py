@@ -26,13 +26,13 @@ from dxlthreateventclient.formats._vocabulary import OPERATING_SYSTEMS, TRANSPOR
 from dxlthreateventclient.formats._words import Outcome
 
 ECS_VERSION = "9.4.0"
-"""The version of ECS whose fields :func:`to_ecs` fills."""
+"""The ECS version of the documents from :func:`to_ecs`."""
 
 NAMESPACE = "epo"
-"""The custom field for values without a field in ECS."""
+"""The custom field for values that have no field in ECS."""
 
-# For each outcome, the event types for the decision and for the change to the file. Other outcomes have
-# neither.
+# The event types for each outcome: one for the decision and one for the change to the file. Other outcomes
+# have neither.
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -53,8 +53,8 @@ def to_ecs(
 ) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
-    A value that has no field in ECS, or has the wrong type, is stored under ``epo``, in the structure of the
-    threat event. Empty values and unresolved placeholders are left out.
+    A value of the wrong type, or without a field in ECS, is stored under ``epo`` in the structure of the
+    threat event. Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
@@ -75,7 +75,7 @@ def to_ecs(
     event, analyzer, entity = message.event, message.analyzer, message.entity
     source, target = message.source, message.target
 
-    # Compute these first, because they read fields that are taken below.
+    # Compute these values first, because the code below removes the fields from which they are computed.
     registry, (path, hashes), reading = message.registry(), message.file(), message.reading()
     file = {} if registry else _file(path, hashes)
     types = _types(message, reading, has_registry=registry is not None, has_file=bool(file))
@@ -107,7 +107,7 @@ def to_ecs(
             "type": distinct(types.values()),
         },
         "file": file,
-        # The analyzer runs on the managed device, so both are the same host.
+        # The analyzer runs on the managed device, so the analyzer and the device are the same host.
         "host": {
             "hostname": hostname,
             "id": message.take_device_id(),
@@ -128,8 +128,8 @@ def to_ecs(
             "vendor": VENDOR,
             "version": take(analyzer, "version", text),
         },
-        # ECS has user.target, but no process.target. Keep the target's process in the rest, too, to show that
-        # it belongs to the target.
+        # ECS has a user.target field, but no process.target. Also keep the target's process in the remaining
+        # fields, to show that it belongs to the target.
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,
@@ -145,11 +145,11 @@ def to_ecs(
 
 
 def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: bool) -> dict[str, str]:
-    """Return the event's categories, each with the most specific type."""
+    """Return the event's categories, each with its most specific type."""
     decision, file = _TYPES.get(reading.outcome, ("info", "info"))
     found = list(reading.categories)
     if has_registry:
-        # Unlike "registry", "intrusion_detection" has types for allowed and denied access.
+        # The category "intrusion_detection" has types for allowed and denied access, but "registry" has none.
         found += ["intrusion_detection", "registry"]
     if has_file:
         found.append("file")
@@ -178,7 +178,8 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 
 def _endpoint(role: Fields) -> Fields:
-    # There is room for only one address. If there are two, the IPv6 address stays in the rest.
+    # An endpoint in ECS has only one address. If the host has two addresses, the IPv6 address remains in the
+    # unused fields.
     addresses = take_addresses(role, room=1)
     return {
         "ip": addresses[0] if addresses else None,

@@ -1,4 +1,4 @@
-"""The meaning of an event and the outcome of the threat, for use in conditions."""
+"""Explains the meaning of an event and the outcome of the threat."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args

@@ -74,8 +74,8 @@ def to_ocsf(
 ) -> dict[str, Any]:
     """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the Security Control profile.
 
-    A value that has no attribute in OCSF, or has the wrong type, is stored under ``unmapped``,
-    in the structure of the threat event. Empty values and unresolved placeholders are left out.
+    A value of the wrong type, or without an attribute in OCSF, is stored under ``unmapped`` in the structure
+    of the threat event. Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``). By
@@ -92,7 +92,7 @@ def to_ocsf(
     message = Message(threat_event, event_id, arrived)
     event, analyzer = message.event, message.analyzer
     uid = message.id or _fingerprint(message.rest)
-    # Compute these first, because they read fields that are taken below.
+    # Compute these values first, because the code below removes the fields from which they are computed.
     reading, severity = message.reading(), message.severity().ocsf
     is_firewall = reading.kind == "firewall"
 
@@ -184,7 +184,7 @@ def _count(message: Message) -> int | None:
 
 
 def _device(message: Message) -> Fields:
-    """Return the managed device, on which the analyzer runs, if it has a name, an address or an id."""
+    """Return the managed device that the analyzer runs on, if it has a name, an address or an id."""
     analyzer, entity = message.analyzer, message.entity
     named: Fields = _host(analyzer) | {"uid": message.take_device_id()}
     if not any(named.values()):
@@ -224,7 +224,7 @@ def _endpoint(role: Fields) -> Fields:
 def _evidence(message: Message) -> Fields:
     source, target = message.source, message.target
     program, protocol = name_of(source.get("processName")), (text(target.get("protocol")) or "").lower()
-    # A process without an id is invalid in OCSF, so report the source's process as an application.
+    # OCSF does not allow a process without an id, so report the source's process as an application.
     app_name = process(program).name if program else None
     if protocol in TRANSPORTS:
         del target["protocol"]
@@ -275,7 +275,7 @@ def _resources(message: Message) -> list[Fields] | None:
 
 
 def _observables(message: Message, device: Fields, evidence: Fields) -> list[Fields]:
-    """Return commonly searched values with their paths, without duplicates."""
+    """Return frequently searched values with their paths, without duplicates."""
     found: dict[tuple[int, str], str] = {}
 
     def observe(type_id: int, value: str | None, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The formats by name, for the command line. To add a format, add an entry to :data:`FORMATS`."""
+"""The output formats by name, for the command line. To add a format, add an entry to :data:`FORMATS`."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Formatter(Protocol):
         event_id: str | None,
         arrived: datetime | None,
     ) -> str:
-        """Return the text without a final line end.
+        """Return the text without a final newline.
 
         :param threat_event: the threat event, as a callback receives it
         :param topic: the topic on which the event arrived
@@ -36,7 +36,8 @@ def _text(threat_event: Mapping[str, Any], **_: Any) -> str:
     return "".join(text_columns(threat_event))
 
 
-# Except CEF, the formats below are ASCII with escapes, so no character is harmful.
+# Except for CEF, the formats below escape all non-ASCII and control characters, so their output contains no
+# harmful characters.
 def _json(threat_event: Mapping[str, Any], *, topic: str, **_: Any) -> str:
     return f"Threat event on topic: {one_line(topic)}\n{json.dumps(threat_event, sort_keys=True, indent=4)}"
 

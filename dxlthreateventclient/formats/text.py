@@ -1,4 +1,4 @@
-"""Plain text for people: one aligned line for each event."""
+"""Plain text for people, with one aligned line for each event."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     """Return the columns of the text format: time, severity, host, threat and outcome.
 
     The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, the
-    column contains ePO's own word. The columns are padded, never truncated, and safe for a terminal. Joined,
-    they form the ``text`` format.
+    outcome column contains ePO's word for the action. The columns are padded, never truncated, and safe for a
+    terminal. Joined together, the columns form a line of the ``text`` format.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :return: the five columns
@@ -28,7 +28,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     event, analyzer, target = message.event, message.analyzer, message.target
     moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
     reading = message.reading()
-    # Prefer the server's name for the severity to ours.
+    # Use the server's name for the severity, if any, instead of the name from this package.
     severity = (
         text(message.other.get("threatSeverityString"))
         or message.severity().name
@@ -54,7 +54,7 @@ def severity_of(threat_event: Mapping[str, Any]) -> int | None:
     """Return the severity of a threat event: 1 is the most severe, 7 the least.
 
     :param threat_event: the threat event, as a callback receives it, with any content
-    :return: the number, which may come as text, or ``None`` if it is not from 1 to 7
+    :return: the number, even if sent as text, or ``None`` if it is not from 1 to 7
 
     >>> severity_of({"event": {"threatSeverity": "2"}})
     2
@@ -65,7 +65,7 @@ def severity_of(threat_event: Mapping[str, Any]) -> int | None:
 
 
 def one_line(text: str) -> str:
-    r"""Return the text in one line, with U+FFFD for each character that could control a terminal.
+    r"""Return the text on one line, with U+FFFD for each character that could control a terminal.
 
     :param text: any text
     :return: the text, with each run of white space replaced by one space

@@ -1,6 +1,6 @@
 """Tools for testing threat event clients without an ePO server: a local DXL fabric and sample events.
 
-Only ``LocalFabric`` needs the extra: ``pip install "dxlthreateventclient[testing]"``.
+Only ``LocalFabric`` requires the extra: ``pip install "dxlthreateventclient[testing]"``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ __all__ = ["LocalFabric", "publish_threat_event", "sample_threat_event"]
 
 
 def __getattr__(name: str) -> Any:
-    # Import LocalFabric on first use, so that the sample events work without the extra.
+    # Import LocalFabric on first use, so that sample events work without the extra ``testing``.
     if name == "LocalFabric":
         from dxlthreateventclient.testing.fabric import LocalFabric  # noqa: PLC0415
 

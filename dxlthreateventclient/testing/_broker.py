@@ -1,4 +1,4 @@
-"""The broker of LocalFabric: amqtt on a separate thread."""
+"""The broker of LocalFabric, which runs amqtt on a separate thread."""
 
 import asyncio
 import contextlib
@@ -23,15 +23,15 @@ _LISTENER = "default"
 # With this option, closing a socket resets its connection.
 _LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
-# If logging is not configured, amqtt's warnings about vanished clients would appear on stderr.
+# If logging is not configured, amqtt's warnings about lost clients would appear on stderr.
 logging.getLogger("amqtt").addHandler(logging.NullHandler())
 
 
 class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt has no type hints
-    """Removes a topic when the last client has unsubscribed from it.
+    """Removes a topic when its last subscriber has unsubscribed.
 
-    amqtt 0.12.1 keeps such topics and compares each message with them. A thousand such topics delay a message
-    by 1 ms.
+    amqtt 0.12.1 keeps topics without subscribers and compares each message with them. A thousand topics
+    without subscribers delay each message by 1 ms.
     """
 
     async def on_broker_client_unsubscribed(self, *, client_id: str, topic: str) -> None:  # noqa: ARG002
@@ -40,7 +40,7 @@ class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt h
 
 
 class BrokerThread:
-    """Runs the broker on a thread.
+    """Runs the broker on a separate thread.
 
     :param listener: a listening socket, which the broker closes
     :param tls: the TLS context of all connections
@@ -57,7 +57,7 @@ class BrokerThread:
             try:
                 asyncio.run(serving)
             except BaseException as error:
-                serving.close()  # asyncio may have failed before the coroutine began
+                serving.close()  # asyncio may have failed before starting the coroutine
                 if started.done():
                     raise
                 started.set_exception(error)
@@ -67,7 +67,7 @@ class BrokerThread:
         started.result()
 
     def stop(self) -> None:
-        """Stop the broker, even if frozen, and wait until it has stopped."""
+        """Stop the broker, even if it is frozen, and wait until it has stopped."""
         self.thaw()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
@@ -95,8 +95,8 @@ class BrokerThread:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_connection_error)
         self._stop = asyncio.Event()
-        # Do not use amqtt's own listener. It does not require a client certificate, does not accept a bound
-        # socket, and logs an error for each bare TCP probe by dxlclient.
+        # Do not use amqtt's own listener, which does not require a client certificate, does not accept a
+        # bound socket, and logs an error for each bare TCP probe from dxlclient.
         broker = Broker(
             BrokerConfig(
                 listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},
@@ -108,7 +108,7 @@ class BrokerThread:
         )
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stop.is_set():  # in the TLS handshake when the other connections were closed
+            if self._stop.is_set():  # stop() does not close connections in the TLS handshake
                 writer.transport.abort()
                 return
             self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())
@@ -124,8 +124,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # By itself, amqtt 0.12.1 would wait for slow readers. It would wait forever for a client that it has
-        # just begun to serve.
+        # Abort all connections, because amqtt 0.12.1 would wait for slow readers, and would wait forever for
+        # a client that it has just begun to serve.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()
@@ -138,10 +138,10 @@ class BrokerThread:
             connection = writer.get_extra_info("socket")
             if connection is not None:  # otherwise already closed
                 sockets.append(connection)
-                with contextlib.suppress(OSError):  # closed by its client in the meantime
+                with contextlib.suppress(OSError):  # the client has already closed the connection
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
             writer.transport.abort()
-        # abort() closes the socket in a later iteration of the event loop, without notice.
+        # abort() closes the socket in a later iteration of the event loop, without notification.
         while any(connection.fileno() != -1 for connection in sockets):  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -152,5 +152,5 @@ def _stand_still(frozen: threading.Event, thaw: threading.Event) -> None:
 
 
 def _log_connection_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Refused and vanished clients are normal for a broker.
+    # Refused and lost clients are normal for a broker, so log them only for debugging.
     logger.debug("%s: %s", context["message"], context.get("exception"))

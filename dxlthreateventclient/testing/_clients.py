@@ -1,4 +1,4 @@
-"""The basis of the pytest fixtures: clients of a fabric, and publishing that waits for delivery."""
+"""Connects clients for the pytest fixtures and publishes events to the clients."""
 
 import contextlib
 import queue
@@ -22,9 +22,9 @@ _DESTROY_TIMEOUT = 5.0
 
 
 class FixtureClients:
-    """Connects and destroys clients, and publishes events to them with another client.
+    """Connects and destroys clients, and publishes events to them from a separate client.
 
-    dxlclient handles messages in order of arrival, by default on one thread. To learn when an event has been
+    dxlclient handles messages in order of arrival, by default on one thread. To detect when an event has been
     handled, this class publishes a marker after the event and waits for the marker.
 
     :param fabric: the fabric for the clients
@@ -46,18 +46,18 @@ class FixtureClients:
         return dxl_client
 
     def destroy(self, dxl_client: DxlClient | None = None) -> None:
-        """Destroy a client, or the publisher by default."""
+        """Destroy a client, by default the publisher."""
         dxl_client = dxl_client or self._publisher
         self._fabric.thaw()
         # If a client is destroyed while it reconnects, dxlclient prints tracebacks.
         self._reach(dxl_client, time.monotonic() + _DESTROY_TIMEOUT)
-        # Use a daemon thread, because a callback that never returns blocks destroy().
+        # Use a daemon thread, because destroy() waits forever for a callback that never returns.
         destroying = threading.Thread(target=dxl_client.destroy, daemon=True)
         destroying.start()
         deadline = time.monotonic() + _DESTROY_TIMEOUT
         while destroying.is_alive() and time.monotonic() < deadline:
             # Once a second and after each message, dxlclient's network thread checks whether it must end.
-            with contextlib.suppress(AttributeError):  # destroyed in the meantime
+            with contextlib.suppress(AttributeError):  # The client has been destroyed.
                 dxl_client.send_event(Event("/dxlthreateventclient/testing/end"))
             destroying.join(0.005)
 
@@ -68,16 +68,16 @@ class FixtureClients:
         deadline = time.monotonic() + timeout
         event = None
         while event is None:
-            # If the connection was just dropped, an event published now would be lost.
+            # An event published just after the connection was dropped would be lost.
             if not self._reach(dxl_client, deadline):
                 raise TimeoutError(
                     f"nothing reached the client within {timeout:g} seconds: it is not connected, or its"
                     " worker thread is held up by a callback or by a full stream"
                 )
-            # Wait for the lock of this property. After connecting, dxlclient holds the lock until all topics
-            # are subscribed.
+            # Read this property to wait for its lock. After connecting, dxlclient holds the lock until it has
+            # subscribed to all topics.
             _ = dxl_client.subscriptions
-            # After a loss, dxlclient ends a connection that its MQTT client has restored.
+            # After a connection loss, dxlclient ends the connection that its MQTT client has restored.
             with contextlib.suppress(DxlException):
                 event = publish_threat_event(
                     self._publisher, sample_threat_event() if threat_event is None else threat_event, topic

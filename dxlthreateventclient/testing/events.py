@@ -12,17 +12,17 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# A broker accepts messages of up to 1 MiB. dxlclient's envelope around an event takes 55 bytes.
+# A broker accepts messages of up to 1 MiB, including dxlclient's envelope of 55 bytes.
 _MAX_PAYLOAD = 1024 * 1024 - 64
 
 
 def sample_threat_event(**overrides: Any) -> dict[str, Any]:
-    """Return a new, complete and realistic threat event, detected now.
+    """Return a new, complete and realistic threat event with the current time as its detection time.
 
     :param overrides: values for keys of the ``event`` object or the top level. A dictionary is merged with
         the existing object. Any other value replaces the existing value.
     :return: the threat event, as a callback would receive it
-    :raise TypeError: if a threat event has no such key
+    :raise TypeError: if a threat event has no key of this name
 
     >>> event = sample_threat_event(threatName="EICAR test file", target={"hostName": "LAB-7"})["event"]
     >>> event["threatName"], event["target"]["hostName"], event["target"]["processName"]
@@ -52,7 +52,7 @@ def _merge(target: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def varied_threat_events() -> Iterator[dict[str, Any]]:
-    """Yield an endless series of sample events with different threats, hosts and severities."""
+    """Yield an endless series of sample events with various threats, hosts and severities."""
     for overrides in cycle(_VARIATIONS):
         yield sample_threat_event(**overrides)
 
@@ -60,7 +60,7 @@ def varied_threat_events() -> Iterator[dict[str, Any]]:
 def publish_threat_event(
     dxl_client: DxlClient, threat_event: Mapping[str, Any], topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
-    """Publish a threat event as ePO does, as JSON in UTF-8.
+    """Publish a threat event as JSON in UTF-8, as ePO does.
 
     :param dxl_client: a connected client
     :param threat_event: the threat event

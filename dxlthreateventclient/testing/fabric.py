@@ -1,4 +1,4 @@
-"""A local DXL fabric: an MQTT broker with mutually authenticated TLS, and its certificates."""
+"""A local DXL fabric: an MQTT broker with mutual TLS authentication, and its certificates."""
 
 import contextlib
 import errno
@@ -49,8 +49,7 @@ class LocalFabric:
             dxl_client.connect()
 
     After :meth:`stop`, :meth:`start` restarts the fabric on the same port, in the same directory and with the
-    same certificates. To test how a program reacts to broker problems, use :meth:`drop_connections` and
-    :meth:`freeze`.
+    same certificates. The methods :meth:`drop_connections` and :meth:`freeze` simulate broker problems.
 
     :param port: the TCP port to listen on, 0 for a free one
     :param directory: the directory for ``dxlclient.config`` and the certificates, created if missing. The
@@ -71,7 +70,8 @@ class LocalFabric:
         self.port = port
         self.directory = Path(directory or _temporary_directory()).absolute()
         ca = trustme.CA(organization_name="LocalFabric")
-        # Only the broker needs an RSA key, which is slow to generate. The cipher of _tls() requires it.
+        # The cipher in _tls() requires an RSA key for the broker. The other keys use a type that is faster to
+        # generate.
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
         client_certificate = ca.issue_cert(common_name="local-client")
         self._ca = ca
@@ -89,13 +89,13 @@ class LocalFabric:
         return self.directory / "dxlclient.config"
 
     def client_config(self) -> DxlClientConfig:
-        """Return a new configuration for a ``DxlClient`` of this fabric.
+        """Return a new configuration for a ``DxlClient`` that connects to this fabric.
 
         :raise RuntimeError: if the fabric is not running
         """
         self._running()
         config = DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
-        # Use absolute paths, because dxlclient prefers files of the same names in the current directory.
+        # Use absolute paths, because dxlclient prefers files with the same names in the current directory.
         config.broker_ca_bundle, config.cert_file, config.private_key = (
             str(self.directory / name) for name in self._certificates
         )
@@ -138,19 +138,21 @@ class LocalFabric:
         self._running().drop_connections()
 
     def freeze(self) -> None:
-        """Stop responding, both to connected clients and to new connections.
+        """Stop responding to connected clients and to new connections.
 
-        The broker then behaves as if its machine hung, or as if stopped by SIGSTOP. A ``DxlClient`` may need
-        up to two keep-alive intervals (``config.keep_alive_interval``) to notice.
+        The broker then behaves as if its machine were hung or its process had received SIGSTOP. A
+        ``DxlClient`` may need up to two keep-alive intervals (``config.keep_alive_interval``) to notice.
 
         :raise RuntimeError: if the fabric is not running
         """
         self._running().freeze()
 
     def thaw(self) -> None:
-        """Resume after :meth:`freeze`. The broker first handles messages that have arrived in the meantime.
+        """Resume after :meth:`freeze`.
 
-        Does nothing if the fabric is not frozen. :meth:`stop` also thaws it.
+        The broker first handles the messages that arrived while it was frozen.
+
+        Does nothing if the fabric is not frozen. Calling :meth:`stop` also thaws the fabric.
         """
         if self._broker is not None:
             self._broker.thaw()
@@ -182,7 +184,7 @@ class LocalFabric:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.directory / name
-        # Use O_EXCL, so that an existing configuration is never replaced.
+        # Use O_EXCL to avoid replacing an existing configuration.
         try:
             file = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode=0o600
@@ -215,8 +217,8 @@ class LocalFabric:
 
 def _listen(port: int) -> socket.socket:
     try:
-        # The kernel can bind to an unreachable address. To check the route without sending anything, connect
-        # a UDP socket.
+        # The kernel can bind a socket to an unreachable address. To check the route without sending data,
+        # connect a UDP socket.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))

@@ -1,4 +1,4 @@
-"""Saves failed ePO threat events to a file, and handles them again with --replay."""
+"""Saves failed ePO threat events to a file and handles them again with --replay."""
 
 import argparse
 import json
@@ -27,15 +27,15 @@ REJECT_FILE = Path("rejected.jsonl")
 
 
 class KeepWhatFails(CommonThreatEventCallback):
-    """Handles each threat event, and appends failed events to a file, one JSON object per line."""
+    """Handles threat events and appends each failed event to a file as a line of JSON."""
 
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        """Handle the event: your code goes here. This code raises KeyError if a name is missing."""
+        """Handle the event: your code goes here. This example raises KeyError if the event lacks a name."""
         event = threat_event_dict["event"]
         print(f"{event['threatName']!r} on {event['target']['hostName']!r}", flush=True)
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Save the payload as it arrived. If it is not bytes, save its repr() for people to read."""
+        """Save the payload as it arrived. If the payload is not bytes, save its repr() instead."""
         payload = original_event.payload
         if not isinstance(payload, bytes):
             payload = repr(payload).encode()
@@ -55,7 +55,7 @@ class KeepWhatFails(CommonThreatEventCallback):
 
 
 def append(file: Path, line: str) -> None:
-    """Append a line to a file. If a full disk has left an incomplete last line, first end that line."""
+    """Append a line to a file. If a full disk has left an incomplete last line, end that line first."""
     with file.open("a+b") as lines:
         lines.seek(max(0, lines.seek(0, os.SEEK_END) - 1))
         is_torn = lines.read() not in (b"", b"\n")
@@ -63,14 +63,14 @@ def append(file: Path, line: str) -> None:
 
 
 def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
-    """Yield the line number and the event of each line, or None for the event if a line is incomplete."""
+    """Yield the number and the event of each line, with None as the event of an incomplete line."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 rejected = json.loads(line)
                 event = Event(rejected["topic"])
                 event.payload = b64decode(rejected["base64"])
-                # A new Event has a new message id, so keep the original one.
+                # A new Event has a new message id, so save the original id separately.
                 event.other_fields = {"replayed": rejected["message_id"]}
             except (ValueError, KeyError, TypeError) as error:
                 print(f"{file}, line {number}: not a rejected event: {error!r}", file=sys.stderr)
@@ -80,7 +80,7 @@ def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
 
 
 def replay(file: Path, callback: KeepWhatFails) -> bool:
-    """Handle the events of a file. Return True if every line was an event and was handled."""
+    """Handle the events in a file. Return True if every line was an event and was handled."""
     is_complete = True
     numbered = rejected_events(file)
     for _, (_, event) in zip(until_stopped(), numbered, strict=False):

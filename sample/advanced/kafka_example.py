@@ -28,16 +28,16 @@ except ModuleNotFoundError as error:
 TOPIC = "threat-events"
 REJECTED = "threat-events-rejected"
 SETTINGS = {
-    "enable.idempotence": True,  # store repeated messages only once, and in order
-    "message.timeout.ms": 0,  # no limit: repeat each message until the cluster acknowledges it
-    "queue.buffering.max.messages": 1000,  # more events wait in the stream's buffer
+    "enable.idempotence": True,  # Store a repeated message only once, and keep the order.
+    "message.timeout.ms": 0,  # Repeat each message until the cluster acknowledges it.
+    "queue.buffering.max.messages": 1000,  # The stream buffers further events.
 }
 FLUSH_SECONDS = 3
 logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """Sends events and tracks each until the cluster has acknowledged it.
+    """Sends events and tracks each event until the cluster has acknowledged it.
 
     :param producer: the producer that sends the events
     """
@@ -46,7 +46,7 @@ class Sender:
         self._producer = producer
 
     def send(self, topic: str, original_event: Event, key: str | None, reason: str = "") -> None:
-        """Pass an event to the producer. While its queue is full, the stream buffers events."""
+        """Pass an event to the producer. While the producer's queue is full, the stream buffers events."""
         payload, message_id = original_event.payload, str(original_event.message_id)
         while True:
             try:
@@ -63,16 +63,16 @@ class Sender:
                 return
 
     def reject(self, error: ThreatEventDecodeError, original_event: Event) -> None:
-        """Send a payload that is not a threat event to a separate topic."""
+        """Send an undecodable payload to a separate topic."""
         logger.warning("Message %r goes to %s: %s", original_event.message_id, REJECTED, error.reason)
         self.send(REJECTED, original_event, None, error.reason)
 
     def poll(self) -> None:
-        """Report messages that the cluster has acknowledged or finally refused."""
+        """Report messages that the cluster has acknowledged or permanently refused."""
         self._producer.poll(0)
 
     def finish(self, seconds: float) -> None:
-        """Wait some seconds for outstanding acknowledgements. Report each event that was not acknowledged."""
+        """Wait for outstanding acknowledgements, then report each event that was not acknowledged."""
         if self._producer.flush(seconds):
             self._producer.purge()
             self._producer.flush()
@@ -86,7 +86,7 @@ def _report(message_id: str, error: KafkaError | None, _: Message) -> None:
 
 
 def host_of(threat_event: dict[str, Any]) -> str | None:
-    """Return the host, which is the key of the event, so that the events of one host stay in order."""
+    """Return the host as the event's key, so that the events of each host stay in order."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}} if host:
             return host.encode(errors="replace").decode()
@@ -110,9 +110,9 @@ def main() -> None:
         connect(dxl_client)
         client = CommonThreatEventClient(dxl_client)
         with client, client.threat_events(on_error=sender.reject) as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
-            seconds = 0.0  # if interrupted, do not wait any longer
+            seconds = 0.0  # if interrupted, do not wait for acknowledgements
             try:
                 while True:
                     sender.poll()

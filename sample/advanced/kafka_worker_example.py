@@ -1,4 +1,4 @@
-"""Handles ePO threat events from a Kafka topic. The workers of a group share the events."""
+"""Handles ePO threat events from a Kafka topic. All workers of a group share the events."""
 
 import argparse
 import logging
@@ -23,7 +23,7 @@ SETTINGS = {
     "group.id": "threat-event-workers",
     "enable.auto.commit": False,  # this program commits each event after handling it
     "auto.offset.reset": "earliest",
-    "session.timeout.ms": 10_000,  # after this time without a heartbeat, other workers take over
+    "session.timeout.ms": 10_000,  # other workers take over after this time without a heartbeat
 }
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def keep(producer: Producer, message: Message) -> None:
     while not errors:
         producer.poll(1)
     if errors[0]:
-        raise KafkaException(errors[0])  # not committed, so another worker receives the event
+        raise KafkaException(errors[0])  # the event is not committed, so another worker receives it
 
 
 def show(_: Consumer, partitions: list[TopicPartition]) -> None:
@@ -56,7 +56,7 @@ def show(_: Consumer, partitions: list[TopicPartition]) -> None:
 
 
 def process(consumer: Consumer, producer: Producer, message: Message, seconds: int) -> None:
-    """Handle one event, then commit it. If handling raises, send the event to the topic of failed events."""
+    """Handle one event, then commit it. If handling fails, send the event to the topic of failed events."""
     message_id = dict(message.headers() or {}).get("message_id")
     message_id = repr(message_id.decode(errors="replace") if isinstance(message_id, bytes) else message_id)
     print(f"Took {message_id}", flush=True)
@@ -67,7 +67,7 @@ def process(consumer: Consumer, producer: Producer, message: Message, seconds: i
         keep(producer, message)
     try:
         consumer.commit(message=message, asynchronous=False)
-    except KafkaException as error:  # this worker was too slow, so the partition has a new owner
+    except KafkaException as error:  # this worker was too slow, so another worker now owns the partition
         logger.warning("%s was handled, and will be handled again: %s", message_id, error)
     else:
         print(f"Finished {message_id}", flush=True)

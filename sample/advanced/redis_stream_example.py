@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
     before_sleep=tenacity.before_sleep_log(logging.getLogger(), logging.WARNING),
 )
 def append(server: redis.Redis, message_id: str, payload: bytes) -> None:
-    """Append an event to the stream. Try again until Redis accepts it."""
+    """Append an event to the stream. Retry until Redis accepts the event."""
     server.xadd("threat-events", {"message_id": message_id, "payload": payload})
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for _, original_event in events:
                 with handling(original_event):

@@ -35,7 +35,7 @@ def handle(threat_event: dict[str, Any], seconds: int) -> None:
 
 
 def next_entries(server: Any, take_over_after: int) -> Any:
-    """Return the next entry (its id and fields) or an empty list. Entries of dead workers come first."""
+    """Return a list with the id and fields of the next entry, if any. Prefer entries of dead workers."""
     idle = take_over_after * 1000
     if taken_over := server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=idle, count=1)[1]:
         return taken_over
@@ -45,7 +45,7 @@ def next_entries(server: Any, take_over_after: int) -> Any:
 
 
 def process(server: Any, entry_id: bytes, fields: dict[bytes, bytes], seconds: int) -> None:
-    """Handle one entry, then remove it. If handling raises, move the entry to the stream of failed events."""
+    """Handle one entry, then remove it. If handling fails, move the entry to the stream of failed events."""
     message_id = repr(fields.get(b"message_id", b"").decode(errors="replace"))
     print(f"Took {message_id}", flush=True)
     with server.pipeline() as transaction:

@@ -1,4 +1,4 @@
-"""Stores each ePO threat event on disk, then forwards it over HTTP, trying again until that succeeds."""
+"""Stores each ePO threat event on disk, then forwards it over HTTP and retries failed requests."""
 
 import argparse
 import json
@@ -31,12 +31,12 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-# Each event is a file. Writing the file stores the event. Deleting it, which needs no disk space,
-# acknowledges it.
+# Each event is a file. Writing a file stores its event. Deleting the file acknowledges the event and needs no
+# disk space.
 QUEUE_DIRECTORY = Path("threat-event-queue")
 REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
-# After such an answer, do not send the event again: the service will never accept it, and later events
-# would wait.
+# Do not resend an event after one of these status codes: the service would never accept it, and later events
+# would have to wait.
 REFUSALS = (400, 413, 422, 431)
 
 Lane: TypeAlias = "SimpleQueue[Path]"
@@ -47,13 +47,13 @@ stopping = threading.Event()
 
 
 def say(text: str) -> None:
-    """Print a line in one call, because several threads print."""
+    """Print a line with a single call, because several threads print."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def file_for(number: int, threat_event: dict[str, Any]) -> Path:
-    """Return the file for an event. Its name contains a number for ordering and a checksum of the host."""
+    """Return the file for an event, named after a sequence number and a checksum of the host."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}}:
             pass
@@ -73,7 +73,7 @@ def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: int) -> None:
-    """Write an event to disk and return when it is stored. While there is no room, wait and try again."""
+    """Write an event to disk and return when it is stored. If there is no room, wait and retry."""
     if sum(lane.qsize() for lane in set(lanes)) >= limit:
         raise OSError(f"the queue is full: {limit} events wait to be forwarded")
     with file.open("x", encoding="utf-8") as opened:
@@ -87,7 +87,7 @@ def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: 
 
 
 def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add the bearer token. Each request reads the token again, so its file can be replaced at any time."""
+    """Add the bearer token. Reread the token each time, because the token file can be replaced."""
     request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
     return request
 
@@ -100,7 +100,7 @@ def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
     stop=tenacity.stop_when_event_set(stopping),
 )
 def is_accepted(session: requests.Session, url: str, message_id: str, body: str) -> bool:
-    """Send an event until the service accepts or refuses it. Return True if the service accepted it."""
+    """Send an event until the service accepts or refuses it. Return True if the event was accepted."""
     response = session.post(
         url,
         body,
@@ -116,7 +116,7 @@ def is_accepted(session: requests.Session, url: str, message_id: str, body: str)
 
 
 def forward(file: Path, session: requests.Session, url: str) -> None:
-    """Forward a stored event, then delete its file. If the service refuses the event, set the file aside."""
+    """Forward a stored event, then delete its file, or move the file if the service refuses the event."""
     try:
         message_id, body, _ = file.read_text(encoding="utf-8").split("\n")
     except ValueError:  # the program was killed while writing the file
@@ -148,7 +148,7 @@ def forward_all(lane: Lane, url: str) -> None:
 
 @contextmanager
 def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
-    """Forward events in the background. At the end, finish the requests and count the remaining events."""
+    """Forward events in the background. At the end, finish all requests and count the remaining events."""
     threads = [threading.Thread(target=forward_all, args=(lane, url), daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()
@@ -179,7 +179,7 @@ def main() -> None:
         parser.error(f"cannot write to the directory {QUEUE_DIRECTORY}: {error}")
     secret("HTTP_TOKEN")  # reports an unreadable file early
 
-    # All threads share one lane, or each has its own.
+    # All threads share one lane, or each thread has a separate lane.
     count = options.senders
     lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
     stored = sorted(QUEUE_DIRECTORY.glob("*.json"))
@@ -190,10 +190,11 @@ def main() -> None:
     with forwarding(lanes, options.url), DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for number, (threat_event, original_event) in enumerate(events, first):
-                # The message id comes from the sender. A JSON string is safe in an HTTP header.
+                # The sender chooses the message id, so encode it as a JSON string, which is safe in an HTTP
+                # header.
                 message_id = json.dumps(original_event.message_id)
                 file = file_for(number, threat_event)
                 with handling(original_event):

@@ -1,4 +1,4 @@
-"""Prints severe ePO threat events in a for loop, until Ctrl-C, SIGTERM or a number of events."""
+"""Prints severe ePO threat events in a for loop until Ctrl-C, SIGTERM or a given number of events."""
 
 import argparse
 import sys
@@ -17,12 +17,12 @@ from common import CONFIG_FILE, on_stop, positive, run
 
 
 def is_severe(limit: int, threat_event: dict[str, Any]) -> bool:
-    """Return True if an event has at least this severity (1 is the worst), or an unknown severity."""
+    """Return True if an event is at least as severe as the limit (1 is the worst) or of unknown severity."""
     return (severity_of(threat_event) or 1) <= limit
 
 
 def summary(threat_event: dict[str, Any]) -> str:
-    """Return one line about an event. repr() makes control characters safe for a terminal."""
+    """Return a one-line summary of an event, using repr() to make control characters harmless."""
     match threat_event:
         case {"event": {"threatSeverity": severity, "threatName": name, "target": {"hostName": host}}}:
             return f"Severity {severity!r}: {name!r} on {host!r}"
@@ -47,7 +47,7 @@ def main() -> None:
         connect(dxl_client)
         where = partial(is_severe, options.severity)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events(where=where) as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for threat_event, _ in islice(events, options.count):
                 print(summary(threat_event), flush=True)

@@ -1,4 +1,4 @@
-"""Sends each ePO threat event as CEF over syslog (RFC 5424) to a collector, by UDP, TCP or TLS."""
+"""Sends each ePO threat event as CEF over syslog (RFC 5424) to a collector, using UDP, TCP or TLS."""
 
 import argparse
 import logging
@@ -21,20 +21,20 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-# Facility local0 (16), severity warning (4). The severity of the event is in the CEF text.
+# Facility local0 (16), severity warning (4). The CEF text contains the severity of the event.
 PRIORITY = 16 * 8 + 4
 logger = logging.getLogger(__name__)
 
 
 def syslog_message(text: str, now: datetime) -> bytes:
-    """Return a text as a syslog message with the header of RFC 5424."""
+    """Return a syslog message that consists of an RFC 5424 header and the text."""
     time = now.isoformat(timespec="milliseconds")
     header = f"<{PRIORITY}>1 {time} {socket.gethostname()} dxlthreateventclient - threat-event -"
     return f"{header} {text}".encode()
 
 
 class Collector:
-    """A persistent connection to a syslog collector. If the connection is lost, it is restored.
+    """A persistent connection to a syslog collector. The connection is restored after each loss.
 
     :param host: the collector's name or IP address
     :param port: the collector's port
@@ -58,7 +58,7 @@ class Collector:
         before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
     )
     def send(self, message: bytes) -> None:
-        """Send a message. Try again until the network accepts it."""
+        """Send a message. Retry until the network accepts the message."""
         if self._octet_counting:
             message = b"%d %b" % (len(message), message)
         elif self._tcp:
@@ -67,7 +67,8 @@ class Collector:
             if self._connection is None:
                 self._connection = self._connect()
             self._raise_if_closed(self._connection)
-            # Set no time limit, because even a hanging collector would accept a new connection and messages.
+            # Set no time limit, because reconnecting would not help: even an unresponsive collector accepts
+            # new connections and messages.
             self._connection.sendall(message)
         except OSError:
             self._close()
@@ -81,24 +82,29 @@ class Collector:
             udp.connect(address)
             return udp
         connection = socket.create_connection(self._address, timeout=10)
-        # Firewalls drop idle connections. With a small buffer, less is lost if the collector fails.
+        # Firewalls drop idle connections. A small send buffer limits the number of messages that are lost if
+        # the collector fails.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         if self._tls:
             connection = self._tls.wrap_socket(connection, server_hostname=self._address[0])
-            # With TLS 1.3, a collector refuses a bad or missing client certificate only after the handshake.
+            # With TLS 1.3, a collector refuses an invalid or missing client certificate only after the
+            # handshake.
             self._raise_if_closed(connection, within=1)
         return connection
 
     def _raise_if_closed(self, connection: socket.socket, within: float = 0) -> None:
-        """Raise an error if the collector has closed the connection. TCP would accept one more message."""
+        """Raise an error if the collector has closed the connection.
+
+        Without this check, TCP would accept one more message.
+        """
         connection.settimeout(within)
         try:
             if connection.recv(1) == b"":
                 raise ConnectionResetError("the collector closed the connection")
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            pass  # nothing to read, as collectors send nothing: the connection is open
+            pass  # the connection is still open, and the collector has sent no data
         connection.settimeout(None)
 
     def _close(self) -> None:
@@ -148,7 +154,7 @@ def main() -> None:
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client, client.threat_events() as events:
-            on_stop(events.close)
+            on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for threat_event, original_event in events:
                 now = datetime.now(timezone.utc)

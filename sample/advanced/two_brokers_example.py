@@ -15,7 +15,7 @@ from common import CONFIG_FILE, on_stop, run
 
 
 def report(gap: Gap) -> None:
-    """Print a period in which neither broker was connected and events may be missing."""
+    """Print a gap, during which neither broker was connected and events may be missing."""
     print(f"GAP {gap}", flush=True)
 
 
@@ -36,7 +36,7 @@ def main() -> None:
             connect(dxl_client)
             dxl_clients.append(dxl_client)
         events = stack.enter_context(redundant_threat_events(dxl_clients, on_gap=report))
-        on_stop(events.close)
+        on_stop(events.drain)
         print("Waiting for threat events...", flush=True)
         for threat_event, _ in events:
             print(*text_columns(threat_event), flush=True)

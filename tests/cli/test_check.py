@@ -1,36 +1,30 @@
 """``check``, run as a process with a real fabric."""
 
 import json
-import os
-import pty
-import queue
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dxlclient.callbacks import EventCallback
 from dxlclient.client import DxlClient
-from dxlclient.message import Event
 from helpers.broken_brokers import tls
 from helpers.broken_files import write_good
 from helpers.certificates import fabric_ca, issue
 from helpers.command_line import (
-    PROGRAM,
-    TIMEOUT,
-    Command,
-    clean_environment,
     copy_of_configuration,
     make_foreign_certificates,
     run,
-    shown_on,
+    shown_on_terminal,
     without,
 )
 from helpers.misbehaving import server
 from helpers.mosquitto import Mosquitto
+from helpers.receiving import Receiver
 from helpers.stub_broker import GRANTED, REFUSED, stub_broker
+from helpers.waiting import until
 
+from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import LocalFabric
 
@@ -38,35 +32,22 @@ from dxlthreateventclient.testing import LocalFabric
 def steps(completed: "subprocess.CompletedProcess[str]") -> dict[str, str]:
     """Return each step and its result."""
     assert completed.stderr == ""
-    found = {}
-    for line in completed.stdout.splitlines():
-        result, name = line[:9].strip(), line[9:].split(": ")[0]
-        if result in ("ok", "warning", "failed", "skipped"):
-            found[name] = result
-    return found
+    lines = re.findall(r"^(ok|warning|failed|skipped) +(.*?): ", completed.stdout, re.MULTILINE)
+    return {name: result for result, name in lines}
 
 
 def last_line(completed: "subprocess.CompletedProcess[str]") -> str:
     return completed.stdout.splitlines()[-1]
 
 
-class Spy(EventCallback):
-    """Records the topics of incoming messages."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.topics: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def on_event(self, event: Event) -> None:
-        self.topics.put(event.destination_topic)
-
-
-def test_all_is_well_and_no_threat_event_is_sent() -> None:
-    spy = Spy()
+def test_all_is_well_without_an_extra_or_a_threat_event() -> None:
+    everything = Receiver()
     with LocalFabric() as fabric, DxlClient(fabric.client_config()) as dxl_client:
-        dxl_client.add_event_callback("#", spy)
         dxl_client.connect()
-        completed = run("check", "-c", fabric.config_file)
+        CommonThreatEventClient(dxl_client).add_threat_event_callback(everything, "#")
+        program = without("amqtt", "cryptography", "trustme")
+        completed = run("check", "-c", fabric.config_file, program=program)
+        until(lambda: bool(everything.handled or everything.errors), "the message of check arrives")
     assert completed.returncode == 0
     port = fabric.port
     names = ["configuration", "CA certificates", "client certificate", "private key"]
@@ -79,8 +60,8 @@ def test_all_is_well_and_no_threat_event_is_sent() -> None:
     page = (Path(__file__).parents[2] / "docs" / "commandline.rst").read_text(encoding="utf-8")
     shown = re.findall(r"^    ok       (?!broker )(.*?):", page, re.MULTILINE)
     assert shown == [*names, "message", "subscription"]
-    assert spy.topics.get(timeout=TIMEOUT).startswith("/dxlthreateventclient/echo/")
-    assert spy.topics.empty()
+    [(_, echo)] = everything.handled + everything.errors
+    assert echo.destination_topic.startswith("/dxlthreateventclient/echo/")
 
 
 def test_json_is_one_object(fabric: LocalFabric, tmp_path: Path) -> None:
@@ -96,50 +77,17 @@ def test_json_is_one_object(fabric: LocalFabric, tmp_path: Path) -> None:
     assert set(documents[0]["steps"][0]) == {"step", "result", "detail"}
 
 
-def test_the_unfilled_template_ends_it_with_2() -> None:
-    template = Path(__file__).parents[2] / "sample" / "dxlclient.config"
-    completed = run("check", DXLCLIENT_CONFIG=str(template))
+def test_a_missing_file_does_not_end_it(fabric: LocalFabric, tmp_path: Path) -> None:
+    completed = run("check", "-c", copy_of_configuration(fabric, tmp_path, ca="gone"))
     assert completed.returncode == 2
-    assert steps(completed) == {"configuration": "failed"}
-    assert "give a value to BrokerCertChain" in last_line(completed)
-
-
-@pytest.mark.parametrize(
-    ("replaced", "step"),
-    [
-        ("ca", "CA certificates"),
-        pytest.param("cert", "client certificate", marks=pytest.mark.slow),
-        pytest.param("key", "private key", marks=pytest.mark.slow),
-    ],
-)
-def test_a_missing_file_does_not_end_it(
-    fabric: LocalFabric, tmp_path: Path, *, replaced: str, step: str
-) -> None:
-    completed = run("check", "-c", copy_of_configuration(fabric, tmp_path, **{replaced: "gone"}))
-    assert completed.returncode == 2
-    names = ["configuration", "CA certificates", "client certificate", "private key"]
-    names.append(f"broker 127.0.0.1:{fabric.port}")
-    assert steps(completed) == dict.fromkeys(names, "ok") | {step: "failed", "message": "skipped"}
-    assert last_line(completed).startswith(f"Most likely cause: {step}: ")
+    broker = f"broker 127.0.0.1:{fabric.port}"
+    names = ("configuration", "client certificate", "private key", broker)
+    assert steps(completed) == dict.fromkeys(names, "ok") | {
+        "CA certificates": "failed",
+        "message": "skipped",
+    }
+    assert last_line(completed).startswith("Most likely cause: CA certificates: ")
     assert "gone) cannot be read" in last_line(completed)
-
-
-@pytest.mark.parametrize(
-    ("replacements", "expected"),
-    [
-        ({"cert": "foreign.crt", "key": "foreign.key"}, "foreign.crt"),
-        pytest.param({"ca": "foreign-ca.crt"}, "foreign-ca.crt", marks=pytest.mark.slow),
-    ],
-)
-def test_a_refusal_of_either_side_is_named(
-    fabric: LocalFabric, tmp_path: Path, replacements: dict[str, str], expected: str
-) -> None:
-    make_foreign_certificates(tmp_path)
-    completed = run("check", "-c", copy_of_configuration(fabric, tmp_path, **replacements))
-    assert completed.returncode == 1
-    failed = {name: result for name, result in steps(completed).items() if result != "ok"}
-    assert failed == {f"broker 127.0.0.1:{fabric.port}": "failed", "message": "skipped"}
-    assert expected in last_line(completed)
 
 
 def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: Path) -> None:
@@ -157,62 +105,43 @@ def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: P
     assert "foreign-ca.crt" in last_line(run("check", "-c", config_file))
 
 
-@pytest.mark.parametrize(
-    ("days", "result", "status"),
-    [pytest.param(1, "ok", 0, marks=pytest.mark.slow), (1_000_000, "warning", 1)],
-)
-def test_warn_days_is_an_alarm(fabric: LocalFabric, *, days: int, result: str, status: int) -> None:
-    completed = run("check", "-c", fabric.config_file, "--warn-days", days)
-    assert completed.returncode == status
-    found = steps(completed)
+def test_warn_days_is_an_alarm(fabric: LocalFabric) -> None:
+    completed = run("check", "-c", fabric.config_file, "--warn-days", 1_000_000)
+    assert completed.returncode == 1
     dated = ("CA certificates", "client certificate", f"broker 127.0.0.1:{fabric.port}")
-    assert [found[name] for name in dated] == [result] * 3
-    assert found["private key"] == "ok"
+    assert {name for name, result in steps(completed).items() if result == "warning"} == {*dated}
 
 
-def test_a_key_that_others_can_read_is_a_warning(fabric: LocalFabric, tmp_path: Path) -> None:
+def test_another_warning_is_no_alarm(fabric: LocalFabric, tmp_path: Path) -> None:
+    """The key is readable by others, and a setting is not read."""
     config_file = copy_of_configuration(fabric, tmp_path)
     (tmp_path / "client.key").chmod(0o644)
+    config_file.write_text(f"{config_file.read_text()}\n[Proxy]\nUsername = secret\n")
     completed = run("check", "-c", config_file, "--warn-days", 1)
     assert completed.returncode == 0
     assert steps(completed)["private key"] == "warning"
     assert "others can read it" in completed.stdout
-
-
-def test_a_setting_that_nothing_reads_is_a_warning(fabric: LocalFabric, tmp_path: Path) -> None:
-    config_file = copy_of_configuration(fabric, tmp_path)
-    config_file.write_text(f"{config_file.read_text()}\n[Proxy]\nUsername = secret\n")
-    completed = run("check", "-c", config_file, "--warn-days", 1)
-    assert completed.returncode == 0
     assert f"warning  configuration: {config_file}: Username in [Proxy] is not read" in completed.stdout
     assert "secret" not in completed.stdout
 
 
-@pytest.mark.parametrize(
-    ("begins", "ends", "result", "expected"),
-    [
-        pytest.param(-20, -10, "failed", "UTC: ", marks=pytest.mark.slow),
-        (10, 20, "failed", "UTC: set the clock"),
-        (-10, 20, "warning", "in 19 days: renew it soon"),
-    ],
-)
-@pytest.mark.parametrize("whose", ["client", pytest.param("broker", marks=pytest.mark.slow)])
-def test_certificates_that_are_not_valid_for_long(
-    tmp_path: Path, *, whose: str, begins: int, ends: int, result: str, expected: str
-) -> None:
-    dated = issue(whose, fabric_ca(), begins=begins, ends=ends)
+def test_a_certificate_that_expires_soon_is_a_warning(tmp_path: Path) -> None:
+    dated = issue("client", fabric_ca(), ends=20)
     config_file = write_good(tmp_path)
-    if whose == "client":
-        (tmp_path / "client.crt").write_text(dated.pem)
-        (tmp_path / "client.key").write_text(dated.key_pem)
-    with server(tls(lambda: dated) if whose == "broker" else tls()) as port:
+    (tmp_path / "client.crt").write_text(dated.pem)
+    (tmp_path / "client.key").write_text(dated.key_pem)
+    completed = run("check", "-c", config_file)
+    assert steps(completed)["client certificate"] == "warning"
+    assert "in 19 days: renew it soon" in completed.stdout
+
+
+def test_a_broker_certificate_that_is_not_valid_yet(tmp_path: Path) -> None:
+    config_file = write_good(tmp_path)
+    with server(tls(lambda: issue("broker", fabric_ca(), begins=10))) as port:
         config_file.write_text(config_file.read_text().replace(";8883;", f";{port};"))
-        with Command("check", "-c", config_file) as check:
-            lines = check.output.wait_for(expected).splitlines()
-    step = "client certificate: " if whose == "client" else f"broker 127.0.0.1:{port}: "
-    [line] = [line for line in lines if line[9:].startswith(step)]
-    assert line.startswith(result)
-    assert expected in line
+        completed = run("check", "-c", config_file)
+    assert steps(completed)[f"broker 127.0.0.1:{port}"] == "failed"
+    assert "set the clock of this machine" in last_line(completed)
 
 
 def test_a_refused_subscription_is_the_cause(tmp_path: Path) -> None:
@@ -232,20 +161,8 @@ def test_a_refused_subscription_is_the_cause(tmp_path: Path) -> None:
 
 
 def test_a_terminal_gets_colors(fabric: LocalFabric) -> None:
-    terminal, end = pty.openpty()
-    with subprocess.Popen(
-        [*PROGRAM, "check", "-c", fabric.config_file],
-        env=clean_environment() | {"TERM": "xterm"},
-        stdout=end,
-        stderr=subprocess.DEVNULL,
-    ):
-        os.close(end)
-        assert "\x1b[32mok       \x1b[0mconfiguration: " in shown_on(terminal)
-
-
-def test_it_needs_no_extra(fabric: LocalFabric) -> None:
-    completed = run("check", "-c", fabric.config_file, program=without("amqtt", "cryptography", "trustme"))
-    assert completed.returncode == 0
+    shown = shown_on_terminal("check", "-c", fabric.config_file)
+    assert "\x1b[32mok       \x1b[0mconfiguration: " in shown
 
 
 @pytest.mark.servers
@@ -262,9 +179,6 @@ def test_mosquitto_accepts_the_client_and_refuses_a_stranger(tmp_path: Path) -> 
             .replace("CertFile = client.pem", "CertFile = foreign.crt")
             .replace("PrivateKey = client.pem", "PrivateKey = foreign.key")
         )
-        completed = run("check", "-c", foreign)
-        assert completed.returncode == 1
-        assert steps(completed)[f"broker 127.0.0.1:{broker.port}"] == "failed"
         for subcommand in ("check", "publish", "listen"):
             completed = run(subcommand, "-c", foreign)
             assert completed.returncode == 1

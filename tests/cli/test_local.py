@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from helpers.command_line import PROGRAM, TIMEOUT, Command, run, without
 
-from dxlthreateventclient.testing import LocalFabric
-
 ROOT = Path(__file__).parents[2]
 WAITING = "Waiting for threat events...\n"
 
@@ -39,58 +37,25 @@ def test_the_commands_that_fabric_prints_work_together(tmp_path: Path) -> None:
     assert not directory.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_fabric_ends_with_0_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+def test_ctrl_c_ends_fabric_and_it_leaves_nothing_behind(tmp_path: Path) -> None:
     with Command("fabric", "--directory", tmp_path) as fabric:
         fabric.output.wait_for("publish")
         assert {file.name for file in tmp_path.iterdir()} >= {"dxlclient.config", "client.key"}
-        assert fabric.end(number) == 0
+        assert fabric.end(signal.SIGINT) == 0
         assert fabric.errors.all() == ""
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ("--directory {directory}", "exists already"),
-        pytest.param(
-            "--port {port}",
-            "cannot listen on 127.0.0.1:{port}: Address already in use",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "--directory {directory}/no/parent",
-            "{directory}/no/parent: No such file or directory",
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_fabric_says_in_one_line_why_it_cannot_start(
-    fabric: LocalFabric, tmp_path: Path, options: str, expected: str
-) -> None:
+def test_fabric_says_in_one_line_why_it_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "dxlclient.config").write_text("mine")
-    there = {"port": fabric.port, "directory": tmp_path}
-    completed = run("fabric", *(option.format(**there) for option in options.split()))
+    completed = run("fabric", "--directory", tmp_path)
     assert (completed.returncode, completed.stdout) == (2, "")
-    assert expected.format(**there) in completed.stderr
+    assert "exists already" in completed.stderr
     assert completed.stderr.count("\n") == 1
 
 
-def test_no_writable_temporary_directory_is_one_line() -> None:
-    code = (
-        "import sys, tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc']\n"
-        "from dxlthreateventclient._cli import main; sys.exit(main())"
-    )
-    completed = run("demo", program=[sys.executable, "-c", code])
-    assert completed.returncode == 2
-    assert "No usable temporary directory found in ['/proc']" in completed.stderr
-    assert completed.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("options", [["-W", "error"], pytest.param([], marks=pytest.mark.slow)])
-def test_demo_writes_only_the_events_to_stdout(options: list[str]) -> None:
-    program = [PROGRAM[0], *options, *PROGRAM[1:]]
-    completed = run("demo", "--count", 2, program=program)
+def test_demo_writes_only_the_events_to_stdout() -> None:
+    completed = run("demo", "--count", 2, program=[PROGRAM[0], "-W", "error", *PROGRAM[1:]])
     assert (completed.returncode, completed.stderr) == (0, WAITING)
     events = completed.stdout.split("Threat event on topic: /mcafee/event/epo/threat/response\n")
     assert events[0] == ""
@@ -98,17 +63,13 @@ def test_demo_writes_only_the_events_to_stdout(options: list[str]) -> None:
     assert names == ["ExP:Heap", "EICAR test file"]
 
 
-@pytest.mark.parametrize(
-    ("second", "status"), [pytest.param(None, 0, marks=pytest.mark.slow), (signal.SIGTERM, 130)]
-)
-def test_ctrl_c_ends_demo_and_a_second_one_at_once(second: int | None, status: int) -> None:
+def test_a_signal_ends_demo_and_a_second_one_at_once() -> None:
     with Command("demo", "--count", 100, "--format", "ecs") as demo:
         first = demo.output.wait_for("\n").splitlines()[0]
         assert json.loads(first)["event"]["reason"] == "ExP:Heap"
-        if second:
-            demo.process.send_signal(second)
-        # After the first signal, the demo may end before the second one.
-        assert demo.end(signal.SIGINT) in {0, status}
+        demo.process.send_signal(signal.SIGTERM)
+        # The demo may end before the second signal.
+        assert demo.end(signal.SIGINT) in {0, 130}
         assert demo.errors.all() == WAITING
 
 
@@ -121,10 +82,7 @@ def test_demo_into_a_closed_pipe_ends_with_0() -> None:
         assert demo.errors.all() == WAITING
 
 
-@pytest.mark.parametrize(
-    "redirection",
-    ["2>&-", *(pytest.param(other, marks=pytest.mark.slow) for other in ("2>/dev/full", "2> >(true)"))],
-)
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
 def test_messages_that_nobody_reads_end_nothing(redirection: str) -> None:
     """The messages are also not mixed with the events."""
     shell = ["bash", "-c", f'exec "$@" {redirection}', "bash", *PROGRAM]
@@ -133,9 +91,8 @@ def test_messages_that_nobody_reads_end_nothing(redirection: str) -> None:
     assert json.loads(completed.stdout)["eventMessageType"] == "McAfee Common Event"
 
 
-@pytest.mark.parametrize("subcommand", ["fabric", pytest.param("demo", marks=pytest.mark.slow)])
-def test_without_the_extra_it_says_what_to_install(subcommand: str) -> None:
-    completed = run(subcommand, program=without("amqtt"))
+def test_without_the_extra_it_says_what_to_install() -> None:
+    completed = run("demo", program=without("amqtt"))
     assert (completed.returncode, completed.stdout) == (2, "")
     assert "pip install 'dxlthreateventclient[testing]'" in completed.stderr
     assert completed.stderr.count("\n") == 1

@@ -9,9 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from dxlclient.client import DxlClient
 from helpers.command_line import PROGRAM, TIMEOUT, Listen, Start, run
-from helpers.receiving import Epo, Publisher, publish_until_all_have_them
+from helpers.receiving import Epo
 from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
@@ -78,24 +77,6 @@ def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, 
     assert numbers_in(*rotated, file) == list(range(601))
 
 
-def test_two_that_overlap_miss_nothing_between_them(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """During an upgrade, the new process listens before the old process is stopped."""
-    old, new = tmp_path / "old", tmp_path / "new"
-    with (
-        listen("--format", "jsonl", "--output", old) as first,
-        Publisher(epo.dxl_client, epo.topic, 0.005) as publisher,
-    ):
-        until(lambda: len(numbers_in(old)) > 10, "the old one receives")
-        with listen("--format", "jsonl", "--output", new) as second:
-            assert first.end() == 0
-            until(lambda: len(numbers_in(new)) > 10, "the new one receives")
-            publisher.stop()
-            until(lambda: publisher.count in numbers_in(new), "the last one is written")
-            assert second.end() == 0
-    both = numbers_in(old), numbers_in(new)
-    assert sorted(set().union(*both)) == list(range(min(both[0]), publisher.count + 1))
-
-
 @pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """If space becomes available in time, nothing is lost. Otherwise the lost events are counted."""
@@ -150,12 +131,9 @@ def test_a_full_reject_file_ends_nothing(listen: Start, epo: Epo) -> None:
 
 
 class TestTheHealthFile:
-    def test_has_the_status_and_the_counts(
-        self, fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
-    ) -> None:
+    def test_has_the_status_and_the_counts(self, listen: Start, topic: str, tmp_path: Path) -> None:
         file = tmp_path / "health.json"
-        arguments = ("--health-file", file, "--host", "ws-*", "--format", "jsonl")
-        with Listen(fabric.config_file, topic, *arguments):
+        with listen("--health-file", file, "--host", "ws-*"):
             until(lambda: json.loads(file.read_text())["subscribed"] == [topic], "it says so")
             health = json.loads(file.read_text())
             assert health["connected"]
@@ -174,23 +152,21 @@ class TestTheHealthFile:
             assert health["open_gap"]["topics"] == [topic]
 
 
-def test_systemd_is_notified_while_the_loop_goes_on(
-    fabric: LocalFabric, dxl_client: DxlClient, topic: str, tmp_path: Path
-) -> None:
+def test_systemd_is_notified_while_the_loop_goes_on(listen: Start, epo: Epo, tmp_path: Path) -> None:
     """If nobody reads from the output pipe, the loop hangs."""
     reader, writer = os.pipe()
-    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "1"}
     with (
         os.fdopen(reader),
         os.fdopen(writer, "w"),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
     ):
         systemd.bind(environment["NOTIFY_SOCKET"])
-        systemd.settimeout(4)
-        with Listen(fabric.config_file, topic, "--format", "jsonl", stdout=writer, **environment):
+        systemd.settimeout(2)
+        with listen("--format", "jsonl", stdout=writer, **environment):
             states = [systemd.recv(4096).decode() for _ in range(6)]
             assert "READY=1\nSTATUS=Waiting for threat events" in states
             assert states.count("WATCHDOG=1") >= 3
-            publish_until_all_have_them(dxl_client, topic, 300)
+            epo.send_many(300)
             with pytest.raises(TimeoutError):
                 states += [systemd.recv(4096).decode() for _ in range(20)]

@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from dxlclient.client import DxlClient
-from helpers.command_line import PROGRAM, TIMEOUT, Command, Listen
-from helpers.receiving import publish_until_all_have_them
-
-from dxlthreateventclient.testing import LocalFabric
+from helpers.command_line import PROGRAM, TIMEOUT, Command, Start, run
+from helpers.receiving import Epo
 
 IN_A_DESTRUCTOR = """
 import signal
@@ -34,23 +31,10 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("arguments", [["-c", "import program"], ["-m", "program"]])
-def test_a_program_that_imports_the_package_keeps_its_handlers(tmp_path: Path, arguments: list[str]) -> None:
-    (tmp_path / "program").mkdir()
-    (tmp_path / "program" / "__main__.py").touch()
-    (tmp_path / "program" / "__init__.py").write_text(
-        "import signal, dxlthreateventclient\nprint(*map(signal.getsignal, (2, 15)))"
-    )
-    completed = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=True,
-    )
-    assert completed.stdout.startswith("<built-in function default_int_handler> ")
-    assert "lambda" not in completed.stdout
+def test_a_program_that_imports_the_package_keeps_its_handlers() -> None:
+    before = "import signal; before = [*map(signal.getsignal, (1, 2, 15))]"
+    after = "import dxlthreateventclient._cli; print(before == [*map(signal.getsignal, (1, 2, 15))])"
+    assert run(program=[sys.executable, "-c", f"{before}; {after}"]).stdout == "True\n"
 
 
 UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
@@ -76,26 +60,22 @@ def test_a_signal_ends_the_first_process_of_a_container() -> None:
 
 
 def test_a_signal_is_not_lost_in_a_destructor() -> None:
-    completed = subprocess.run(
-        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, text=True, timeout=TIMEOUT, check=True
-    )
+    completed = run(program=[sys.executable, "-c", IN_A_DESTRUCTOR])
     assert (completed.stdout, completed.stderr) == ("interrupted\n", "")
 
 
 @pytest.mark.parametrize("is_ignored", [False, True], ids=["by default", "under nohup"])
-def test_sighup_ends_listen_as_sigterm_does(
-    fabric: LocalFabric, dxl_client: DxlClient, topic: str, is_ignored: bool
-) -> None:
+def test_sighup_ends_listen_as_sigterm_does(listen: Start, epo: Epo, is_ignored: bool) -> None:
     """A closed terminal sends SIGHUP, and nohup makes programs ignore SIGHUP."""
     program = ["nohup", *PROGRAM] if is_ignored else PROGRAM
-    with Listen(fabric.config_file, topic, "--format", "jsonl", program=program) as listen:
-        publish_until_all_have_them(dxl_client, topic, 3)
-        listen.output.wait_for("\n", times=3)
-        listen.process.send_signal(signal.SIGHUP)
+    with listen("--format", "jsonl", program=program) as listening:
+        epo.send_many(3)
+        listening.output.wait_for("\n", times=3)
+        listening.process.send_signal(signal.SIGHUP)
         if is_ignored:
-            publish_until_all_have_them(dxl_client, topic, 3)
-            listen.output.wait_for("\n", times=6)
-            listen.process.send_signal(signal.SIGTERM)
-        assert listen.process.wait(TIMEOUT) == 0
+            epo.send_many(3)
+            listening.output.wait_for("\n", times=6)
+            listening.process.send_signal(signal.SIGTERM)
+        assert listening.process.wait(TIMEOUT) == 0
         count = 6 if is_ignored else 3
-        listen.said(count, count, 0, 0, 0)
+        listening.said(count, count, 0, 0, 0)

@@ -2,12 +2,10 @@
 
 import io
 import os
-import pty
-import subprocess
 import sys
 
 import pytest
-from helpers.command_line import TIMEOUT, run, shown_on
+from helpers.command_line import run, shown_on_terminal
 
 from dxlthreateventclient._cli import terminal
 from dxlthreateventclient.testing import LocalFabric
@@ -22,14 +20,7 @@ def reported(program: str, *arguments: object, verbose: bool = False) -> str:
         "from dxlthreateventclient._cli.terminal import log, report_faults\n"
         f"report_faults(verbose={verbose})\nlog.is_in_use = True\n"
     )
-    completed = subprocess.run(
-        [sys.executable, "-c", set_up + program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=True,
-    )
-    return completed.stderr
+    return run(*arguments, program=[sys.executable, "-c", set_up + program]).stderr
 
 
 FAULTS = r"""
@@ -62,9 +53,9 @@ def test_each_fault_is_reported_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("first", "hidden"),
     [
-        pytest.param("", {1, 3}, id="repeated"),
-        pytest.param("terminal._FORGET_AFTER = 0", {3}, id="repeated after a while", marks=pytest.mark.slow),
-        pytest.param("log.is_in_use = False", {0, 1, 2, 3}, id="before it is used"),
+        ("", {1, 3}),  # repeated
+        ("terminal._FORGET_AFTER = 0", {3}),  # repeated after a while
+        ("log.is_in_use = False", {0, 1, 2, 3}),  # before it is used
     ],
 )
 def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden: set[int]) -> None:
@@ -100,12 +91,8 @@ for log.is_in_use in (False, True):
 
 
 def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> None:
-    quiet, verbose = (
-        run("publish", "-c", fabric.config_file, "--topic", topic, *arguments)
-        for arguments in ([], ["--verbose"])
-    )
-    assert quiet.stderr.count("\n") == 1
-    assert "dxlclient: Connected to broker local" in verbose.stderr
+    completed = run("publish", "-c", fabric.config_file, "--topic", topic, "--verbose")
+    assert "dxlclient: Connected to broker local" in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -125,20 +112,8 @@ def test_events_reach_terminals_and_pipes_in_any_locale(
 
 def shown(program: str, **environment: str) -> str:
     """Return the terminal output of a program."""
-    terminal_end, end = pty.openpty()
-    code = (
-        f"from dxlclient.message import Event; from dxlthreateventclient._cli import terminal as t; {program}"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code],
-        stdout=end,
-        stderr=end,
-        env=os.environ | {"TERM": "xterm"} | environment,
-        timeout=TIMEOUT,
-        check=True,
-    )
-    os.close(end)
-    return shown_on(terminal_end)
+    imports = "from dxlclient.message import Event; from dxlthreateventclient._cli import terminal as t"
+    return shown_on_terminal(program=[sys.executable, "-c", f"{imports}; {program}"], **environment)
 
 
 def test_progress_is_replaced_by_the_next_message() -> None:
@@ -160,4 +135,5 @@ def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str
     """The words make this obvious even without colors."""
     program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
     assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
-    assert shown(program, NO_COLOR="1").endswith(f"  {outcome}\r\n")
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert shown(program, **environment).endswith(f"  {outcome}\r\n")

@@ -4,7 +4,6 @@ import argparse
 import ast
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from dxlthreateventclient import _cli
 
 PAGE = Path(__file__).parents[2] / "docs" / "commandline.rst"
 PROGRAM = _cli.arguments.PROGRAM
-MODULES = sorted(Path(_cli.__file__).parent.glob("*.py"))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +28,7 @@ MODULES = sorted(Path(_cli.__file__).parent.glob("*.py"))
         ("listen --topic " + os.fsdecode(b"/\xff"), r"must be a topic in UTF-8"),
         ("listen --format xml", "invalid choice: 'xml'"),
         ("listen more", "unrecognized arguments: more"),
+        ("publish", "required: -c/--config"),
         ("publish -c file --interval -1", "must be seconds from 0 to 86400 (a day), got '-1'"),
         ("publish -c file --interval nan", "must be seconds from 0"),
         ("publish -c file --topic /lab/#", "'#' and '+', got '/lab/#'"),
@@ -74,21 +73,19 @@ def test_it_says_its_version() -> None:
 
 def test_the_console_script_calls_itself_by_its_own_name() -> None:
     script = Path(sys.executable).with_name("dxlthreateventclient")
-    completed = subprocess.run([script, "demo", "--help"], capture_output=True, text=True, check=True)
+    completed = run("demo", "--help", program=[str(script)])
     assert completed.stdout.startswith("usage: dxlthreateventclient demo")
     assert "  dxlthreateventclient demo --format" in completed.stdout
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(Path(_cli.__file__).parent.glob("*.py")), ids=lambda file: file.stem)
 def test_the_command_line_uses_public_names_only(file: Path) -> None:
     """A name that is missing here is also missing for users' programs."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            package, *parts = name.replace("._cli", "", 1).split(".")
-            public = "__version__" in parts or not any(part.startswith("_") for part in parts)
-            assert public or package != "dxlthreateventclient", name
+    names = [
+        f"{getattr(node, 'module', '')}.{alias.name}"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    ]
+    private = re.compile(r"\.?dxlthreateventclient(?!\._cli\.).*\._(?!_version__)")
+    assert [name for name in names if private.match(name)] == []

@@ -16,7 +16,7 @@ from helpers.restarting import Tap, until_settled
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
-from dxlthreateventclient._feed import members
+from dxlthreateventclient._feed import clients as feed_clients
 from dxlthreateventclient.testing import LocalFabric
 
 
@@ -182,7 +182,7 @@ class TestABrokerThatDoesNotAnswer:
     def silence(self, fabric: LocalFabric, feed: Feed) -> Iterator[None]:
         """Freeze the broker, and shorten the longest wait, which is two minutes."""
         with pytest.MonkeyPatch.context() as patches:
-            patches.setattr(members, "_LONGEST_WAIT", 0.05)
+            patches.setattr(feed_clients, "_LONGEST_WAIT", 0.05)
             fabric.freeze()
             try:
                 yield

@@ -166,10 +166,6 @@ class TestGet:
             worker.number(1)
             assert events.get(timeout)[0] == numbered(1)
 
-    def test_refuses_a_timeout_that_is_no_number(self, worker: Worker) -> None:
-        with worker.stream() as events, pytest.raises(ValueError, match="got nan"):
-            events.get(math.nan)
-
     @pytest.mark.parametrize("timeout", [None, 30, math.inf])
     def test_waits_for_what_arrives_later(self, worker: Worker, timeout: float | None) -> None:
         with worker.stream() as events, ThreadPoolExecutor(1) as pool:
@@ -247,16 +243,6 @@ class TestTheBuffer:
             assert events.get(timeout=30)[0] == numbered(6)
         assert len(full(caplog)) == 2
         assert all("3 events" in message for message in full(caplog))
-
-    def test_warns_when_it_is_half_full(self, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
-        with worker.stream(max_buffered=10) as events:
-            worker.number(*range(4))
-            assert warnings(caplog) == []
-            worker.number(*range(4, 9))
-            [half] = warnings(caplog)
-            assert "half full: 5 events" in half
-            events.close()
-            assert len(taken(events)) == 9
 
     def test_says_nothing_as_long_as_there_is_room(
         self, worker: Worker, caplog: pytest.LogCaptureFixture

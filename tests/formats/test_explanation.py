@@ -1,8 +1,6 @@
 """The meanings of ePO's numbers, words and codes: each row of the tables in each format."""
 
 import csv
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -51,13 +49,6 @@ class TestTheTables:
         sources = {source for source, _ in rows("sources")}
         named = {source for row in NUMBERS + WORDS + CODES for source in row[-2].split("; ")}
         assert named == sources
-
-    def test_are_loaded_with_a_format_only(self) -> None:
-        code = "import dxlthreateventclient, sys; print([name for name in sys.modules if '.formats' in name])"
-        output = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        assert output == "[]\n"
 
 
 class TestAnAction:

@@ -1,18 +1,17 @@
 """The formats accept any threat event, and the readers of each format accept its results."""
 
-import copy
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
 import pytest
-from helpers.corpus import COMPLETE
-from helpers.schemas import check_ecs, check_formats, check_ocsf
+from helpers.corpus import COMPLETE, with_value
+from helpers.schemas import check_formats, check_ocsf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dxlthreateventclient.formats import FORMATS, explain, to_cef, to_ecs, to_ocsf
+from dxlthreateventclient.formats import explain, text_columns, to_cef, to_ecs, to_ocsf
 from dxlthreateventclient.other_data import convert_aggregate_fields
 from dxlthreateventclient.payload import decode_threat_event
 
@@ -49,23 +48,16 @@ ANYTHING = st.recursive(
 )
 
 
-def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths_of(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if path:
         yield path
     for key, item in value.items() if isinstance(value, dict) else ():
         yield from paths_of(item, (*path, key))
 
 
-def with_changes(changes: list[tuple[tuple[Any, ...], Any]]) -> dict[str, Any]:
+def with_changes(changes: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
     """Return the complete event with changed values at some paths."""
-    threat_event = copy.deepcopy(COMPLETE)
-    for (*parents, key), value in changes:
-        node = threat_event
-        for name in parents:
-            node = node[name] if isinstance(node, dict) and name in node else {}
-        if isinstance(node, dict):
-            node[key] = copy.deepcopy(value)
-    return threat_event
+    return functools.reduce(lambda threat_event, change: with_value(threat_event, *change), changes, COMPLETE)
 
 
 PATHS = st.sampled_from(list(paths_of(COMPLETE)))
@@ -76,16 +68,8 @@ ANY_EVENT = st.one_of(EVENTS, EVENTS, st.dictionaries(TEXT, ANYTHING, max_size=4
 SAYING = st.sampled_from(
     [
         *("#", "CORP\\#", "#\\bob", "C:\\#\\#.exe -#", "HKLM\\#\\#", "hip.registry #", "http://#/#?#"),
-        *(
-            "TCP#",
-            "10.0.0.1#",
-            "#, #",
-            "/#",
-            "would block #",
-            "2016-12-13T22:18:34Z#",
-            {"#": "#"},
-            ["#", {"a": "#"}],
-        ),
+        *("TCP#", "10.0.0.1#", "#, #", "/#", "would block #", "2016-12-13T22:18:34Z#"),
+        *({"#": "#"}, ["#", {"a": "#"}]),
     ]
 )
 
@@ -140,53 +124,7 @@ class TestAnyEvent:
         assert to_ecs({"event": odd | {"id": 10**5000, "eventDesc": Unprintable()}})
 
     @pytest.mark.parametrize("value", [None, "text", 5, ["event"], object()])
-    @pytest.mark.parametrize(
-        "convert", [to_ecs, to_cef, to_ocsf, explain, *(FORMATS[name] for name in ("text", "ecs"))]
-    )
+    @pytest.mark.parametrize("convert", [to_ecs, to_cef, to_ocsf, explain, text_columns])
     def test_is_a_mapping(self, convert: Any, value: Any) -> None:
-        known = (
-            {}
-            if convert in (to_ecs, to_cef, to_ocsf, explain)
-            else {"topic": "", "event_id": None, "arrived": None}
-        )
         with pytest.raises(TypeError, match=rf"must be a mapping, got {type(value).__name__}"):
-            convert(value, **known)
-
-
-BROKEN_ECS = [
-    {"event": {"severity": "2"}},
-    {"event": {"kind": "threat"}},
-    {"event": {"category": ["registry"], "type": ["info"]}},
-    {"event": {"category": ["malware"], "type": ["info", "denied"]}},
-    {"event": {"category": "malware"}},
-    {"host": {"ip": ["10.0.0.256"]}},
-    {"source": {"port": 1.5}},
-    {"file": {"size_in_bytes": 1}},
-    {"@timestamp": "2016-12-13T22:18:34Z"},
-    {"process": {}},
-    {"message": ""},
-]
-BROKEN_OCSF: list[dict[str, Any]] = [
-    {"type_uid": 200402},
-    {"severity": "High"},
-    {"time": "2016"},
-    {"device": {"type_id": 0}},
-    {"evidences": [{"process": {"name": "a.exe"}}]},
-    {"evidences": [{"src_endpoint": {"port": 1}}]},
-    {"observables": [{"name": "device.hostname", "type_id": 1, "value": "another"}]},
-    {"message": None},
-]
-
-
-class TestTheSchemas:
-    """The schemas reject bad documents, so their acceptance of one is meaningful."""
-
-    @pytest.mark.parametrize("change", BROKEN_ECS, ids=str)
-    def test_of_ecs_refuses(self, change: Any) -> None:
-        with pytest.raises(jsonschema.ValidationError):
-            check_ecs({"ecs": {"version": "9.4.0"}} | change)
-
-    @pytest.mark.parametrize("change", BROKEN_OCSF, ids=str)
-    def test_of_ocsf_refuses(self, change: Any) -> None:
-        with pytest.raises((jsonschema.ValidationError, AssertionError)):
-            check_ocsf(to_ocsf(COMPLETE) | change)
+            convert(value)

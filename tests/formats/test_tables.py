@@ -1,6 +1,5 @@
 """The tables on the pages about the formats match the code."""
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -8,24 +7,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from helpers.corpus import COMPLETE
+from helpers.corpus import COMPLETE, with_value
 from helpers.pages import DOCS, table
 from helpers.schemas import check_formats
 
 from dxlthreateventclient.formats import severity_of, text_columns, to_cef, to_ecs, to_ocsf
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """Return the complete event with a different value at a path. ``None`` removes the key."""
-    threat_event = copy.deepcopy(COMPLETE)
-    *parents, key = path.split(".")
-    node = threat_event
-    for parent in parents:
-        node = node[parent]
-    node.pop(key)
-    if value is not None:
-        node[key] = value
-    return threat_event
+def changed(path: str, value: Any, threat_event: dict[str, Any] = COMPLETE) -> dict[str, Any]:
+    """Return an event with a different value at a path, such as None for no value."""
+    return with_value(threat_event, path.split("."), value)
 
 
 # No event can have all fields: each has a file or a registry key, one protocol, and one kind of rule.
@@ -39,10 +30,9 @@ EVENTS = [
     changed("event.files", None),
     changed("event._receivedUTC", None),
     changed("event.entity", {}),
-    changed("event.analyzer.detectedUTC", None) | {"_receivedUTC": ""},
+    changed("event.analyzer.detectedUTC", None, changed("event._receivedUTC", None)) | {"_receivedUTC": None},
 ]
-EVENTS[-1]["event"].pop("_receivedUTC")
-KNOWN = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, tzinfo=timezone.utc)}
+KNOWN: dict[str, Any] = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, tzinfo=timezone.utc)}
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -79,13 +69,9 @@ def ocsf(threat_event: Any, known: Any) -> dict[str, Any]:
 
 def without(threat_event: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the event and the details of the message without one item."""
-    threat_event, known = copy.deepcopy(threat_event), dict(KNOWN)
-    *parents, key = path.split(".")
-    node: Any = known if path in KNOWN else threat_event
-    for parent in parents:
-        node = node.get(parent, {})
-    node.pop(key, None)
-    return threat_event, known
+    if path in KNOWN:
+        return threat_event, KNOWN | {path: None}
+    return changed(path, None, threat_event), KNOWN
 
 
 FORMATS = [("ecs", ecs), ("cef", cef), ("ocsf", ocsf)]

@@ -150,20 +150,6 @@ class TestNoValue:
     def test_is_not_a_name_like_it(self, name: str) -> None:
         assert converted(target={"fileName": name})[0]["file"]["path"] == name
 
-    @pytest.mark.parametrize("address", ["0.0.0.0", "::", "0:0:0:0:0:FFFF:0000:0000", "/0.0.0.0"])
-    def test_is_the_unspecified_address(self, address: str) -> None:
-        role = {"ipv4": address, "ipv6": address, "mac": "000000000000", "port": 0}
-        ecs, cef, ocsf = converted(analyzer=role, source=role, target=role)
-        assert not {"host", "source", "destination", "related"} & ecs.keys()
-        assert cef == to_cef({})
-        assert not {"device", "evidences", "observables"} & ocsf.keys()
-
-    def test_leaves_its_place_to_the_ipv6_address(self) -> None:
-        ecs, cef, ocsf = converted(source={"ipv4": "0.0.0.0", "ipv6": "/2001:DB8::1"})
-        assert ecs["source"]["ip"] == ecs["related"]["ip"][0] == "2001:db8::1"
-        assert "c6a2=2001:db8::1" in cef
-        assert ocsf["evidences"][0]["src_endpoint"]["ip"] == "2001:db8::1"
-
 
 class TestTime:
     @pytest.mark.parametrize(
@@ -258,21 +244,25 @@ class TestAddresses:
         ],
     )
     def test_are_read_in_many_ways(self, ipv6: str, address: str) -> None:
-        ecs, cef, ocsf = converted(source={"ipv4": "", "ipv6": ipv6})
+        ecs, cef, ocsf = converted(source={"ipv4": "0.0.0.0", "ipv6": ipv6})
         assert ecs["source"] == {"ip": address}
-        assert "epo" not in ecs
+        assert ecs["epo"] == {"event": {"source": {"ipv4": "0.0.0.0"}}}
         assert f"{'c6a2' if ':' in address else 'src'}={address}" in cef
         assert ocsf["evidences"] == [{"src_endpoint": {"ip": address}}]
 
     @pytest.mark.parametrize(
-        "address", ["10.0.0.256", "10.0.0", "//10.0.0.1", "10.0.0.1/8", 1, [], "unknown", "\0"]
+        "address",
+        [
+            *("10.0.0.256", "10.0.0", "//10.0.0.1", "10.0.0.1/8", 1, [], "unknown", "\0"),
+            *("0.0.0.0", "::", "0:0:0:0:0:FFFF:0000:0000", "/0.0.0.0"),
+        ],
     )
-    def test_are_left_out_if_they_are_wrong(self, address: Any) -> None:
-        role = {"ipv4": address, "ipv6": address}
+    def test_are_left_out_if_they_are_wrong_or_nobodys(self, address: Any) -> None:
+        role = {"ipv4": address, "ipv6": address, "mac": "000000000000", "port": 0}
         ecs, cef, ocsf = converted(analyzer=role, source=role, target=role)
-        assert not {"host", "source", "destination", "related"} & set(ecs)
+        assert not {"host", "source", "destination", "related"} & ecs.keys()
         assert cef == to_cef({})
-        assert not {"device", "evidences"} & set(ocsf)
+        assert not {"device", "evidences", "observables"} & ocsf.keys()
 
 
 class TestUser:

@@ -1,14 +1,11 @@
 """Realistic broken configurations and certificate files, with keywords from the expected error messages."""
 
 import base64
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PublicFormat, pkcs7, pkcs12
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, pkcs12
 from helpers.certificates import Identity, client, fabric_ca, foreign_ca, issue, with_sha1
 
 CONFIG = """\
@@ -69,12 +66,6 @@ def put(name: str, content: Content) -> Spoil:
     return spoil
 
 
-def make_fifo(config_file: Path) -> None:
-    """Replace the configuration with a FIFO."""
-    config_file.unlink()
-    os.mkfifo(config_file)
-
-
 class Broken(NamedTuple):
     """One kind of broken set-up."""
 
@@ -107,55 +98,47 @@ def _issued(begins: int, ends: int) -> Identity:
 
 KINDS: dict[str, Broken] = {
     # The configuration file itself.
-    "no file": Broken(Path.unlink, "cannot be read: No such file or directory | provisionconfig' makes one"),
-    "a FIFO": Broken(make_fifo, "it is not a regular file"),
-    "a huge file": Broken(lambda file: os.truncate(file, 2_000_000), "2000000 bytes are too many"),
-    "a binary file": Broken(_config(b"\x7fELF\x02\0\0\0"), "it is a binary file"),
-    "UTF-16": Broken(_config(CONFIG.encode("utf-16")), "saved as UTF-16: save it as UTF-8"),
-    "Latin-1": Broken(_config(b"# \xfc\n"), "line 1 is not UTF-8 | Latin-1 or Windows-1252"),
+    "no file": Broken(Path.unlink, "no such file; 'python | provisionconfig' makes one"),
+    "UTF-16": Broken(_config(CONFIG.encode("utf-16")), "is not in UTF-8, but perhaps in UTF-16"),
+    "Latin-1": Broken(_config(b"# \xfc\n"), "Latin-1 or Windows-1252: save it as UTF-8"),
     # The lines of the configuration.
-    "a setting twice": Broken(edit("PrivateKey", "CertFile"), "line 4: 'CertFile' is there twice"),
-    "one quote": Broken(edit("client.crt", '"x'), "line 3: 'CertFile' must be | with quotes in pairs"),
+    "a setting twice": Broken(edit("PrivateKey", "CertFile"), "Duplicate keyword name at line 4"),
+    "one quote": Broken(edit("client.crt", '"x'), "dxlclient cannot read it: Parse error in value at line 3"),
     "a section inside another one": Broken(
-        edit("[Brokers]", "[[Brokers]]"), "in [Certs] must be a section of its own"
+        edit("[Brokers]", "[[Brokers]]"), "Brokers in [Certs] is not read: write [Brokers]"
     ),
-    "a section that is a setting": Broken(_config("Certs = x\n"), "must be a section | write [Certs]"),
     # The values of the settings.
     "a comma": Broken(
         edit("client.crt", "/Doe, Jane"),
-        "CertFile is read as ['/Doe', 'Jane'] | because a comma separates values: put it in quotes",
+        "CertFile is read as 2 values, because a comma separates values: put it in quotes",
     ),
-    "a #": Broken(
-        edit("client.crt", "/C#/x"), "CertFile is read as '/C' | # begins a comment (#/x): put it in"
+    "placeholders": Broken(
+        edit("client.", "<path>/client."), "give a value to CertFile, PrivateKey in [Certs]"
     ),
-    "a %(x)s": Broken(edit("client.crt", "/%(x)s"), "CertFile has a %(name)s | rename the file or directory"),
-    "placeholders": Broken(edit("client.", "<path>/client."), "give a value to CertFile, PrivateKey"),
     "a section in lower case": Broken(edit("[Certs]", "[certs]"), "[certs] is not read: write [Certs]"),
     "a setting in lower case": Broken(
         edit("CertF", "certF"), "certFile in [Certs] is not read: write CertFile in"
     ),
     "a setting at the end of the file": Broken(
         edit("[BrokersWebSockets]\n", "[BrokersWebSockets]\nUseWebSockets = yes\n"),
-        "UseWebSockets in [BrokersWebSockets] is not read: write UseWebSockets in [General]",
+        "UseWebSockets in [BrokersWebSockets] must be id;port;host name;IP address",
     ),
     "a setting of another name": Broken(
         edit("CertFile", "CertificateFile"),
-        "give a value to CertFile; CertificateFile | is CertFile in [Certs] meant?",
+        "give a value to CertFile in [Certs]; CertificateFile | is CertFile in [Certs] meant?",
     ),
-    "no section": Broken(
-        edit("[Certs]", "[Certificates]"), "give a value to BrokerCertChain | in a section [Certs]"
-    ),
+    "no section": Broken(edit("[Certs]", "[Certificates]"), "give a value to BrokerCertChain | in [Certs]"),
     "neither true nor false": Broken(
-        edit("[Certs]", "[General]\nUseWebSockets = maybe\n[Certs]"), "must be true or false, got 'maybe'"
+        edit("[Certs]", "[General]\nUseWebSockets = maybe\n[Certs]"), '"maybe" is neither True nor False'
     ),
     # The brokers and the proxy.
     "a broker with commas": Broken(
         edit("one;8883;", "one,8883,"),
-        "'one, 8883, 127.0.0.1' in [Brokers] must be id;port;host name;IP address | from 1 to 65535",
+        "one in [Brokers] must be id;port;host name;IP address, without commas | from 1 to 65535",
     ),
-    "no broker": Broken(edit("one = ", "# "), "no broker is named: add one to the section [Brokers]"),
+    "no broker": Broken(edit("[Brokers]", "[Mine]"), "no broker is named: add one to [Brokers]"),
     "WebSockets without brokers": Broken(
-        _websockets(""), "section [BrokersWebSockets], or change UseWebSockets: [Brokers] names 1"
+        _websockets(""), "add one to [BrokersWebSockets], or change UseWebSockets"
     ),
     "a proxy without a port": Broken(_proxy("Address = a"), "Port from 1 to 65535, got 'a' and None"),
     "a proxy whose name is unknown": Broken(
@@ -163,9 +146,8 @@ KINDS: dict[str, Broken] = {
         "no-such-proxy.invalid cannot be resolved: Name",
     ),
     "a proxy's password with %(x)s": Broken(
-        _proxy("Password = a%(x)sb"), "Password has a %(name)s | cannot be quoted: choose another value"
+        _proxy("Password = a%(x)sb"), "Password has a %(name)s | cannot be quoted"
     ),
-    "a proxy's password with a comma": Broken(_proxy("Password = a,b"), "Password is read as 2 values"),
     # The files that the configuration names.
     "a file that is not there": Broken(
         edit("client.crt", "~/x.crt"),
@@ -180,11 +162,12 @@ KINDS: dict[str, Broken] = {
     ),
     "a certificate for the key": Broken(
         put("client.key", lambda: client().pem),
-        "must hold a PRIVATE KEY, holds CERTIFICATE: that is for CertFile",
+        "must hold a PRIVATE KEY in PEM format, holds CERTIFICATE",
     ),
     "PEM cut off": Broken(put("client.crt", lambda: client().pem[:-30]), "is cut off: a line END is missing"),
     "one bad block behind a good one": Broken(
-        put("ca.crt", lambda: fabric_ca().pem + _damaged(foreign_ca().pem)), "is damaged: certificate 2 of 2"
+        put("ca.crt", lambda: fabric_ca().pem + _damaged(foreign_ca().pem)),
+        "ca.crt) is damaged: it cannot be decoded",
     ),
     "a key with a password": Broken(put("client.key", lambda: client().encrypted_key_pem), "has a password"),
     "a key that is damaged": Broken(
@@ -211,40 +194,21 @@ KINDS: dict[str, Broken] = {
 }
 
 
-def _pkcs7(encoding: Encoding) -> Content:
-    return lambda: pkcs7.serialize_certificates([client().certificate], encoding)
-
-
 def _pkcs12() -> bytes:
     return pkcs12.serialize_key_and_certificates(
         b"", client().key, client().certificate, None, NoEncryption()
     )
 
 
-def _csr() -> bytes:
-    request = x509.CertificateSigningRequestBuilder().subject_name(client().certificate.subject)
-    return request.sign(client().key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
 FORMS: dict[str, Content] = {
     "is empty": lambda: " \n",
-    "is not in PEM format": lambda: "junk",
+    "in PEM format, holds no line BEGIN": lambda: "junk",
     "saved as UTF-16": lambda: client().pem.encode("utf-16"),
-    "is a Java key store": lambda: b"\xfe\xed\xfe\xed\0\0\0\x02",
     "is a PKCS#12 file": _pkcs12,
-    "is a PKCS#7 file": _pkcs7(Encoding.DER),
     "is a PEM file in Base64": lambda: base64.b64encode(client().pem.encode()),
-    "without the lines BEGIN and END": lambda: "\n".join(client().pem.splitlines()[1:-1]),
     "is HTML or XML": lambda: "<html>Sign in</html>",
-    "has two blocks that were joined": lambda: client().pem.strip() + fabric_ca().pem,
-    "is indented": lambda: client().pem.replace("-----B", "  -----B"),
-    "has text in front of a BEGIN": lambda: f"cert: {client().pem}",
+    "has a BEGIN that does not start a line": lambda: client().pem.strip() + fabric_ca().pem,
+    "is in OpenSSH's own format": lambda: "-----BEGIN OPENSSH PRIVATE KEY-----\n",
     "has its PEM on one line": lambda: client().pem.replace("\n", " "),
-    "(CSR): use the certificate": _csr,
-    "PKCS7: convert it": _pkcs7(Encoding.PEM),
-    "holds PRIVATE KEY: that is for PrivateKey": lambda: client().key_pem,
-    "holds PUBLIC KEY": lambda: (
-        client().key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    ),
 }
 """Other certificate formats, by a part of the error message."""

@@ -1,6 +1,7 @@
 """Runs the command line as a process."""
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -145,6 +146,18 @@ def shown_on(terminal: int) -> str:
     return shown.decode()
 
 
+def shown_on_terminal(*arguments: object, program: Sequence[str] = PROGRAM, **environment: str) -> str:
+    """Run a subcommand until it ends and return what a terminal shows of it."""
+    terminal, end = pty.openpty()
+    with Command(
+        *arguments, program=program, stdout=end, stderr=end, **{"TERM": "xterm"} | environment
+    ) as command:
+        os.close(end)
+        shown = shown_on(terminal)
+        command.process.wait(TIMEOUT)
+    return shown
+
+
 def without(*modules: str) -> list[str]:
     """Return the command for a program that runs the command line as if modules were not installed."""
     missing = f"import sys; sys.modules |= dict.fromkeys({modules})"
@@ -156,8 +169,7 @@ def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: 
     for file in fabric.directory.iterdir():
         shutil.copy(file, directory)
     config_file = directory / "dxlclient.config"
-    names = {"ca": "ca-bundle.crt", "cert": "client.crt", "key": "client.key", "port": f";{fabric.port};"}
-    names["section"] = "[Brokers]"
+    names = {"ca": "ca-bundle.crt", "port": f";{fabric.port};"}
     text = config_file.read_text()
     for name, replacement in replacements.items():
         assert names[name] in text

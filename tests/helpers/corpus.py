@@ -1,15 +1,16 @@
 """Payloads that a fabric may deliver: a complete threat event, odd ones, and invalid ones."""
 
+import copy
 import gzip
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from dxlthreateventclient.testing import sample_threat_event
 
 _EVENT = json.dumps(sample_threat_event()).encode()
-_MEBIBYTE = 1024 * 1024
 # A broker accepts messages of up to 1 MiB. This leaves room for the DXL envelope.
-_LARGE = _MEBIBYTE - 1024
+_LARGE = 1024 * 1024 - 1024
 
 # For each reason in the error message, the invalid payloads by name.
 _MALFORMED: dict[str, dict[str, Any]] = {
@@ -23,10 +24,8 @@ _MALFORMED: dict[str, dict[str, Any]] = {
     },
     "not JSON": {
         "the first half of an event": _EVENT[: len(_EVENT) // 2],
-        "the second half of an event": _EVENT[len(_EVENT) // 2 :],
         "all but the last byte": _EVENT[:-1],
         "an opening brace": b"{",
-        "two events": _EVENT + _EVENT,
         "two events, a line each": _EVENT + b"\n" + _EVENT,
         "something behind the NUL": _EVENT + b"\0x",
         "a NUL before the event": b"\0" + _EVENT,
@@ -34,20 +33,12 @@ _MALFORMED: dict[str, dict[str, Any]] = {
         "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf{}",
         "a byte order mark at the end": b"{}\xef\xbb\xbf",
         "UTF-16 without a byte order mark": json.dumps({"event": {}}).encode("utf-16-le"),
-        "text": b"virus found",
         "XML": b'<?xml version="1.0"?><EPOEvent><MachineInfo/></EPOEvent>',
-        "CEF": b"CEF:0|McAfee|ePO|5.10|1027|Infected file deleted|5|src=10.0.0.1",
         "a Python dictionary": b"{'event': None}",
-        "JavaScript": b"{event: 1}",
-        "a trailing comma": b'{"event": 1,}',
-        "a comment": b'{"event": 1} // really',
-        "no quotes around a key": b"{1: 2}",
         "a line break in a string": b'{"event": "a\nb"}',
         "a tab in a string": b'{"event": "a\tb"}',
         "half an escape": b'{"event": "\\u12"}',
-        "no such escape": b'{"event": "\\x41"}',
         "a leading zero": b'{"event": 01}',
-        "a hexadecimal number": b'{"event": 0x10}',
         "Arabic digits": '{"event": ١٢}'.encode(),
         "NaN": b'{"event": NaN}',
         "Infinity": b'{"event": [1, {"a": Infinity}]}',
@@ -79,19 +70,15 @@ _MALFORMED: dict[str, dict[str, Any]] = {
         "a string": b'"event"',
         "an event in a string": json.dumps(_EVENT.decode()).encode(),
         "a number": b"18052",
-        "a fraction": b"1.5",
-        "true": b"true",
         "null": b"null",
     },
     # The DXL envelope may contain any MessagePack value.
     "not bytes": {
         "None": None,
         "an integer": 18052,
-        "a negative integer": -1,
         "a float": 1.5,
         "True": True,
         "a dictionary": {b"event": {b"id": 1}},
-        "an empty dictionary": {},
         "a list": [_EVENT],
         "a nested list": [[[[[[[[[[]]]]]]]]]],
     },
@@ -107,7 +94,6 @@ ODD: dict[str, bytes] = {
     "no event inside": b'{"eventMessageType": "McAfee Common Event"}',
     "an event that is null": b'{"event": null}',
     "an event that is an array": b'{"event": [1, 2]}',
-    "an event that is a string": b'{"event": "threat"}',
     "every part of the wrong type": json.dumps(
         {"event": dict.fromkeys(sample_threat_event()["event"], 5)}
     ).encode(),
@@ -174,3 +160,15 @@ COMPLETE: dict[str, Any] = sample_threat_event(
         "protocol": "TCP",
     },
 )
+
+
+def with_value(threat_event: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return a copy of a threat event with a value at a path, if there is an object for it."""
+    threat_event = copy.deepcopy(threat_event)
+    *parents, key = path
+    node: Any = threat_event
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node[key] = copy.deepcopy(value)
+    return threat_event

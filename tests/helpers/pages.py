@@ -13,13 +13,13 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst"))]
 MODULES = sorted((ROOT / "dxlthreateventclient").rglob("*.py"))
 
 _DIRECTIVE = re.compile(
-    r"^(?P<indent> *)\.\. (?P<kind>code-block|csv-table):: *(?P<argument>.*)\n"
+    r"^(?P<indent> *)\.\. (?:code-block|csv-table):: *(?P<argument>.*)\n"
     r"(?P<options>(?:(?P=indent) +:.+\n)*)"
     r"(?P<content>(?:(?P=indent) +.*\n|[ ]*\n)+)",
     re.MULTILINE,
 )
 _FENCE = re.compile(
-    r"^(?P<indent>)```(?P<kind>)(?P<argument>\w+)(?P<options>)\n(?P<content>.*?)^```$",
+    r"^(?P<indent>)```(?P<argument>\w+)(?P<options>)\n(?P<content>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 # Marks a block that cannot be run. The comment gives the reason.
@@ -32,7 +32,6 @@ class Block:
 
     page: Path
     line: int
-    kind: str
     argument: str
     options: dict[str, str]
     content: str
@@ -64,7 +63,6 @@ def _blocks(page: Path) -> Iterator[Block]:
         yield Block(
             page=page,
             line=text[: match.start()].count("\n") + 1,
-            kind=match["kind"],
             argument=match["argument"].strip(),
             options=dict(re.findall(r":([\w-]+): *(.*)", match["options"])),
             content=textwrap.dedent(match["content"]).strip("\n") + "\n",

@@ -131,16 +131,12 @@ class Sample:
         self.process.kill()
         self.process.wait()
 
-    def end(self, with_signal: signal.Signals) -> None:
-        """Send SIGINT or SIGTERM and check that the sample ends as documented."""
+    def end(self, with_signal: signal.Signals = signal.SIGINT) -> None:
+        """Press Ctrl-C, or send SIGTERM, and check that the sample ends as documented."""
         self.process.send_signal(with_signal)
         assert self.process.wait(timeout=30) == 0, self.errors
         assert self.errors.endswith("Stopped.\n")
         assert "Traceback" not in self.errors
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C and check that the sample ends as documented."""
-        self.end(signal.SIGINT)
 
     def __enter__(self) -> "Sample":
         return self

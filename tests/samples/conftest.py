@@ -1,4 +1,4 @@
-"""Provides one fabric per test, because all samples listen on ePO's topic."""
+"""Provides a fabric of the samples' own, because all samples listen on ePO's topic."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -6,23 +6,31 @@ from pathlib import Path
 
 import pytest
 from dxlclient.client import DxlClient
-from helpers.samples import WAITING, Sample, Start
+from helpers.samples import WAITING, Sample, Start, until_passed_on
+from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fabric() -> Iterator[LocalFabric]:
     with LocalFabric() as local_fabric:
         yield local_fabric
 
 
-@pytest.fixture
-def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """The publishing client."""
+@pytest.fixture(scope="session")
+def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
     with DxlClient(fabric.client_config()) as connected_client:
         connected_client.connect()
         yield connected_client
+
+
+@pytest.fixture
+def dxl_client(shared_client: DxlClient) -> DxlClient:
+    """The publishing client. No event of an earlier test is in transit."""
+    until(lambda: shared_client.connected, "it has reconnected after the test of a gap")
+    until_passed_on(shared_client)
+    return shared_client
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import signal
 from pathlib import Path
 
-import trustme
 from dxlclient.client import DxlClient
+from helpers.command_line import copy_of_configuration, make_foreign_certificates
 from helpers.samples import SAMPLE, printed_threat_event, running_sample
 
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
@@ -32,10 +32,9 @@ class TestBasicSample:
         assert errors.count("\n") == 1
 
     def test_reports_why_it_cannot_connect(self, fabric: LocalFabric, tmp_path: Path) -> None:
-        for file in fabric.directory.iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        trustme.CA().cert_pem.write_to_path(tmp_path / "ca-bundle.crt")  # not the broker's CA
-        with running_sample(tmp_path / "dxlclient.config") as process:
+        make_foreign_certificates(tmp_path)
+        config_file = copy_of_configuration(fabric, tmp_path, ca="foreign-ca.crt")
+        with running_sample(config_file) as process:
             output, errors = process.communicate(timeout=50)
         assert (process.returncode, output) == (1, "")
         assert "certificate" in errors

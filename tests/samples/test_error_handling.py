@@ -34,7 +34,7 @@ class TestErrorHandlingSample:
         events = [publish_payload(dxl_client, payload) for payload in payloads]
         publish_threat_event(dxl_client, sample_threat_event())
         sample.until_printed("'ExP:Heap' on 'WS-0117'")
-        sample.interrupt()
+        sample.end()
         kept = lines_of(reject_file)
         as_kept = [b"no JSON \xff\0", b'{"event": {}}', b"{b'a': [1, None]}", b"None", b"7"]
         for line, event, payload in zip(kept, events, as_kept, strict=True):

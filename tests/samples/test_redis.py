@@ -78,7 +78,7 @@ class TestRedisSamples:
     def test_the_event_of_a_killed_worker_is_taken_over(
         self, dxl_client: DxlClient, redis_server: RedisServer, receiver: Sample, work: Workers
     ) -> None:
-        workers = work(3, "--work", "2", "--take-over-after", "5")
+        workers = work(3, "--work", "1", "--take-over-after", "3")
         victim, *others = workers
         published = ids(publish(dxl_client, 9))
         in_the_middle = victim.until_printed("Took ", 2)[1]
@@ -87,7 +87,7 @@ class TestRedisSamples:
         assert finished([victim])[in_the_middle] == 0
         assert finished(others)[in_the_middle] == 1
         for sample in (receiver, *others):
-            sample.interrupt()
+            sample.end()
 
     @pytest.mark.usefixtures("receiver")
     def test_an_event_that_fails_goes_to_the_failed_stream(
@@ -114,4 +114,4 @@ class TestRedisSamples:
         redis_server.start()
         until(lambda: finished(workers).keys() == set(published), "each event is handled")
         for sample in (receiver, *workers):
-            sample.interrupt()
+            sample.end()

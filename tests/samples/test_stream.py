@@ -32,7 +32,7 @@ class TestStreamSample:
             publish_payload(dxl_client, payload)
         publish_threat_event(dxl_client, sample_threat_event(threatSeverity=None, threatName="\x1b[2J\n日本"))
         assert sample.until_printed("Severity ") == [r"None: '\x1b[2J\n\u65e5\u672c' on 'WS-0117'"]
-        sample.interrupt()
+        sample.end()
         incomplete = ["{}", "{'event': []}", r"{'event': {'threatName': '\x1b[2J\n'}}"]
         assert sample.lines("Incomplete: ") == incomplete
         assert "payload is not JSON" in sample.errors

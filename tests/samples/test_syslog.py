@@ -91,7 +91,7 @@ class TestWithRsyslogd:
         sample = start(command_for(collector, transport))
         published = [event for overrides in ({}, *HOSTILE) for event in publish(dxl_client, 1, **overrides)]
         messages = collector.until_written(len(published))
-        sample.interrupt()
+        sample.end()
         for (start_of, time, *header, text), event in zip(messages, published, strict=True):
             assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(time)) < timedelta(minutes=5)
             host = socket.gethostname()
@@ -110,7 +110,7 @@ class TestWithRsyslogd:
             texts = [text for *_, text in collector.until_written(250 * number)]
             assert texts == [cef(event) for event in published]
             collector.end(signal.SIGTERM)
-        sample.interrupt()
+        sample.end()
 
 
 @pytest.fixture

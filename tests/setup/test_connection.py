@@ -3,7 +3,6 @@
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
-import dxlclient
 import pytest
 from dxlclient.broker import Broker
 from dxlclient.client import DxlClient
@@ -22,12 +20,9 @@ from dxlclient.exceptions import DxlException
 from helpers.broken_brokers import (
     BROKER,
     KINDS,
-    POLICY,
-    PROXY,
     REACH,
     Broken,
     exchange,
-    relay,
     stay_silent,
     tls,
 )
@@ -35,7 +30,6 @@ from helpers.broken_files import write_good
 from helpers.misbehaving import server
 from helpers.waiting import until
 
-import dxlthreateventclient
 from dxlthreateventclient import BrokerConnectionError, connect, load_configuration
 from dxlthreateventclient.connection import address, try_broker
 from dxlthreateventclient.testing import LocalFabric
@@ -282,43 +276,7 @@ class TestTryBroker:
                     try_broker(fabric.client_config(), broker, timeout=3)
         assert str(raised.value) == f"cannot reach 127.0.0.1:{port}: no answer in time; {REACH}"
 
-    def test_goes_through_the_proxy(self, config_file: Path) -> None:
-        kind = KINDS["a web server"]
-        with server(kind.serve) as port, server(relay) as proxy:
-            PROXY(config_file)
-            text = config_file.read_text().replace("Port = {port}", f"Port = {proxy}")
-            config_file.write_text(text.replace("{port}", str(port)))
-            config = load_configuration(config_file)
-            with pytest.raises(BrokerConnectionError) as raised:
-                try_broker(config, config.brokers[0])
-        name = f"the broker 127.0.0.1:{port} behind the proxy 127.0.0.1:{proxy}"
-        assert str(raised.value) == kind.words.format(broker=name)
-
 
 @pytest.mark.parametrize(("host", "expected"), [("example.com", "example.com:1"), ("[::1]", "[::1]:1")])
 def test_an_address_has_brackets_around_ipv6(host: str, expected: str) -> None:
     assert address(Broker(host, port=1)) == expected
-
-
-@pytest.mark.skipif(
-    not Path("/etc/debian_version").exists(), reason="only Debian's Python obeys OPENSSL_CONF"
-)
-def test_a_crypto_policy_of_this_machine_is_named(config_file: Path) -> None:
-    policy = config_file.with_name("openssl.cnf")
-    sections = "openssl_conf = all", "[all]", "ssl_conf = ssl", "[ssl]", "system_default = tls", "[tls]"
-    policy.write_text("\n".join((*sections, "MinProtocol = TLSv1.3\n")))
-    program = (
-        "import sys; from dxlthreateventclient import connection, load_configuration\n"
-        "config = load_configuration(sys.argv[1]); connection.try_broker(config, config.brokers[0])"
-    )
-    path = Path(dxlthreateventclient.__file__).parents[1], Path(dxlclient.__file__).parents[1]
-    with server(tls()) as port:
-        config_file.write_text(config_file.read_text().replace("{port}", str(port)))
-        completed = subprocess.run(
-            ["/usr/bin/python3", "-W", "ignore", "-c", program, config_file],
-            env={"OPENSSL_CONF": str(policy), "PYTHONPATH": ":".join(map(str, path))},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert completed.stderr.splitlines()[-1].endswith(POLICY)

@@ -5,7 +5,6 @@ from helpers import broken_brokers, broken_files
 from helpers.pages import table
 
 WORDS = [
-    broken_brokers.POLICY,
     *(kind.words for kind in broken_files.KINDS.values()),
     *(kind.words for kind in broken_brokers.KINDS.values()),
 ]

@@ -59,9 +59,7 @@ def test_a_burst_arrives_in_order_in_bounded_memory(capsys: pytest.CaptureFixtur
         for number in range(EVENTS):
             sent = publish_threat_event(epo, sample_threat_event(id=number, otherData=other_data), TOPIC)
             assert len(sent.payload) >= EVENT_SIZE
-        half, full = receiver.stdout.readline(), receiver.stdout.readline()
-        assert f"half full: {MAX_BUFFERED // 2} events" in half
-        assert f"buffer is full: {MAX_BUFFERED} events" in full
+        assert f"buffer is full: {MAX_BUFFERED} events" in receiver.stdout.readline()
         until(lambda: len(witness.numbers) == EVENTS, "the broker has all events", timeout=60)
         output, _ = receiver.communicate("start the loop\n", timeout=60)
         result = json.loads(output.splitlines()[-1])

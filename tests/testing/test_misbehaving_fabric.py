@@ -1,6 +1,5 @@
 """LocalFabric misbehaves on demand, like real brokers and networks."""
 
-import contextlib
 import socket
 import ssl
 import subprocess
@@ -8,15 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from dxlclient.client import DxlClient
 from helpers.fabric_socket import PONG, connected_socket, ping
-from helpers.receiving import Receiver, publish_numbers
-from helpers.waiting import until
 
-from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.testing import LocalFabric
-
-TOPIC = "/test/misbehaving"
 
 
 @pytest.fixture
@@ -32,31 +25,8 @@ class TestDropConnections:
             with pytest.raises(ConnectionResetError):
                 socket.socket.recv(tls, 1)  # below TLS, which reports a reset as a normal end
 
-    def test_clients_come_back_and_receive_again(self, fabric: LocalFabric) -> None:
-        with connected(fabric) as dxl_client:
-            receiver = Receiver()
-            CommonThreatEventClient(dxl_client).add_threat_event_callback(receiver, TOPIC)
-            for _ in range(3):
-                fabric.drop_connections()
-            until(lambda: received_again(dxl_client, receiver), "an event arrives again")
-
     def test_without_a_client_nothing_happens(self, fabric: LocalFabric) -> None:
         fabric.drop_connections()
-
-
-@contextlib.contextmanager
-def connected(fabric: LocalFabric) -> Iterator[DxlClient]:
-    config = fabric.client_config()
-    config.reconnect_delay = 0.1
-    with DxlClient(config) as dxl_client:
-        dxl_client.connect()
-        yield dxl_client
-
-
-def received_again(dxl_client: DxlClient, receiver: Receiver) -> bool:
-    with contextlib.suppress(Exception):  # not connected yet
-        publish_numbers(dxl_client, [1], TOPIC)
-    return bool(receiver.numbers)
 
 
 class TestFreeze:

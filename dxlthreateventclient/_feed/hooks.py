@@ -1,7 +1,7 @@
-"""All hooks into dxlclient and its MQTT client, each with its reason.
+"""All hooks into dxlclient and its MQTT client, with the reason for each hook.
 
-dxlclient has no public API that reports a lost connection or an acknowledged subscription. The private names
-are those of dxlclient 5.7.0.1, which ``pyproject.toml`` pins.
+dxlclient has no public API for detecting a lost connection or an acknowledged subscription. The hooks use
+private names of dxlclient 5.7.0.1, the version pinned in ``pyproject.toml``.
 """
 
 import os
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from dxlclient.client import DxlClient
 from dxlclient.message import Message
@@ -20,7 +20,7 @@ from pahoproxy.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, Client
 if TYPE_CHECKING:
     from dxlthreateventclient._feed.subscriptions import Feed
 
-# The private names used here, and their purposes.
+# The private names used in this module, with the purpose of each name.
 _PARTS = {
     "_client": "sees connections, acknowledgements and messages",
     "_thread_pool": "delivers the events",
@@ -32,24 +32,29 @@ _PARTS = {
     "_client._ping_t": "is reset by messages: else a slow consumer loses its connection",
 }
 
-# The second byte of a packed DXL message gives its type.
+# The second byte of a serialized DXL message indicates the message type.
 _EVENT = bytes([Message.MESSAGE_TYPE_EVENT])
-# The return code of a refused subscription.
+# The broker's return code for a refused subscription.
 _REFUSED = 128
-# The MQTT client's loop runs at least this often, in seconds.
+# The maximum time between two iterations of the MQTT client's loop, in seconds.
 _LOOP_SECONDS = 1.0
-# How often to check whether all data has been read, in seconds. After a pause of _PAUSE, check at each packet
-# for this long.
+# The interval, in seconds, between two checks for unread data. After a pause longer than _PAUSE, check after
+# every packet for the length of one interval.
 _LOOK_EVERY = 0.1
 _PAUSE = 0.01
-# In seconds. After a silence longer than _SILENCE, the broker may send a backlog in parts. For _BACKLOG
-# seconds, an empty socket therefore does not prove that all data has been read.
+# After a silence of more than _SILENCE seconds, the broker may send a backlog in several parts. For the next
+# _BACKLOG seconds, an empty socket therefore does not prove that all data has been read.
 _SILENCE = 1.0
 _BACKLOG = 0.5
 
 
+_Hook: TypeAlias = Callable[..., object]
+# The return code of the MQTT client and the number of the request.
+_Sent: TypeAlias = tuple[int, int | None]
+
+
 class _Request(NamedTuple):
-    """A SUBSCRIBE or UNSUBSCRIBE that the broker has not acknowledged yet."""
+    """A SUBSCRIBE or UNSUBSCRIBE request that the broker has not yet acknowledged."""
 
     topic: str
     is_subscribe: bool
@@ -59,7 +64,7 @@ class _Request(NamedTuple):
 
 
 def mqtt_client_of(dxl_client: Any) -> Client | None:
-    """Return the MQTT client in a ``DxlClient``, or ``None`` for a double without one, such as a mock.
+    """Return the MQTT client of a ``DxlClient``, or ``None`` for a test double without an MQTT client.
 
     :raise RuntimeError: if the ``DxlClient`` was destroyed, or a private attribute is missing
     """
@@ -84,9 +89,9 @@ def mqtt_client_of(dxl_client: Any) -> Client | None:
 
 
 def why_dead(dxl_client: Any) -> str | None:
-    """Return the reason why a ``DxlClient`` can no longer deliver events, or ``None`` if it can."""
-    # Not Thread.is_alive(), which up to Python 3.12 can report a running thread as ended after a signal
-    # handler has raised in it.
+    """Return the reason why a ``DxlClient`` can no longer deliver events, or ``None`` if it still can."""
+    # Do not use Thread.is_alive(). Up to Python 3.12, is_alive() can report a running thread as ended after a
+    # signal handler has raised an exception during an earlier call.
     if not set(dxl_client._thread_pool._threads).isdisjoint(threading.enumerate()):
         return None
     if dxl_client._client is None:
@@ -95,7 +100,7 @@ def why_dead(dxl_client: Any) -> str | None:
 
 
 class Hooks:
-    """Observes the MQTT client in a ``DxlClient`` and sends requests over it.
+    """Observes the MQTT client of a ``DxlClient`` and uses it to send requests.
 
     :param dxl_client: the DxlClient
     :param mqtt: the MQTT client in it
@@ -104,9 +109,9 @@ class Hooks:
 
     def __init__(self, dxl_client: Any, mqtt: Client, feed: "Feed") -> None:
         self.is_connected = False
-        # True while the network thread waits for room in dxlclient's queue and cannot read answers.
+        # True while the network thread waits for room in dxlclient's queue and therefore cannot read answers.
         self.is_blocked = False
-        # The topics that dxlclient must not unsubscribe.
+        # The topics from which dxlclient must not unsubscribe.
         self.needed: frozenset[str] = frozenset()
         self._dxl_client: Any = dxl_client
         self._mqtt: Any = mqtt
@@ -115,27 +120,28 @@ class Hooks:
         self._pid = os.getpid()
         # dxlclient's own handlers expect the DxlClient itself, not a wrapper around it.
         self._user_data = dxl_client
-        # Guards the requests. Hold this lock while sending, so that the number of a request is stored before
-        # its answer is looked up. Sending also acquires a lock of the MQTT client. To avoid a deadlock, never
-        # acquire _sending in a hook.
+        # Guards the requests. Hold this lock while sending a request, so that the request is stored before
+        # its answer is processed. Sending a request also acquires a lock of the MQTT client. To avoid a
+        # deadlock, never acquire _sending while holding the MQTT client's lock.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
-        # The number of dxlclient threads that will disconnect because the connection was lost, and whether
-        # the user requested the last disconnect.
+        # _teardowns counts the dxlclient threads that will call disconnect() after a lost connection.
+        # _is_end_wanted is True if the user requested the last disconnect.
         self._teardowns = 0
         self._is_end_wanted = True
         self._stashed: list[Callable[[], None]] = []
-        # Times from time.time(), because time.monotonic() may stop while the machine sleeps.
+        # Use time.time(), because time.monotonic() may stop while the machine sleeps.
         self._alive = self._heard_until = time.time()
         self._first: float | None = None
         self._looked = self._look_until = self._look_from = self._read_at = 0.0
         self._meeting = threading.Lock()
 
     def install(self) -> None:
-        """Set the hooks.
+        """Install the hooks.
 
-        This acquires a lock that the network thread may hold while it waits for room in dxlclient's queue.
+        This method acquires a lock that the network thread may hold while waiting for room in dxlclient's
+        queue.
         """
         mqtt = self._mqtt
         mqtt.on_connect = partial(self._on_connect, mqtt.on_connect)
@@ -149,35 +155,36 @@ class Hooks:
         mqtt.disconnect = partial(self._disconnect, mqtt.disconnect)
         mqtt.loop_read = partial(self._read, mqtt.loop_read)
         mqtt.loop_misc = partial(self._look, mqtt.loop_misc)
-        # Even if the broker has not answered CONNECT yet, the client can already send further packets.
+        # The client can send further packets even before the broker has answered CONNECT.
         self.is_connected = mqtt.socket() is not None
 
     def heard_until(self) -> float:
-        """Return the ``time.time()`` up to which all events are known to have arrived."""
+        """Return the time, in seconds since the epoch, up to which all events are known to have arrived."""
         return min(self._heard_until, time.time())
 
     def why_dead(self) -> str | None:
-        """Return the reason why events can no longer be delivered, or ``None`` if they can."""
+        """Return the reason why events can no longer be delivered, or ``None`` if delivery still works."""
         reason = why_dead(self._dxl_client)
         if reason and os.getpid() != self._pid:
             return "this process was forked: make and connect the DxlClient in the process that uses it"
         return reason
 
     def is_worker(self) -> bool:
-        """Return True if this thread delivers events and therefore must not wait for the broker.
+        """Return True if the current thread delivers events and therefore must not wait for the broker.
 
-        The network thread reads the broker's answer, but may be waiting for this thread to empty the queue.
+        The network thread must read the broker's answer but may be waiting for this thread to empty the
+        queue.
         """
         return threading.current_thread() in self._pool._threads
 
     # Requests
 
     def subscribe(self, topic: str) -> None:
-        """Send a SUBSCRIBE."""
+        """Send a SUBSCRIBE request."""
         self._send(partial(self._subscribe, topic), topic, is_ours=True)
 
     def unsubscribe(self, topic: str) -> bool:
-        """Send an UNSUBSCRIBE, unless dxlclient itself needs the topic. Return True if it was sent."""
+        """Send an UNSUBSCRIBE, unless dxlclient needs the topic. Return True if the request was sent."""
         with self._sending:
             if topic in self._dxl_client._subscriptions:
                 return False
@@ -185,31 +192,27 @@ class Hooks:
             return True
 
     def unanswered(self) -> dict[str, float]:
-        """Return the topics dxlclient is subscribing to, and the time of the last request for each."""
+        """Return the topics to which dxlclient is subscribing, with the time of each topic's last request."""
         with self._sending:
             subscribing = [request for request in self._requests.values() if request.is_subscribe]
         topics = {request.topic for request in subscribing if not request.is_ours}
-        # Requests are in sending order, so the last one of each topic remains.
+        # The requests are in sending order, so the dictionary contains the last request for each topic.
         return {request.topic: request.sent_at for request in subscribing if request.topic in topics}
 
-    def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> tuple[int, int | None]:
+    def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> _Sent:
         return self._send(partial(self._subscribe, topic, qos), topic)
 
-    def _unsubscribe_for_dxlclient(self, topic: Any) -> tuple[int, int | None]:
+    def _unsubscribe_for_dxlclient(self, topic: Any) -> _Sent:
         with self._sending:
             if isinstance(topic, str) and topic in self.needed:
-                # Subscribe again instead: the answer ends dxlclient's wait, and no event is lost.
+                # Subscribe again instead of unsubscribing. The answer ends dxlclient's wait, and no event is
+                # lost.
                 return self._send(partial(self._subscribe, topic), topic)
             return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
 
     def _send(
-        self,
-        send: Callable[[], tuple[int, int | None]],
-        topic: str,
-        *,
-        is_subscribe: bool = True,
-        is_ours: bool = False,
-    ) -> tuple[int, int | None]:
+        self, send: Callable[[], _Sent], topic: str, *, is_subscribe: bool = True, is_ours: bool = False
+    ) -> _Sent:
         with self._sending:
             connection = self._connection
             result, number = send()
@@ -219,21 +222,17 @@ class Hooks:
         if not is_ours:
             if is_lost and number is not None:
                 self._dxl_client._on_packet_ack(number)
-            self._feed.on_request()
+            self._feed.settle()
         return result, number
 
     def _on_answer(
-        self,
-        dxlclients: Callable[..., object],
-        mqtt: Any,
-        user_data: Any,
-        number: int,
-        *granted: tuple[int, ...],
+        self, dxlclients: _Hook, mqtt: Any, user_data: Any, number: int, *granted: tuple[int, ...]
     ) -> None:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Hide answers to our requests from dxlclient, which might match them to its own later requests.
+            # Hide the answers to our requests from dxlclient, which might match these answers to its own
+            # later requests.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -241,9 +240,9 @@ class Hooks:
             self._end_waits(lambda other: other.is_subscribe and other.topic == request.topic)
 
     def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
-        """Discard requests and end dxlclient's waits for the answers.
+        """Discard the selected requests, and stop dxlclient from waiting for their answers.
 
-        dxlclient waits for up to two minutes and holds locks that ``destroy()`` needs.
+        Otherwise, dxlclient would wait for up to two minutes while holding locks that ``destroy()`` needs.
         """
         with self._sending:
             over = {number: request for number, request in self._requests.items() if is_over(request)}
@@ -254,29 +253,28 @@ class Hooks:
                 self._dxl_client._on_packet_ack(number)
 
     def forget_lost_requests(self) -> None:
-        """Discard the requests of ended connections."""
+        """Discard all requests that were sent on earlier connections."""
         self._end_waits(lambda request: request.connection != self._connection)
 
     # The connection
 
-    def _on_connect(
-        self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, flags: Any, code: int
-    ) -> None:
+    def _on_connect(self, dxlclients: _Hook, mqtt: Any, user_data: Any, flags: Any, code: int) -> None:
         self._user_data = user_data
         tell_dxlclient = partial(dxlclients, mqtt, user_data, flags, code)
-        # A refusal by the broker, which dxlclient mistakes for a connection. Just pass it on.
+        # dxlclient mistakes a refusal by the broker for a successful connection. Pass the refusal on
+        # unchanged.
         if code != 0:
             tell_dxlclient()
             return
         self.is_connected = True
         self._connection += 1
-        # Subscribe before dxlclient does. DxlClient.connect() returns when the broker has acknowledged
-        # dxlclient's own subscription, and therefore all earlier ones.
+        # Subscribe before dxlclient does. DxlClient.connect() returns after the broker has acknowledged
+        # dxlclient's own subscription and therefore all earlier subscriptions.
         self._feed.on_connect(tell_dxlclient)
 
-    def _on_disconnect(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, code: int) -> None:
+    def _on_disconnect(self, dxlclients: _Hook, mqtt: Any, user_data: Any, code: int) -> None:
         try:
-            # Otherwise the MQTT client reports a silent broker twice, and dxlclient connects twice.
+            # Without this reset, the MQTT client reports a silent broker twice, and dxlclient connects twice.
             mqtt._ping_t = 0
             self.is_connected = False
             if code != 0:
@@ -287,13 +285,13 @@ class Hooks:
             dxlclients(mqtt, user_data, code)
 
     def _disconnect(self, disconnect: Callable[[], int]) -> int:
-        # After a loss, a dxlclient thread calls disconnect() as a user would, even if the MQTT client has
-        # reconnected in the meantime.
+        # After a connection is lost, a dxlclient thread calls disconnect() as a user would, even if the MQTT
+        # client has already reconnected.
         self._is_end_wanted = self._teardowns == 0
         self._teardowns = max(0, self._teardowns - 1)
         result = disconnect()
         if result == MQTT_ERR_NO_CONN and self._user_data._connected:
-            # dxlclient would wait for a disconnect that never comes, and then not reconnect.
+            # Otherwise, dxlclient would wait for a disconnect that never happens, and would not reconnect.
             self._mqtt.on_disconnect(self._mqtt, self._user_data, 0)
         return result
 
@@ -302,7 +300,8 @@ class Hooks:
     def _read(self, loop_read: Callable[..., int], *arguments: int) -> int:
         now = time.time()
         if self._first is None:
-            # If this thread was suspended or waited for room, the packet may have arrived earlier.
+            # The packet may have arrived earlier if this thread was suspended or was waiting for room in the
+            # queue.
             self._first = min(now, self._alive + _LOOP_SECONDS)
         if now - self._alive > _PAUSE:
             self._look_until = now + _LOOK_EVERY
@@ -320,8 +319,8 @@ class Hooks:
         return result
 
     def _stash(self, call: Callable[..., None], *arguments: Any) -> None:
-        # The MQTT client holds a lock while it calls hooks, and callbacks need that lock for sending. The
-        # network thread must release the lock before it waits for room in dxlclient's queue.
+        # The MQTT client holds a lock while calling hooks, and callbacks need that lock to send messages.
+        # Therefore, the network thread must release the lock before waiting for room in dxlclient's queue.
         self._stashed.append(partial(call, *arguments))
 
     def _hand_over_stashed(self) -> None:
@@ -332,7 +331,7 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - it would end the network thread
                 self._feed.report("dxlclient cannot take what the broker sent", error)
 
-    def _on_message(self, dxlclients: Callable[..., object], mqtt: Any, user_data: Any, message: Any) -> None:
+    def _on_message(self, dxlclients: _Hook, mqtt: Any, user_data: Any, message: Any) -> None:
         if user_data is None:  # the DxlClient was destroyed
             return
         if message.payload[1:2] == _EVENT:
@@ -343,19 +342,20 @@ class Hooks:
             dxlclients(mqtt, user_data, message)
         finally:
             self.is_blocked = False
-        # A message proves that the broker is alive. The ping response may be queued behind thousands of
-        # messages.
+        # Any message proves that the broker is alive. The broker's ping response may be queued behind
+        # thousands of messages.
         mqtt._ping_t = 0
 
     def _look(self, loop_misc: Callable[[], int]) -> int:
-        # Runs after each packet and once a second.
+        # The MQTT client calls this hook after each packet and once per second.
         now = time.time()
         is_due = now < self._look_until or not 0 <= now - self._looked < _LOOK_EVERY
         if self._first is not None and is_due and not now < self._look_from <= now + _BACKLOG:
             self._looked = now
-            with suppress(Exception):  # the socket may be closed by now
+            with suppress(Exception):  # the socket may already be closed
                 if self._is_all_read():
-                    # Unlike the first packet, later ones may have arrived long before they were read.
+                    # Use the time of the first packet, because later packets may have arrived long before
+                    # being read.
                     self._heard_until, self._first = self._first, None
         self._alive = now
         return loop_misc()
@@ -368,15 +368,15 @@ class Hooks:
     # dxlclient's queue
 
     def call_behind_queue(self, call: Callable[[], None]) -> None:
-        """Make a call after all events in dxlclient's queue have been delivered."""
+        """Call a function after all events in dxlclient's queue have been delivered."""
         workers = [thread for thread in self._pool._threads if thread.is_alive()]
-        # Let all workers meet, because any of them may still be handling an earlier event.
+        # Make all workers meet at a barrier, because any worker may still be handling an earlier event.
         met = threading.Event()
         meeting = threading.Barrier(max(1, len(workers)), action=met.set)
-        with self._meeting:  # one meeting at a time, otherwise the workers would deadlock
+        with self._meeting:  # two simultaneous meetings would deadlock the workers
             for _ in workers:
                 self._pool.add_task(meeting.wait)
-        # destroy() may end the workers before they meet.
+        # A call to destroy() may end the workers before they reach the barrier.
         while not met.wait(_LOOK_EVERY) and any(thread.is_alive() for thread in workers):
             pass
         call()

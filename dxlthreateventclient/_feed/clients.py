@@ -1,4 +1,4 @@
-"""A client's part of the feed: its callbacks, counts and gaps."""
+"""Manages the callbacks, counts and gaps of each client."""
 
 import threading
 import time
@@ -10,20 +10,21 @@ from typing import Any
 
 from dxlclient.exceptions import WaitTimeoutException
 
-from dxlthreateventclient._feed.dispatching import Dispatcher, Route
 from dxlthreateventclient._feed.gaps import Listener, Reporter, wait_for
-from dxlthreateventclient._feed.mqtt import mqtt_client_of
+from dxlthreateventclient._feed.hooks import mqtt_client_of
+from dxlthreateventclient._feed.routing import Dispatcher, Route
 from dxlthreateventclient._feed.subscriptions import Feed
 from dxlthreateventclient.status import Gap
 
-# All times are in seconds. Wait at most this long for the broker to acknowledge a new subscription, as
-# dxlclient does.
+# All times are in seconds. The time limit for the broker to acknowledge a new subscription is the same as in
+# dxlclient.
 _LONGEST_WAIT = 120.0
-# The longest single wait. Waits are split because Ctrl-C does not interrupt a wait on Windows.
+# The maximum duration of a single wait. Long waits are split because Ctrl-C does not interrupt a wait on
+# Windows.
 _LONGEST_STEP = 1.0
-# When a client is closed, wait at most this long for the report of a gap's end.
+# When a client is closed, wait at most this long for the end of an open gap to be reported.
 _LONGEST_REPORT = 1.0
-# If the broker's answer takes longer than this, something may be blocking it.
+# If the broker takes longer than this to answer, a full buffer may be blocking the answer.
 _PATIENCE = 0.1
 # The feed is stored in this attribute of the MQTT client, so that all wrappers of a DxlClient share one feed.
 _FEED = "_dxlthreateventclient"
@@ -31,7 +32,7 @@ _making = threading.Lock()
 
 
 class Wait:
-    """Lets a thread wait until the subscription to a topic is settled.
+    """Blocks a thread until the outcome of a subscription is known.
 
     :param topic: the topic
     :param listener: the listener of the waiting client
@@ -43,7 +44,7 @@ class Wait:
         self.was_connected = False
         self.started_at = time.monotonic()
         self._error: BaseException | None = None
-        # A bare lock, because an exception in a signal handler can leave a Condition or an Event locked.
+        # Use a plain lock, because an exception in a signal handler can leave a Condition or an Event locked.
         self._done = allocate_lock()
         self._done.acquire()
 
@@ -52,12 +53,12 @@ class Wait:
         return time.monotonic() - self.started_at > _LONGEST_WAIT
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the wait. If there is an error, raise it in the waiting thread."""
+        """End the wait, and raise the error, if any, in the waiting thread."""
         self._error = error
         self._done.release()
 
     def until_settled(self) -> None:
-        """Wait until the subscription is settled.
+        """Wait until the outcome of the subscription is known.
 
         :raise dxlclient.exceptions.WaitTimeoutException: if the broker does not answer within two minutes
         """
@@ -69,7 +70,7 @@ class Wait:
 
 
 class Double:
-    """The feed of a ``DxlClient`` double, such as a mock. Adds each route directly to the double."""
+    """Acts as the feed of a test double, such as a mock. Adds each route directly to the test double."""
 
     is_connected = why_dead = None
     acknowledged: frozenset[str] = frozenset()
@@ -99,7 +100,7 @@ class Double:
 
 
 class Member:
-    """The routes that one CommonThreatEventClient has added, with its counts and gaps.
+    """The routes added by one CommonThreatEventClient, and the counts and gaps of this client.
 
     :param dxl_client: the DxlClient, or a double
     :param on_gap: called with each gap when it begins and when it ends
@@ -111,18 +112,20 @@ class Member:
         self.last_event_at: float | None = None
         self.is_closed = False
         self.feed = _feed_of(dxl_client)
-        # Each client has its own reporter, because on_gap may be slow.
+        # Each client has its own reporter, so that a slow on_gap does not delay other clients.
         self._reporter = Reporter()
         self.listener = Listener(on_gap, self._reporter)
         self.feed.join(self)
 
     @property
     def routes(self) -> list[Route]:
-        """The routes that this client added and has not removed."""
+        """The routes that this client has added but not removed."""
         return [route for route in self.feed.dispatcher.routes if self in route.owners]
 
     def add(self, route: Route) -> None:
-        """Add a route, unless its callback is already on the topic. A route that fails is not added.
+        """Add a route, unless its callback is already registered for the topic.
+
+        If an error occurs, do not add the route.
 
         :raise RuntimeError: if the client is closed, or its DxlClient can no longer deliver events
         """
@@ -139,17 +142,20 @@ class Member:
             raise
 
     def remove(self, topic: str, callback: Any) -> None:
-        """Remove a callback, whichever client added it."""
+        """Remove a callback from a topic, regardless of which client added the callback."""
         for route in self._find(topic, callback):
             self._drop(route)
 
     def remove_everywhere(self, callback: Any) -> None:
-        """Remove a callback from all its topics."""
+        """Remove a callback from all topics."""
         for route in self._find_everywhere(callback):
             self._drop(route)
 
     def drain(self, callback: Any, done: Callable[[], None]) -> None:
-        """Stop new events for a callback. Call ``done`` after it has received all earlier events."""
+        """Stop requesting events for a callback.
+
+        :param done: called after the callback has received all earlier events
+        """
         routes = self._find_everywhere(callback)
 
         def finish() -> None:
@@ -163,19 +169,22 @@ class Member:
             self.feed.drain(routes, finish)
 
     def close(self) -> None:
-        """Remove the routes that no other client has added. Can be called more than once."""
+        """Remove the routes of this client, except those that another client has also added.
+
+        This method can be called more than once.
+        """
         self.is_closed = True
         for route in self.routes:
             self._disown(route)
         if self._reporter.is_current():
             return
-        # Wait a moment for the report of a gap's end.
+        # Wait briefly for the end of an open gap to be reported.
         wait_for(
             lambda done: self.feed.call_when_settled(partial(self._reporter.after_all, done)), _LONGEST_REPORT
         )
 
-    def is_waiting_for_broker(self) -> bool:
-        """Return True if the broker's answer is overdue. A worker waiting for room may be the cause."""
+    def is_answer_overdue(self) -> bool:
+        """Return True if the broker's answer is overdue, possibly because a worker is waiting for room."""
         now = time.monotonic()
         return any(now - wait.started_at > _PATIENCE for wait in self.feed.waits)
 
