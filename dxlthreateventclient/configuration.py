@@ -92,7 +92,8 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
 def _parse(path: Path) -> ConfigObj:
     """Read the settings in the same way as dxlclient."""
     if not path.is_file():
-        raise ValueError("no such file; 'python -m dxlclient provisionconfig' makes one")
+        problem = "not a regular file" if path.exists() else "no such file"
+        raise ValueError(f"{problem}; 'python -m dxlclient provisionconfig' makes one")
     try:
         return ConfigObj(infile=str(path), raise_errors=True, file_error=True)
     except UnicodeDecodeError as error:
