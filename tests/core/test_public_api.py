@@ -10,7 +10,7 @@ from pathlib import Path
 import griffe
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
-# Not public: the command line, which is used as a program, and the loggers.
+# The command line, which is used as a program, and the loggers are not public.
 INTERNAL = {"__main__", "logger"}
 
 
