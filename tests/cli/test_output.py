@@ -28,7 +28,7 @@ def numbers_in(*files: Path) -> list[int]:
 
 
 def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """A power cut can leave an incomplete last line, which remains. The next event starts a new line."""
+    """An incomplete last line, as after a power cut, stays in the file. The next event starts a new line."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:

@@ -33,7 +33,7 @@ def worker() -> Worker:
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[int]]:
-    """Run a second task on the event loop. The task extends the list unless the loop is blocked."""
+    """Run a second task on the event loop. The task extends the returned list unless the loop is blocked."""
     ticks: list[int] = []
 
     async def tick() -> None:
@@ -124,7 +124,7 @@ class TestOpeningAndLeaving:
         run(main())
 
     def test_are_undone_if_opening_is_cancelled(self, run: Run, worker: Worker) -> None:
-        """If opening is cancelled, neither the loop nor asyncio.run() waits for the broker."""
+        """If opening a stream is cancelled, neither the event loop nor asyncio.run() waits for the broker."""
         asked, answer = threading.Event(), threading.Event()
 
         def ask(*_: object) -> None:

@@ -168,7 +168,7 @@ class TestAGap:
     def test_lasts_until_the_subscription_is_acknowledged(
         self, feed: ReportingFeed, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The feed repeats the SUBSCRIBE. dxlclient alone would wait two minutes, then receive nothing."""
+        """The feed repeats the SUBSCRIBE, whereas dxlclient would wait two minutes, then receive nothing."""
         feed.answer(WITHHELD)
         feed.broker.reset()
         until(lambda: feed.broker.subscribes.count(feed.topic) == 2, "it is connected again")
@@ -215,8 +215,8 @@ class TestAGap:
         assert feed.gaps[0].start > last - timedelta(seconds=1.8)
 
     def test_ends_after_a_malformed_packet(self, feed: ReportingFeed) -> None:
-        """By itself, the MQTT client would lose its network thread but still seem connected."""
-        feed.broker.send_raw(b"\x30\x02\xff\xff")  # an event whose topic is longer than its packet
+        """By itself, the MQTT client would lose its network thread but still appear connected."""
+        feed.broker.send_raw(b"\x30\x02\xff\xff")  # an event whose topic is longer than the packet
         feed.gaps.until_ended(1)
         until(lambda: bool(feed.send() and feed.receiver.handled), "it listens again")
 

@@ -18,7 +18,7 @@ from dxlthreateventclient import CommonThreatEventClient
 
 
 class Equal(Receiver):
-    """A callback without a hash that equals all other instances, like a dataclass with equal fields."""
+    """A callback that has no hash and equals all other instances, like a dataclass with equal fields."""
 
     def __eq__(self, other: object) -> bool:
         return True

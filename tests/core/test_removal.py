@@ -195,7 +195,7 @@ class TestLeavingTheClient:
     def test_takes_no_time_under_a_slow_callback_and_a_flood(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
     ) -> None:
-        """By itself, DxlClient would keep waiting for queued events until the flood of events ends."""
+        """By itself, DxlClient would wait for queued events until the flood of events ends."""
         program = """
 import sys, time
 from dxlclient.client import DxlClient

@@ -38,7 +38,7 @@ def instructions(file: Path) -> list[tuple[str, str]]:
 class TestTheUnit:
     @pytest.mark.servers
     def test_is_verified_by_systemd(self, tmp_path: Path) -> None:
-        """systemd-analyze always exits with 0, so check that it prints no messages."""
+        """systemd-analyze always exits with status 0, so check that it prints no messages."""
         unit = tmp_path / UNIT.name
 
         def verified(text: str) -> str:

@@ -1,11 +1,11 @@
 """Run every example in README.md, docs/ and the docstrings against a real fabric.
 
-The Python blocks of a page run in order in one namespace, as if a reader pasted them, and in a directory
-that contains a ``dxlclient.config``. A simulated ePO continuously publishes threat events. The names
-``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a whole
-program uses only its own names and must print something. A block that runs forever receives Ctrl-C after it
-has printed its output on the page (or any output if the page shows none) and three more lines. A block with
-a caption is saved in a file with that name. If a saved file is a test, pytest runs the file.
+The Python blocks of a page run in order, in one namespace and in a directory that contains a
+``dxlclient.config``, as if a reader pasted them. A simulated ePO continuously publishes threat events. The
+names ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a
+whole program uses only its own names and must print something. A block that runs forever receives Ctrl-C
+after it has printed its output on the page (or any output if the page shows none) and three more lines. A
+block with a caption is saved in a file with that name. If a saved file is a test, pytest runs the file.
 """
 
 import builtins
@@ -122,7 +122,7 @@ def reader(
 
 @contextlib.contextmanager
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
-    """Interrupt a block that keeps running after it has printed its expected output.
+    """Interrupt a block that continues to run after it has printed its expected output.
 
     A block that ends by itself is not interrupted, because it may be closing its resources.
     """

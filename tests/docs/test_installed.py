@@ -18,7 +18,7 @@ from helpers import building
 from helpers.program import started
 from helpers.samples import ROOT, printed_threat_event, running_sample
 
-# Other packages that use dxlclient, with their requirements. The tests download them from PyPI.
+# Other packages that use dxlclient, with their requirements. The tests download all packages from PyPI.
 FAMILY = ("dxltieclient==0.3.0", "dxlepoclient==0.2.2", "dxleposervice==0.2.0", "dxlbootstrap==0.2.2")
 CHECKED = ("dxltieclient", "dxlepoclient", "dxleposervice", "program.py")
 WRONG = """
@@ -70,7 +70,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program from the environment without this Python's environment variables."""
+    """Run a program from the environment, without inherited Python variables such as PYTHONPATH."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PY")}
     program, *arguments = command
     return subprocess.run(

@@ -39,7 +39,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     anchors = re.findall(r'id="([\w.]+)"', (site / "reference.html").read_text(encoding="utf-8"))
     public_api = (ROOT / "tests/core/public_api.txt").read_text(encoding="utf-8")
     names = re.findall(r"^(?:class |def )?([\w.]+)", public_api, re.MULTILINE)
-    # Sphinx documents constructors with their classes.
+    # Sphinx documents constructors together with their classes.
     public = {name for name in names if not name.endswith(".__init__")}
     assert public
     assert not sorted(public.difference(anchors))

@@ -1,4 +1,4 @@
-"""Each format agrees with the tables about the meanings of ePO's numbers, words and codes."""
+"""The meanings of ePO's numbers, words and codes in each format match the tables."""
 
 import csv
 from typing import Any
@@ -73,7 +73,7 @@ class TestAnAction:
     )
     @pytest.mark.parametrize("number", [1027, 35104])
     def test_in_words_that_are_not_known_reassures_nobody(self, phrase: str, number: int) -> None:
-        """An action in unknown words has an unknown outcome even if the number means a stopped threat."""
+        """An unknown action has an unknown outcome even if the event number indicates a stopped threat."""
         threat_event = {"event": {"id": number, "category": "av.detect", "threatActionTaken": phrase}}
         ecs, cef, ocsf = check_formats(threat_event)
         assert explain(threat_event)[2:] == ("unknown", None)

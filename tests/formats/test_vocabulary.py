@@ -1,4 +1,4 @@
-"""ePO's words and codes and their conversion into each format."""
+"""The conversion of ePO's words and codes into each format."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checks that a payload is decoded in the same way with and without msgspec."""
+"""Checks that payloads are decoded identically with and without msgspec."""
 
 import importlib.util
 import sys

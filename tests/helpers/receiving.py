@@ -89,7 +89,7 @@ def publish_numbers(
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events and return when they have arrived here and probably at all other clients."""
+    """Publish numbered events and return when they have arrived at this client and probably at all others."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):

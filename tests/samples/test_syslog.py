@@ -115,7 +115,7 @@ class TestWithRsyslogd:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A collector that reads only at a test's request."""
+    """A collector that reads only when the test requests data."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         yield server

@@ -1,4 +1,4 @@
-"""Feeds random payloads to the library, stops at the first broken promise, and shows its shortest payload.
+"""Feeds random payloads to the library, and reports the shortest payload that breaks a promise.
 
 Most payloads are mutations of a corpus payload's bytes or of a sample event's values. The printed seed
 repeats a failure: python tests/slow/fuzz_payload.py --seed N

@@ -24,7 +24,7 @@ TOPIC = "/test/kills"
 KILLS = 10
 BACKLOG = 60
 STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events.
-# The number of last events to ignore at the witness, which is the fast callback's client.
+# The number of final events to ignore at the witness, which is the fast callback's client.
 MARGIN = 10
 
 

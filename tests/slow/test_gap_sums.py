@@ -2,7 +2,7 @@
 
 One run disturbs all consumers thirty times, with five kinds of disturbances in random order. Meanwhile, a
 publisher on a separate connection sends numbered events and records when it sends each event and receives it
-back. The broker accepts an event between these two times, possibly late if the broker is frozen. The
+back. The broker accepts each event between the recorded times, possibly late if the broker is frozen. The
 environment variable GAPS_SEED repeats a run, and GAPS_ROUNDS makes a run longer.
 """
 
@@ -75,7 +75,7 @@ class Proxy:
                 client.shutdown(socket.SHUT_RD)
 
     def connect(self, connection: socket.socket) -> None:
-        connection.settimeout(5)  # for the handshake, because dxlclient also probes the port without TLS
+        connection.settimeout(5)  # limits the handshake, because dxlclient also probes the port without TLS
         with (
             self._tls.wrap_socket(connection, server_side=True) as client,
             socket.create_connection(("127.0.0.1", self._mosquitto.plain_port)) as broker,
