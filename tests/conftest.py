@@ -1,6 +1,6 @@
 """Fixtures for all tests: a fabric, a client connected to it, and a topic for each test.
 
-Starting a fabric takes a moment, and destroying a client takes a second. Each pytest process therefore has
+Starting a fabric takes a moment, and destroying a client takes a second. Each pytest process therefore uses
 one fabric and one client for all its tests. Separate topics isolate the tests. A test must leave the
 subscriptions of the shared client unchanged.
 """
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from dxlthreateventclient.testing import LocalFabric
 
-# Few examples for people, many for CI. The examples are always the same and have no time limit, so that no
+# Run few examples locally and many in CI. The examples are always the same and have no time limit, so that no
 # test fails or passes by chance. "make fuzz" searches for new examples.
 for profile, count in {"quick": 10, "thorough": 200}.items():
     settings.register_profile(
@@ -34,8 +34,8 @@ settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 def pytest_configure() -> None:
     """Let programs started by tests receive Ctrl-C, even if a shell started pytest in the background.
 
-    The background programs of such a shell ignore SIGINT, and so do the programs that they start. A handler
-    that does nothing has the same effect on pytest, but programs started by tests then receive Ctrl-C.
+    A shell without job control makes its background programs and their children ignore SIGINT. With a handler
+    that does nothing, pytest still ignores Ctrl-C, but the programs that tests start receive it.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
@@ -47,7 +47,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests more time, unless they set their own time limit."""
+    """Allow slow tests more time unless they set their own time limit."""
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(300))
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def fabric() -> Iterator[LocalFabric]:
-    """The running fabric for all tests. Tests that stop or freeze a fabric start another one."""
+    """The running fabric that all tests share. Tests that stop or freeze a fabric start a separate fabric."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
@@ -68,7 +68,7 @@ def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def dxl_client(shared_client: DxlClient) -> Iterator[DxlClient]:
-    """A connected client. The test must leave its subscriptions unchanged."""
+    """A connected client. The test must leave the client's subscriptions unchanged."""
     before = set(shared_client.subscriptions)
     yield shared_client
     until(lambda: set(shared_client.subscriptions) == before, f"only {before} are subscribed")
@@ -89,6 +89,6 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not measure the coverage of programs that the test starts: they have no disk space for the data."""
+    """Disable coverage for programs started by the test, which may have no disk space for the data."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)

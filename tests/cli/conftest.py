@@ -1,4 +1,4 @@
-"""Shared fixtures of the tests of ``listen``."""
+"""Fixtures shared by the tests of ``listen``."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @pytest.fixture
 def listen(fabric: LocalFabric, topic: str) -> Start:
-    """A function that starts ``listen`` on the topic, with further arguments."""
+    """A function that starts ``listen`` on the topic with additional arguments."""
     return partial(Listen, fabric.config_file, topic)
 
 

@@ -1,4 +1,4 @@
-"""``check``, run as a process with a real fabric."""
+"""``check``, run as a process against a real fabric."""
 
 import json
 import re
@@ -30,7 +30,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 
 def steps(completed: "subprocess.CompletedProcess[str]") -> dict[str, str]:
-    """Return each step and its result."""
+    """Return the result of each step."""
     assert completed.stderr == ""
     lines = re.findall(r"^(ok|warning|failed|skipped) +(.*?): ", completed.stdout, re.MULTILINE)
     return {name: result for result, name in lines}
@@ -91,7 +91,7 @@ def test_a_missing_file_does_not_end_it(fabric: LocalFabric, tmp_path: Path) -> 
 
 
 def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: Path) -> None:
-    """The reported cause is the failure that another attempt cannot fix, not the first failure."""
+    """``check`` reports the failure that a retry cannot fix, not the first failure."""
     make_foreign_certificates(tmp_path)
     config_file = copy_of_configuration(fabric, tmp_path)
     down = config_file.read_text().replace("[Brokers]", "[Brokers]\ndown = down;1;127.0.0.1")
@@ -113,7 +113,7 @@ def test_warn_days_is_an_alarm(fabric: LocalFabric) -> None:
 
 
 def test_another_warning_is_no_alarm(fabric: LocalFabric, tmp_path: Path) -> None:
-    """The key is readable by others, and a setting is not read."""
+    """The warnings concern a key readable by other users and a setting that is never read."""
     config_file = copy_of_configuration(fabric, tmp_path)
     (tmp_path / "client.key").chmod(0o644)
     config_file.write_text(f"{config_file.read_text()}\n[Proxy]\nUsername = secret\n")

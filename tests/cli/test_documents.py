@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_document_of_any_depth_is_read_or_an_error(tmp_path: Path) -> None:
     file = tmp_path / "events.json"
-    # Somewhere in this range, the decoder or the encoder fails.
+    # At some depth in this range, the decoder or the encoder starts to fail.
     for depth in (*range(900, 1100, 5), *range(1100, 5000, 100)):
         file.write_bytes(b'{"a":' * depth + b"1" + b"}" * depth)
         with contextlib.suppress(CommandError):

@@ -1,4 +1,4 @@
-"""``listen``, run as a process with a real fabric."""
+"""``listen``, run as a process against a real fabric."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ from helpers.receiving import Epo
 from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
-SOON = TIMEOUT  # less than dxlclient's two minutes, and less than the 80 seconds for the events
+SOON = TIMEOUT  # shorter than dxlclient's timeout of two minutes and the drain time of 80 seconds
 
 # Characters that could control a terminal or break a line, and a lone surrogate.
 HOSTILE = {
@@ -81,7 +81,7 @@ def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_pat
         sent = [epo.send_payload(bad) for bad in (b"\xff\0junk", b"", [1, {"a": 2}], 7)]
         epo.send()
         listening.output.wait_for("\n")
-        # Each payload is in the file immediately, not only at the end.
+        # The reject file contains each payload immediately, not only at the end.
         kept, *lines = rejects.read_text().splitlines()
         assert listening.end() == 0
         said = listening.said(5, 1, 4, 0, 0)
@@ -97,7 +97,7 @@ def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_pat
 
 
 def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """Since Python 3.12, the decoder allows deeper nesting than the encoder, which fails at about 1000."""
+    """Since Python 3.12, the decoder allows deeper nesting than the encoder's limit of about 1,000 levels."""
     rejects = tmp_path / "rejects.jsonl"
     depths = (300, 1500, 2500, 10_000)
     with listen("--format", "json", "--reject-file", rejects) as listening:
@@ -113,7 +113,7 @@ def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tm
 
 @pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo, unbuffered: str) -> None:
-    """Before the signal, nobody reads from the pipe, which has room for about 40 of the events."""
+    """Nobody reads from the pipe before the signal, and the pipe has room for only about 40 events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", stdout=writer, PYTHONUNBUFFERED=unbuffered) as listening:
         os.close(writer)
@@ -129,7 +129,7 @@ def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo
 
 @pytest.mark.parametrize("seconds", [0, 80], ids=["the time limit", "a second signal"])
 def test_it_ends_with_1_if_nobody_reads(listen: Start, epo: Epo, seconds: int) -> None:
-    """The last line counts the unwritten events."""
+    """The last line of output reports the number of unwritten events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", "--drain-seconds", seconds, stdout=writer) as listening:
         os.close(writer)
@@ -163,7 +163,7 @@ def test_a_signal_while_it_connects_ends_it_with_0(fabric: LocalFabric, tmp_path
 def test_a_second_ctrl_c_ends_it_without_a_traceback(listen: Start) -> None:
     with listen() as listening:
         listening.process.send_signal(signal.SIGINT)
-        assert listening.end(signal.SIGINT) in (0, 1)  # 1 if the signal came before it had finished
+        assert listening.end(signal.SIGINT) in (0, 1)  # 1 if the signal arrives before the program ends
         assert listening.said(0, 0, 0, 0, 0) == []
 
 
@@ -193,7 +193,7 @@ def test_an_output_that_takes_nothing_ends_it_with_1(
 
 
 def test_a_closed_pipe_is_no_error_in_a_shell(fabric: LocalFabric, epo: Epo, topic: str) -> None:
-    """For example, after ``listen | head -n 1``."""
+    """In ``listen | head -n 1``, for example, ``head`` closes the pipe."""
     terminal, end = pty.openpty()
     arguments = ("-c", fabric.config_file, "--topic", topic)
     with Command("listen", *arguments, stdout=closed_pipe(), stderr=end) as listening:

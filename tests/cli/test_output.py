@@ -1,4 +1,4 @@
-"""``listen`` as a service: its files on full disks and during rotation."""
+"""``listen`` as a service: its output files on full disks and during log rotation."""
 
 import json
 import os
@@ -16,19 +16,19 @@ from helpers.waiting import until
 from dxlthreateventclient.testing import LocalFabric
 
 SIZE_LIMIT = 20_000
-# Without root, a file size limit is the closest approximation to a full disk.
+# Without root privileges, a file size limit is the closest approximation to a full disk.
 SET_LIMIT = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, 2 * [{SIZE_LIMIT}])"
 LIMITED = [sys.executable, "-c", f"{SET_LIMIT}; os.execv(sys.argv[1], sys.argv[1:])", *PROGRAM]
 
 
 def numbers_in(*files: Path) -> list[int]:
-    """Return the numbers of the events in files, without an incomplete last line."""
+    """Return the event numbers in files, ignoring an incomplete last line."""
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
     return [json.loads(line)["event"]["id"] for line in lines if line.endswith("\n")]
 
 
 def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """A power cut can leave an incomplete last line. It remains, and the next event begins a new line."""
+    """An incomplete last line, as after a power cut, stays in the file. The next event starts a new line."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:
@@ -59,7 +59,7 @@ def test_a_file_that_cannot_be_opened_is_reported_first(tmp_path: Path, kind: st
 
 
 def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """logrotate renames the file. It may also create a new file and send SIGHUP, which kills by default."""
+    """logrotate renames the file, may create a new file and may send SIGHUP, which ends most programs."""
     file, rotated = tmp_path / "events", [tmp_path / f"events.{number}" for number in range(12)]
     with listen("--format", "jsonl", "--output", file) as listening:
         for number in range(600):
@@ -79,7 +79,7 @@ def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, 
 
 @pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """If space becomes available in time, nothing is lost. Otherwise the lost events are counted."""
+    """If space becomes available in time, no event is lost. Otherwise, ``listen`` counts the lost events."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -99,7 +99,7 @@ def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Ep
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_coverage")
 def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """The newest 10,000 events stay in memory, and dxlclient keeps receiving."""
+    """The newest 10,000 events stay in memory, and dxlclient keeps receiving events."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -117,7 +117,7 @@ def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: E
 
 
 def test_a_full_reject_file_ends_nothing(listen: Start, epo: Epo) -> None:
-    """Otherwise a sender could end the program. The log contains the payloads that the file lacks."""
+    """A sender must not be able to end the program. The log contains the payloads missing from the file."""
     with listen("--reject-file", "/dev/full") as listening:
         for _ in range(40):
             epo.send()

@@ -41,7 +41,7 @@ UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", 
 
 
 def can_unshare() -> bool:
-    """Return True if the system has PID namespaces, and a way to find the first process of one."""
+    """Return True if the system supports PID namespaces and lists the children of a process."""
     if not UNSHARE[0] or not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         return False
     return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
@@ -49,7 +49,7 @@ def can_unshare() -> bool:
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a PID namespace")
 def test_a_signal_ends_the_first_process_of_a_container() -> None:
-    """If the first process has no handler for a signal, the kernel ignores the signal."""
+    """The kernel ignores a signal if a container's first process has no handler for it."""
     with Command("demo", program=[*UNSHARE, *PROGRAM]) as command:
         command.output.wait_for("\n")
         children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children")
@@ -66,7 +66,7 @@ def test_a_signal_is_not_lost_in_a_destructor() -> None:
 
 @pytest.mark.parametrize("is_ignored", [False, True], ids=["by default", "under nohup"])
 def test_sighup_ends_listen_as_sigterm_does(listen: Start, epo: Epo, is_ignored: bool) -> None:
-    """A closed terminal sends SIGHUP, and nohup makes programs ignore SIGHUP."""
+    """Closing a terminal sends SIGHUP, and nohup makes programs ignore SIGHUP."""
     program = ["nohup", *PROGRAM] if is_ignored else PROGRAM
     with listen("--format", "jsonl", program=program) as listening:
         epo.send_many(3)

@@ -54,12 +54,12 @@ def test_each_fault_is_reported_in_one_line() -> None:
     ("first", "hidden"),
     [
         ("", {1, 3}),  # repeated
-        ("terminal._FORGET_AFTER = 0", {3}),  # repeated after a while
-        ("log.is_in_use = False", {0, 1, 2, 3}),  # before it is used
+        ("terminal._FORGET_AFTER = 0", {3}),  # repeated later
+        ("log.is_in_use = False", {0, 1, 2, 3}),  # before use
     ],
 )
 def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden: set[int]) -> None:
-    """Each attempt to connect logs the same lines, with a different delay."""
+    """Each connection attempt logs the same lines with a different delay."""
     program = (
         f"from dxlthreateventclient._cli import terminal; {first}\n"
         "logger = logging.getLogger('dxlclient.client')\n"
@@ -75,7 +75,7 @@ def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden:
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: bool) -> None:
-    """dxlclient's threads fail when parts of the client are gone. This is normal only during closing."""
+    """dxlclient's threads fail when parts of the client are gone, which is normal only during closing."""
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()
@@ -101,7 +101,7 @@ def test_verbose_shows_the_log_of_dxlclient(fabric: LocalFabric, topic: str) -> 
 def test_events_reach_terminals_and_pipes_in_any_locale(
     monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, written: bytes
 ) -> None:
-    """If a terminal cannot show a character, the character is escaped. A pipe receives UTF-8."""
+    """Characters that a terminal cannot show are escaped. A pipe receives UTF-8."""
     buffer = io.BytesIO()
     stdout = io.TextIOWrapper(buffer, encoding="ascii")
     monkeypatch.setattr(stdout, "isatty", lambda: is_terminal)
@@ -132,7 +132,7 @@ def test_progress_is_replaced_by_the_next_message() -> None:
     ],
 )
 def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str, painted: str) -> None:
-    """The words make this obvious even without colors."""
+    """The text makes an unstopped threat obvious even without colors."""
     program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
     assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the core."""
+"""Fixtures for the core tests."""
 
 import sys
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def crowded(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def restless() -> Iterator[None]:
-    """Make Python switch threads as often as possible, so that each run tries many interleavings."""
+    """Make Python switch threads as often as possible, so that each run covers many interleavings."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield

@@ -20,7 +20,7 @@ Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a test on an event loop."""
+    """A function that runs a test on an event loop."""
     module = pytest.importorskip(request.param)
     run: Run = module.run
     return run
@@ -33,7 +33,7 @@ def worker() -> Worker:
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[int]]:
-    """A second task on the event loop. Its list grows unless the loop is blocked."""
+    """Run a second task on the event loop. The task extends the returned list unless the loop is blocked."""
     ticks: list[int] = []
 
     async def tick() -> None:
@@ -107,7 +107,7 @@ class TestCancelling:
 
 
 class TestOpeningAndLeaving:
-    """Opening and leaving wait for the broker on separate threads."""
+    """Opening or leaving a stream waits for the broker on a separate thread."""
 
     def test_do_not_block_the_event_loop(self, run: Run, worker: Worker) -> None:
         async def main() -> None:
@@ -124,7 +124,7 @@ class TestOpeningAndLeaving:
         run(main())
 
     def test_are_undone_if_opening_is_cancelled(self, run: Run, worker: Worker) -> None:
-        """In this case, neither the loop nor asyncio.run() waits for the broker."""
+        """If opening a stream is cancelled, neither the event loop nor asyncio.run() waits for the broker."""
         asked, answer = threading.Event(), threading.Event()
 
         def ask(*_: object) -> None:
@@ -150,7 +150,7 @@ class TestClosing:
     def test_the_event_loop_first_makes_no_worker_wait(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A waiting worker would block itself and all other callbacks forever."""
+        """A worker that waits for a closed event loop would block all callbacks forever."""
         loop = asyncio.new_event_loop()
         events = loop.run_until_complete(worker.stream(max_buffered=1).__aenter__())
         worker.number(1)

@@ -1,4 +1,4 @@
-"""The arguments and exceptions of callbacks. A callback cannot prevent delivery to other callbacks."""
+"""The arguments and exceptions of callbacks. No callback can prevent others from receiving events."""
 
 import sys
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, feed: Feed, kind: Callable[[Receiver], Any]
     ) -> None:
-        """This applies however often, and through whichever client, the callback is added."""
+        """A callback receives each event once, however often and through whichever client it is added."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(feed.dxl_client) as other:
@@ -105,7 +105,7 @@ class TestAddingACallback:
 
     @pytest.mark.parametrize("in_front", [True, False])
     def test_a_filter_receives_from_its_topic_and_all_below(self, feed: Feed, in_front: bool) -> None:
-        """MQTT defines filters in this way, so the broker sends these events."""
+        """In MQTT, ``a/#`` also matches ``a``, so the broker sends the events on both."""
         feed.client.add_threat_event_callback(receiver := Receiver(), f"{feed.topic}/#" if in_front else "#")
         for number, below in enumerate(["", "/one", "/one/two"]):
             feed.publish([number], below)
@@ -146,7 +146,7 @@ class TestACallbackThatRaises:
     def test_is_logged_if_it_has_no_hook(
         self, feed: Feed, exiting: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A callback cannot end the program with sys.exit(). The log explains how to end it."""
+        """A callback cannot end the program with sys.exit(). The log explains how to end the program."""
         feed.add(exiting)
         feed.add(last := Receiver())
         [sent] = feed.publish([1])

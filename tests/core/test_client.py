@@ -1,4 +1,4 @@
-"""The client with wrong arguments, and with a mocked DxlClient."""
+"""The client with invalid arguments and with a mocked DxlClient."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -138,7 +138,7 @@ class TestArguments:
 def test_a_callback_that_never_runs_is_an_error_for_each_event(
     feed: Feed, function: Callable[..., Any]
 ) -> None:
-    """A lambda hides that its result has to be awaited, so it is not refused when it is added."""
+    """A lambda is accepted even if its result must be awaited, because only a call reveals this."""
     receiver = Receiver()
     hidden = lambda *arguments: function(*arguments)  # noqa: E731, PLW0108
     feed.add(hidden, on_error=receiver.on_threat_event_error)
@@ -150,7 +150,7 @@ def test_a_callback_that_never_runs_is_an_error_for_each_event(
 
 
 class TestAMockedDxlClient:
-    """In users' tests, a mock receives the callback or an equal object."""
+    """In users' tests, a mocked DxlClient receives the callback or an equal object."""
 
     @pytest.mark.parametrize("mocked", [Mock(), MagicMock(), Mock(spec=DxlClient), MagicMock(spec=DxlClient)])
     @pytest.mark.parametrize("callback", [Receiver(), Receiver, EventCallback(), Receiver().on_threat_event])
@@ -187,7 +187,7 @@ class TestAMockedDxlClient:
 
 @dataclass(slots=True)
 class Wrapper:
-    """A wrapper without a hash and without weak references."""
+    """A wrapper that supports neither hashing nor weak references."""
 
     wrapped: DxlClient
 

@@ -22,7 +22,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[LocalFabric]:
-    """A fabric for this module only, because its tests stop and freeze it."""
+    """A separate fabric, because the tests of this module stop and freeze it."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
@@ -67,7 +67,7 @@ class TestWithoutAConnection:
             use()
 
     def test_nothing_can_be_added_once_it_is_destroyed(self, fabric: LocalFabric, topic: str) -> None:
-        """The callback would never receive anything."""
+        """A callback added to a destroyed DxlClient would never receive an event."""
         own = DxlClient(fabric.client_config())
         client = CommonThreatEventClient(own)
         own.destroy()
@@ -91,7 +91,7 @@ class TestWithoutAConnection:
             client.add_threat_event_callback(Receiver(), topic)
 
     def test_a_destroyed_dxl_client_is_freed(self, fabric: LocalFabric, topic: str) -> None:
-        """The DxlClient is freed even if one of its callbacks refers to it."""
+        """Python frees a destroyed DxlClient even if one of its callbacks refers to it."""
 
         def use() -> "weakref.ref[DxlClient]":
             dxl_client = DxlClient(fabric.client_config())
@@ -153,7 +153,7 @@ os._exit(0)
 def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
     fabric: LocalFabric, topic: str, how: str, reason: str
 ) -> None:
-    """A forked child cannot receive events, nor can a client whose worker was ended by a plain callback."""
+    """Neither a forked child nor a client whose worker was ended by a plain callback can receive events."""
     with running(DEAD, fabric.config_file, topic, how) as process:
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
@@ -180,7 +180,7 @@ def test_an_error_behind_a_call_reaches_the_caller(fabric: LocalFabric, topic: s
 class TestABrokerThatDoesNotAnswer:
     @contextmanager
     def silence(self, fabric: LocalFabric, feed: Feed) -> Iterator[None]:
-        """Freeze the broker, and shorten the longest wait, which is two minutes."""
+        """Freeze the broker and shorten the library's maximum wait of two minutes."""
         with pytest.MonkeyPatch.context() as patches:
             patches.setattr(feed_clients, "_LONGEST_WAIT", 0.05)
             fabric.freeze()
@@ -223,7 +223,7 @@ def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     dxl_client, epo = connect(), connect()
     tap, callback = Tap(dxl_client, topic), Receiver()
     with (
-        # If an answer is lost with the connection, dxlclient must not wait two minutes for it.
+        # Without this client, dxlclient would wait two minutes for an answer lost with the connection.
         CommonThreatEventClient(epo),
         CommonThreatEventClient(dxl_client) as client,
         client.threat_events(topic) as events,

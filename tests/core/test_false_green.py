@@ -1,4 +1,4 @@
-"""The library never reports a connection as alive if it cannot check the connection."""
+"""The library never reports a connection as alive without being able to check it."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class TestAMissingPartOfDxlclient:
     def test_is_named_by_the_constructor(
         self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        """Without the missing part, a feed could count as connected forever after its broker has died."""
+        """Without this part of dxlclient, a feed could appear connected forever after its broker has died."""
         owner: Any = dxl_client
         *path, attribute = name.split(".")
         for part in path:

@@ -40,7 +40,7 @@ with DxlClient(config) as dxl_client:
 
 
 class Gaps(list[Gap]):
-    """The reported gaps, for use as ``on_gap``."""
+    """A list of reported gaps, usable as ``on_gap``."""
 
     def __call__(self, gap: Gap) -> None:
         self.append(gap)
@@ -58,7 +58,7 @@ class ReportingFeed(Feed):
         self.add(self.receiver)
 
     def send(self) -> int:
-        """Send an event to each client with a subscription. Return the number of these clients."""
+        """Send an event to each subscribed client and return the number of clients."""
         return self.broker.publish(self.topic, EVENT)
 
     def check_receives(self) -> None:
@@ -68,7 +68,7 @@ class ReportingFeed(Feed):
         until(lambda: len(self.receiver.handled) > before, "an event arrives")
 
     def answer(self, *answers: int | None) -> None:
-        """Set the answers to the next subscriptions to the topic. All later ones are granted."""
+        """Set the answers to the next subscriptions to the topic and grant all later subscriptions."""
         left = iter(answers)
         self.broker.answer = lambda topic: next(left, GRANTED) if topic == self.topic else GRANTED
 
@@ -94,7 +94,7 @@ def feed(broker: StubBroker, connect_to_stub: Connect, topic: str) -> Iterator[R
 
 
 def pause(seconds: float) -> None:
-    """Let time pass, because a gap starts one second before the last moment that is known to be good."""
+    """Let time pass, because a gap starts one second before the last sign of a working connection."""
     time.sleep(seconds)
 
 
@@ -150,7 +150,7 @@ class TestAGap:
         assert feed.client.status().gaps == 8
 
     def test_is_what_dxlclient_itself_ends(self, feed: ReportingFeed) -> None:
-        """After a loss, dxlclient waits until its queue is empty, then closes even a restored connection."""
+        """After a connection loss, dxlclient empties its queue, then closes even a restored connection."""
         started, go_on = threading.Event(), threading.Event()
 
         def slow(*_: object) -> None:
@@ -168,7 +168,7 @@ class TestAGap:
     def test_lasts_until_the_subscription_is_acknowledged(
         self, feed: ReportingFeed, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The feed repeats the SUBSCRIBE. dxlclient itself would wait two minutes, then receive nothing."""
+        """The feed repeats the SUBSCRIBE, whereas dxlclient would wait two minutes, then receive nothing."""
         feed.answer(WITHHELD)
         feed.broker.reset()
         until(lambda: feed.broker.subscribes.count(feed.topic) == 2, "it is connected again")
@@ -185,7 +185,7 @@ class TestAGap:
     def test_covers_what_was_not_read_when_the_connection_was_lost(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """The network thread was waiting for room, so unread events are older than the last packet."""
+        """The network thread waits for room in the queue, so unread events are older than the last packet."""
         go_on = threading.Event()
         feed = ReportingFeed(broker, connect_to_stub(incoming_message_queue_size=1), topic)
         with feed.client:
@@ -202,7 +202,7 @@ class TestAGap:
         assert feed.gaps[0].start < full
 
     def test_starts_just_before_it_if_events_come_in_bunches(self, feed: ReportingFeed) -> None:
-        """If a proxy forwards events four times a second, there are always unread events."""
+        """If a proxy forwards events four times a second, some events are always unread."""
         for bunch in range(1, 9):
             for _ in range(20):
                 feed.send()
@@ -215,13 +215,13 @@ class TestAGap:
         assert feed.gaps[0].start > last - timedelta(seconds=1.8)
 
     def test_ends_after_a_malformed_packet(self, feed: ReportingFeed) -> None:
-        """By itself, the MQTT client would lose its network thread but still seem connected."""
-        feed.broker.send_raw(b"\x30\x02\xff\xff")  # an event whose topic is longer than its packet
+        """By itself, the MQTT client would lose its network thread but still appear connected."""
+        feed.broker.send_raw(b"\x30\x02\xff\xff")  # an event whose topic is longer than the packet
         feed.gaps.until_ended(1)
         until(lambda: bool(feed.send() and feed.receiver.handled), "it listens again")
 
     def test_is_not_what_somebody_else_unsubscribes(self, feed: ReportingFeed) -> None:
-        """Removing a callback with the DxlClient's own method unsubscribes its topic."""
+        """Removing a callback with the DxlClient's own method unsubscribes the callback's topic."""
         feed.dxl_client.add_event_callback(feed.topic, direct := Receiver())
         feed.dxl_client.remove_event_callback(feed.topic, direct)
         feed.check_receives()
@@ -251,9 +251,9 @@ class TestAGap:
     def test_covers_what_was_published_while_the_broker_was_silent(
         self, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A half-open connection is noticed late, but the gap covers all the time since the last message.
+        """A half-open connection is detected late, but the gap covers the whole time since the last message.
 
-        By itself, the MQTT client would report the loss twice, and dxlclient would connect twice.
+        By itself, the MQTT client would report a loss twice, and dxlclient would connect twice.
         """
         gaps, receiver = Gaps(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
@@ -265,14 +265,14 @@ class TestAGap:
                 until(lambda: bool(gaps), "it is noticed")
                 own.thaw()
                 gaps.until_ended(1)
-                # On a busy machine, the connection may be lost once more.
+                # On a busy machine, the connection may be lost again.
                 with Publisher(dxl_client, topic):
                     until(lambda: bool(receiver.handled), "events arrive again")
                 assert caplog.text.count("Unexpected disconnect") == client.status().gaps
         assert gaps[0].start < frozen
 
     def test_covers_the_time_for_which_the_process_was_stopped(self, topic: str) -> None:
-        """Only after waking up does a sleeping laptop read events that had already arrived."""
+        """After waking up, a laptop first reads the events that arrived during its sleep."""
         with (
             LocalFabric() as own,
             DxlClient(own.client_config()) as epo,
@@ -315,11 +315,11 @@ def test_on_gap_may_take_its_time_raise_and_call_the_client(
 
 
 class TestASubscription:
-    """dxlclient's own patience, two minutes, is longer than the time limit of a test."""
+    """dxlclient's own timeout of two minutes is longer than the time limit of a test."""
 
     @pytest.mark.parametrize("what", ["remove", "close"])
     def test_that_the_broker_withholds_delays_no_removal(self, feed: ReportingFeed, what: str) -> None:
-        """Removal takes effect for the next event, even if the broker never answers."""
+        """Removing a callback takes effect before the next event, even if the broker never answers."""
 
         def one_shot(*_: object) -> None:
             seen.append(1)
@@ -353,7 +353,7 @@ class TestASubscription:
         assert other in feed.client.status().subscribed
 
     def test_of_dxlclient_itself_is_asked_for_again(self, feed: ReportingFeed) -> None:
-        """While dxlclient waits for its own subscription, it blocks adding and removing callbacks."""
+        """While dxlclient waits for its own subscription, callbacks cannot be added or removed."""
         before, answers = len(feed.broker.subscribes), iter([WITHHELD])
         feed.broker.answer = lambda topic: GRANTED if topic == feed.topic else next(answers, GRANTED)
         feed.broker.reset()
@@ -395,7 +395,7 @@ class TestASubscription:
         assert feed.client.status().subscribed == (feed.topic,)
 
     def test_sent_as_the_connection_is_lost_makes_nobody_wait(self, feed: ReportingFeed) -> None:
-        """By itself, dxlclient would hold for two minutes the lock it needs to subscribe again."""
+        """For two minutes, dxlclient itself would hold the lock that it needs to subscribe again."""
 
         def reset(_: str) -> int | None:
             feed.broker.answer = lambda _: GRANTED

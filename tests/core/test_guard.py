@@ -1,4 +1,4 @@
-"""Callbacks are isolated from each other, and no hostile code or sender can disturb a feed."""
+"""Callbacks are isolated from each other, and neither hostile code nor hostile senders can disturb a feed."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ from dxlthreateventclient import CommonThreatEventClient
 
 
 class Equal(Receiver):
-    """Equal to every other instance, like a dataclass with equal fields, and without a hash."""
+    """A callback that has no hash and equals all other instances, like a dataclass with equal fields."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -27,7 +27,7 @@ class Equal(Receiver):
 
 
 class Incomparable(Equal):
-    """Like a NumPy array, whose comparisons have no truth value."""
+    """A callback whose comparisons have no truth value, like those of a NumPy array."""
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("the truth value is ambiguous")
@@ -37,7 +37,7 @@ class Incomparable(Equal):
 
 class TestAnEvent:
     def test_can_be_changed_and_sent_on_by_a_callback(self, feed: Feed) -> None:
-        """Each callback and each stream receives its own copy."""
+        """Each callback and each stream receives its own copy of an event."""
 
         def forward(threat_event: dict[str, Any], event: Event) -> None:
             threat_event.clear()
@@ -62,7 +62,7 @@ class TestAnEvent:
     def test_can_be_sent_on_while_all_queues_are_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str, in_a_loop: bool
     ) -> None:
-        """By itself, DxlClient would deadlock: its waiting network thread holds a lock for sending."""
+        """By itself, DxlClient would deadlock, because its waiting network thread holds the sending lock."""
         crowded, receiver = connect(incoming_message_queue_size=1), Receiver()
 
         def send_on(threat_event: dict[str, Any], event: Event) -> None:
@@ -109,7 +109,7 @@ def test_removing_a_filter_leaves_an_exact_topic_alone(feed: Feed) -> None:
 
 
 def test_a_message_that_is_no_event_does_not_count_as_dropped(feed: Feed) -> None:
-    """A filter receives the requests and responses of DXL services, too."""
+    """A wildcard filter also matches the requests and responses of DXL services."""
     feed.add(receiver := Receiver(), "/#")
     feed.dxl_client.async_request(Request(f"{feed.topic}/service"))
     feed.publish([1])
@@ -121,7 +121,7 @@ def test_a_message_that_is_no_event_does_not_count_as_dropped(feed: Feed) -> Non
 def test_where_passes_over_what_is_not_wanted_and_no_more(
     feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Malformed events are delivered, and so are events for which the predicate raises."""
+    """Malformed events and events for which the predicate raises an exception are delivered."""
 
     def is_wanted(threat_event: dict[str, Any]) -> bool:
         number = number_of(threat_event)
@@ -149,7 +149,7 @@ def test_where_passes_over_what_is_not_wanted_and_no_more(
 
 
 class RaisingHandler(logging.Handler):
-    """A logging handler that raises, as when writing to a full disk."""
+    """A logging handler that raises an exception, like a file handler on a full disk."""
 
     def emit(self, record: logging.LogRecord) -> None:
         raise OSError("no space left on device")
@@ -172,7 +172,7 @@ def test_a_logging_handler_that_raises_costs_no_event(feed: Feed, capsys: pytest
 def test_a_sender_cannot_forge_log_lines_or_steer_a_terminal(
     feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A sender can choose any text as a message id, or as a topic below a filter."""
+    """A sender can choose any text as a message id or as a topic below a filter."""
     hostile = event(b"junk", f"{feed.topic}/a\x1b[2Jb\nERROR forged")
     hostile._message_id = "id\r\nCRITICAL forged \u202e"  # type: ignore[attr-defined]
     feed.add(lambda *_: None, "/#")

@@ -1,4 +1,4 @@
-"""The library stays thin: rules for imports between modules, and for the modules that an import loads."""
+"""The library stays thin: rules for imports between modules and for the modules that an import loads."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import dxlthreateventclient
 
 PACKAGE = Path(dxlthreateventclient.__file__).parent
 
-# For each room (subpackage) and top-level module, the imports from this package that are allowed.
+# The modules of this package that each room (subpackage) and top-level module may import.
 ALLOWED = {
     name: set(imports.split())
     for names, _, imports in (
@@ -68,7 +68,7 @@ def test_a_module_imports_only_what_the_design_allows(file: Path) -> None:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Return the top-level modules outside the standard library that a fresh interpreter loads."""
+    """Return the top-level modules outside the standard library that a statement loads."""
     code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     output = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
@@ -85,7 +85,7 @@ def loaded_by(statement: str) -> set[str]:
     ],
 )
 def test_an_import_loads_dxlclient_and_nothing_else(statement: str) -> None:
-    """If msgspec were installed here, it would also be loaded."""
+    """This test hides msgspec, because an import loads msgspec if it is installed."""
     without_fast = "sys.modules['msgspec'] = None"
     loaded = loaded_by(f"{without_fast}; {statement}") - loaded_by(f"{without_fast}; import dxlclient.client")
     assert loaded == {"dxlthreateventclient"}

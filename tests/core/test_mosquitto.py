@@ -1,4 +1,4 @@
-"""Debian's mosquitto, on which the OpenDXL broker is based, instead of LocalFabric."""
+"""Tests with mosquitto instead of LocalFabric, because the OpenDXL broker is based on mosquitto."""
 
 import pytest
 from dxlclient.client import DxlClient

@@ -17,7 +17,7 @@ from dxlthreateventclient import CommonThreatEventClient, ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 from dxlthreateventclient.testing import sample_threat_event
 
-# Further parts of the reason, beyond the kind of error.
+# Text that the reason must contain in addition to the kind of error.
 DETAILS = {
     "NaN": "NaN",
     "minus Infinity": "-Infinity",
@@ -47,7 +47,7 @@ class TestAPayload:
 
     @pytest.mark.parametrize("payload", ODD.values(), ids=ODD)
     def test_that_is_odd_is_decoded_to_what_json_says(self, payload: bytes) -> None:
-        """A leading byte order mark, and trailing NULs and white space, are ignored."""
+        """The decoder ignores a leading byte order mark, trailing NULs and trailing white space."""
         text = payload.rstrip(b"\0\r\n\t\v\f ").decode("utf-8-sig")
         assert decode_threat_event(payload) == json.loads(text)
 
@@ -71,7 +71,7 @@ class TestTheCorpusOverAFabric:
     def test_reaches_every_receiver_once_and_in_order(
         self, dxl_client: DxlClient, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Each odd or malformed payload is followed by a good event, which must arrive."""
+        """Each odd or malformed payload is followed by a valid event, which must arrive."""
         receiver, function, raiser, loop = Receiver(), Receiver(), Receiver(ValueError("mine")), Receiver()
         with (
             CommonThreatEventClient(dxl_client) as client,
@@ -128,7 +128,7 @@ JSON_VALUES = st.recursive(
     max_leaves=15,
 )
 SAMPLE_EVENT = json.dumps(sample_threat_event()).encode()
-# Choose bytes significant in JSON more often than others.
+# Prefer bytes that are significant in JSON.
 JSON_BYTES = st.lists(st.sampled_from(b'{}[]",:\\u0d8-+.eE19 \n\0') | st.integers(0, 255), max_size=6).map(
     bytes
 )

@@ -1,4 +1,4 @@
-"""The public API must change only on purpose.
+"""The public API must not change by accident.
 
 After an intended change, run: python tests/core/test_public_api.py > tests/core/public_api.txt
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import griffe
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
-# Not public: the command line, which is used as a program, and the loggers.
+# The command line and the loggers are not part of the public API.
 INTERNAL = {"__main__", "logger"}
 
 

@@ -24,7 +24,7 @@ class Fabric:
         self.dxl_clients = dxl_clients
 
     def deafen(self, number: int, topic: str) -> None:
-        """Make a broker stop acknowledging the subscription, and reset its connection."""
+        """Make a broker withhold acknowledgements for a topic and reset its connections."""
         broker = self.brokers[number]
         before = broker.subscribes.count(topic)
         broker.answer = lambda subscribed: WITHHELD if subscribed == topic else GRANTED

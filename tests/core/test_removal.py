@@ -117,7 +117,7 @@ class TestInsideACallback:
         assert successor.numbers == list(range(1, 100))
 
     def test_it_removes_itself_and_adds_itself_again(self, feed: Feed) -> None:
-        """The feed thread handles both changes later, and unsubscribes only topics that are still removed."""
+        """The feed thread handles both changes later and unsubscribes only topics without callbacks."""
         numbers: list[int] = []
 
         def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:
@@ -135,7 +135,7 @@ class TestInsideACallback:
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str
     ) -> None:
-        """The broker's answer is queued behind events, and only this callback makes room."""
+        """The broker's answer is queued behind events, and only this callback can make room in the queue."""
 
         class Restless(Receiver):
             def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
@@ -195,7 +195,7 @@ class TestLeavingTheClient:
     def test_takes_no_time_under_a_slow_callback_and_a_flood(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
     ) -> None:
-        """By itself, DxlClient would wait for each event to be handled, until the flood ends."""
+        """By itself, DxlClient would wait for queued events until the flood of events ends."""
         program = """
 import sys, time
 from dxlclient.client import DxlClient

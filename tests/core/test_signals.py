@@ -1,4 +1,4 @@
-"""A signal handler may raise at any moment, but nothing hangs or stays registered."""
+"""A signal handler may raise an exception at any moment, but no call hangs and no callback remains."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from helpers.receiving import Publisher
 
 from dxlthreateventclient.testing import LocalFabric
 
-# These tests are not about exceptions in coverage's code.
+# The signals must not raise exceptions in coverage's code.
 pytestmark = pytest.mark.usefixtures("without_coverage")
 
 PROGRAM = """
@@ -106,7 +106,7 @@ def test_a_handler_that_raises_at_a_with_leaves_nothing_behind(fabric: LocalFabr
 def test_ctrl_c_ends_a_program_at_any_moment(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, rounds: int
 ) -> None:
-    """Up to Python 3.12, a signal can leave a logging handler locked, so nothing must wait for it."""
+    """Up to Python 3.12, a signal can leave a logging handler locked, so nothing may wait for the handler."""
     chance = random.Random(rounds)
     with Publisher(dxl_client, topic):
         for _ in range(rounds):
@@ -115,7 +115,7 @@ def test_ctrl_c_ends_a_program_at_any_moment(
                 for process in programs:
                     until_printed(process, "ready")
                 for process in programs:
-                    time.sleep(chance.uniform(0, 0.1))  # a random moment, not a wait
+                    time.sleep(chance.uniform(0, 0.1))  # at a random moment
                     process.send_signal(signal.SIGINT)
                 for process in programs:
                     output, errors = process.communicate(timeout=50)

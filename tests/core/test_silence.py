@@ -69,7 +69,7 @@ class TestAProgramThatSetsUpNoLogging:
                 publish_payload(dxl_client, b"{broken", EPO_THREAT_EVENT_RESPONSE_TOPIC)
                 publish_threat_event(dxl_client, sample_threat_event(threatName="good"))
                 printed.append(process.stdout.readline() if process.stdout else "")
-                return "".join(printed).count("good") == 2  # with a broken event between them
+                return "".join(printed).count("good") == 2  # two good events surround a broken event
 
             until(has_printed, "it prints two good events")
             process.kill()

@@ -1,7 +1,7 @@
 """Streams: threat events in a for loop or an async for loop.
 
-Tests that use the fixture "kind" run with a ThreatEventStream, and with an AsyncThreatEventStream on each
-event loop. test_async_stream.py tests only promises of asynchronous streams.
+Tests that use the fixture "kind" run with a ThreatEventStream and with an AsyncThreatEventStream on each
+event loop. The file test_async_stream.py tests the promises that only asynchronous streams make.
 """
 
 import math
@@ -289,7 +289,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's answers are queued behind events, and only this thread can make room for the events."""
+    """The broker's answers are queued behind events, and only this thread can make room in the queue."""
 
     @pytest.mark.parametrize("leaves_client_first", [False, True])
     def test_a_full_stream_can_be_left(
@@ -382,7 +382,7 @@ class TestASignal:
         with running(PROGRAM, fabric.config_file, topic) as process:
             until_printed(process, "ready")
             with Publisher(dxl_client, topic):
-                # Now the loop has taken one event, 50 are buffered, and the worker waits with the next event.
+                # One event is in the loop, 50 events are buffered, and the worker waits with the next event.
                 until_printed(process, "arrived 51")
                 process.send_signal(signal.SIGTERM)
                 until_printed(process, "closed")

@@ -1,4 +1,4 @@
-"""The files for running ``listen`` as a service, tested without systemd and without a container engine."""
+"""The files for running ``listen`` as a service, tested without systemd or a container engine."""
 
 import json
 import re
@@ -25,7 +25,7 @@ SCRIPT = Path(sys.executable).with_name("dxlthreateventclient")
 
 
 def instructions(file: Path) -> list[tuple[str, str]]:
-    """Return the lines of a unit or a Containerfile as pairs of keyword and rest."""
+    """Return the lines of a systemd unit or a Containerfile as pairs of a keyword and its value."""
     lines = re.sub(r"\\\n\s*", "", file.read_text()).splitlines()
     return [
         (word, rest.strip())
@@ -38,7 +38,7 @@ def instructions(file: Path) -> list[tuple[str, str]]:
 class TestTheUnit:
     @pytest.mark.servers
     def test_is_verified_by_systemd(self, tmp_path: Path) -> None:
-        """systemd-analyze always exits with 0, so check that it prints no messages."""
+        """systemd-analyze always exits with status 0, so check that it prints no messages."""
         unit = tmp_path / UNIT.name
 
         def verified(text: str) -> str:

@@ -1,11 +1,11 @@
-"""Run every example in README.md, docs/ and the docstrings on a real fabric.
+"""Run every example in README.md, docs/ and the docstrings against a real fabric.
 
-The Python blocks of a page run in order, as if a reader pasted them, in one namespace and in a directory
-with a ``dxlclient.config``. A simulated ePO continuously publishes threat events. The names
-``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a whole
-program has only its own names, and must print something. A block that runs forever gets Ctrl-C after it has
-printed the output shown below it on the page (or any output if none is shown), and three more lines. A block
-with a caption is saved as a file of that name. If the file is a test, pytest runs the file.
+The Python blocks of a page run in order, in one namespace and in a directory that contains a
+``dxlclient.config``, as if a reader pasted them. A simulated ePO continuously publishes threat events. The
+names ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a
+whole program uses only its own names and must print something. A block that runs forever receives Ctrl-C
+after it has printed its output on the page (or any output if the page shows none) and three more lines. A
+block with a caption is saved in a file with that name. If a saved file is a test, pytest runs the file.
 """
 
 import builtins
@@ -41,7 +41,7 @@ PATIENCE = 30.0
 
 
 class Transcript(io.StringIO):
-    """The output of a block, on any thread."""
+    """The output of a block from all its threads."""
 
     def __init__(self, expected: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Transcript(io.StringIO):
             return self._changed.wait_for(self.is_complete, timeout=PATIENCE)
 
     def wait_until_it_goes_on(self) -> bool:
-        """Wait until the block prints extra lines, or until it has had time to end by itself."""
+        """Wait until the block prints extra lines or has had time to end by itself."""
         self.wait_until_complete()
         enough = self.getvalue().count("\n") + 3
         with self._changed:
@@ -78,7 +78,7 @@ def fabric() -> Iterator[LocalFabric]:
 
 @pytest.fixture(scope="module")
 def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """The client for the examples. It continuously publishes threat events."""
+    """The client for the examples, which continuously publishes threat events."""
     stopped = threading.Event()
 
     def publish() -> None:
@@ -122,9 +122,9 @@ def reader(
 
 @contextlib.contextmanager
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
-    """Interrupt the main thread if it prints more than the expected output before it ends.
+    """Interrupt a block that continues to run after it has printed its expected output.
 
-    Do not interrupt a block that ends by itself: the block may be closing its resources.
+    A block that ends by itself is not interrupted, because it may be closing its resources.
     """
     guard = threading.Lock()
     is_running = True
@@ -165,7 +165,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
         def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Any) -> None:
             print(threat_event_dict["event"]["threatName"])
 
-    # Number the lines as on the page, for tracebacks.
+    # Number the lines as on the page, so that tracebacks show the right lines.
     code = compile("\n" * block.line + block.content, str(block.page), "exec", dont_inherit=True)
     config = load_configuration("dxlclient.config")
     with (
@@ -187,7 +187,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
 
 
 def outputs(page: Path) -> dict[int, str]:
-    """Return the expected outputs of Python blocks, by the line number of the block."""
+    """Return the expected output of each Python block, by the block's line number."""
     return {
         block.line: below.content
         for block, below in itertools.pairwise(blocks(page))
@@ -285,17 +285,17 @@ def test_the_doctests_of_a_module_pass(page: Path) -> None:
 
 
 def command_lines() -> set[str]:
-    """Return the command lines in the docs for this package or the basic sample."""
+    """Return the documented command lines of this package and of the basic sample."""
     start = re.compile(r"python (-m dxlthreateventclient|sample/basic/)")
     runnable = (block for page in PAGES for block in blocks(page, "sh") if not block.not_run)
     return {line for block in runnable for line in block.content.splitlines() if start.match(line)}
 
 
 def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str | None:
-    """Run a command line. If it does not end, send Ctrl-C. Return the problem, if any."""
+    """Run a command line, send Ctrl-C if it does not end, and return the problem, if any."""
     prepare(directory, fabric)
     if " fabric " in command:
-        # This command creates the directory itself and does not replace existing files.
+        # The ``fabric`` command creates its directory and does not replace existing files.
         shutil.rmtree(directory / "my-fabric")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     process = subprocess.Popen(

@@ -18,7 +18,7 @@ from helpers import building
 from helpers.program import started
 from helpers.samples import ROOT, printed_threat_event, running_sample
 
-# Other packages that use dxlclient, and their requirements. Their source files stay on PyPI.
+# Other packages that use dxlclient, with their requirements. The tests download all packages from PyPI.
 FAMILY = ("dxltieclient==0.3.0", "dxlepoclient==0.2.2", "dxleposervice==0.2.0", "dxlbootstrap==0.2.2")
 CHECKED = ("dxltieclient", "dxlepoclient", "dxleposervice", "program.py")
 WRONG = """
@@ -40,9 +40,9 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(
     request: pytest.FixtureRequest, distributions: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A directory with the unpacked sdist and an environment with the package.
+    """A directory that contains the unpacked sdist and an environment with the package.
 
-    Either the wheel is installed, which was built from the sdist, or the sdist in editable mode.
+    The environment contains either the wheel built from the sdist or the sdist in editable mode.
     """
     directory = tmp_path_factory.mktemp("installed")
     [wheel], [sdist] = map(str, distributions.glob("*.whl")), map(str, distributions.glob("*.tar.gz"))
@@ -58,7 +58,7 @@ def installed(
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a program and the sources of related packages, and an environment without hints."""
+    """A directory with a program, the sources of related packages, and an environment without type hints."""
     directory = tmp_path_factory.mktemp("family")
     (directory / "program.py").write_text(WRONG)
     venv.create(directory / "bare")
@@ -70,7 +70,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program of the environment, without this Python's environment variables."""
+    """Run a program from the environment, without inherited Python variables such as PYTHONPATH."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PY")}
     program, *arguments = command
     return subprocess.run(
@@ -86,7 +86,7 @@ def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.
 
 @functools.cache
 def mypy(python: Path, directory: Path) -> set[str]:
-    """Return the errors of mypy in strict mode, except missing type hints."""
+    """Return the errors that mypy reports in strict mode, except missing type hints."""
     options = ["--strict", "--config-file=", "--ignore-missing-imports", "--allow-subclassing-any"]
     command = [sys.executable, "-m", "mypy", *options, f"--python-executable={python}", *CHECKED]
     completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
@@ -96,7 +96,7 @@ def mypy(python: Path, directory: Path) -> set[str]:
 
 @functools.cache
 def pyright(python: Path, directory: Path) -> set[str]:
-    """Return the errors of pyright in standard mode, except missing modules."""
+    """Return the errors that pyright reports in standard mode, except missing modules."""
     settings = {"typeCheckingMode": "standard", "include": CHECKED, "reportMissingImports": False}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
     options = [f"--project={directory}", f"--pythonpath={python}", "--level=error", "--outputjson"]
@@ -155,7 +155,7 @@ class TestInstalledPackage:
     def test_the_hints_are_found_and_right_for_others(
         self, installed: Path, family: Path, checker: Callable[[Path, Path], set[str]]
     ) -> None:
-        """Type checkers find two nonexistent methods, and no errors in the packages that use dxlclient."""
+        """Type checkers report two nonexistent methods but no errors in the packages that use dxlclient."""
         before, after = (
             checker(environment / "bin/python", family)
             for environment in (family / "bare", installed / "env")
@@ -169,7 +169,7 @@ class TestInstalledPackage:
     def test_the_fixtures_work_with_the_pytest_of_others(
         self, installed: Path, tmp_path: Path, version: str
     ) -> None:
-        """They also work if all optional parts of pytest are disabled."""
+        """The fixtures also work if all optional parts of pytest are disabled."""
         download = ["pip", "install", "--quiet", f"--target={tmp_path}", f"pytest{version}"]
         subprocess.run([sys.executable, "-m", *download], check=True)
         (tmp_path / "test_it.py").write_text("def test_it(publish_and_wait): publish_and_wait()\n")

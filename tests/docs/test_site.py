@@ -1,4 +1,4 @@
-"""The built site: its names, and no resources from other sites."""
+"""The built site documents all public names and loads nothing from other sites."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from helpers.pages import DOCS, ROOT
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The HTML documentation. Sphinx warns about dead links and pages without a place: both are errors."""
+    """The HTML documentation. Sphinx reports dead links and pages outside the table of contents as errors."""
     directory = tmp_path_factory.mktemp("site")
     options = ["-q", "-W", "--keep-going", "-b", "html"]
     subprocess.run([sys.executable, "-m", "sphinx", *options, DOCS, directory], check=True)
@@ -39,7 +39,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     anchors = re.findall(r'id="([\w.]+)"', (site / "reference.html").read_text(encoding="utf-8"))
     public_api = (ROOT / "tests/core/public_api.txt").read_text(encoding="utf-8")
     names = re.findall(r"^(?:class |def )?([\w.]+)", public_api, re.MULTILINE)
-    # Sphinx documents constructors with their classes.
+    # Sphinx documents constructors together with their classes.
     public = {name for name in names if not name.endswith(".__init__")}
     assert public
     assert not sorted(public.difference(anchors))

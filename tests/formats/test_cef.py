@@ -195,7 +195,7 @@ class TestLength:
             assert all(
                 value.endswith("…") and whole[key].startswith(value[:-1]) for key, value in cut.items()
             )
-            # The longest values are cut to the same length.
+            # The longest values are truncated to the same length.
             assert len({len(cut[key]) for key in ("cs1", "duser", "request") if len(cut[key]) < 1023}) <= 1
 
     def test_of_the_line_is_kept_by_the_longest_ids(self) -> None:
@@ -234,7 +234,7 @@ LINES = [
 
 @pytest.mark.servers
 def test_the_parser_of_rsyslog_finds_exactly_what_was_sent(tmp_path: Path) -> None:
-    # lognormalizer comes with rsyslog's liblognorm (Debian: liblognorm-utils).
+    # lognormalizer is part of rsyslog's liblognorm (Debian package liblognorm-utils).
     rules = tmp_path / "rules"
     rules.write_text("version=2\nrule=:%cef:cef%\n")
     command = ["lognormalizer", "-r", str(rules), "-e", "json"]
@@ -244,7 +244,7 @@ def test_the_parser_of_rsyslog_finds_exactly_what_was_sent(tmp_path: Path) -> No
     for line, found in zip(LINES, map(json.loads, output.splitlines()), strict=True):
         header, fields = parse(line)
         if fields:
-            # This parser loses the first letter of the first key.
+            # liblognorm's parser loses the first letter of the first key.
             first = next(iter(fields))
             fields[first[1:]] = fields.pop(first)
         assert found["cef"].pop("Extensions") == fields

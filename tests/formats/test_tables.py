@@ -15,11 +15,11 @@ from dxlthreateventclient.formats import severity_of, text_columns, to_cef, to_e
 
 
 def changed(path: str, value: Any, threat_event: dict[str, Any] = COMPLETE) -> dict[str, Any]:
-    """Return an event with a different value at a path, such as None for no value."""
+    """Return a copy of an event with a different value at a path (None for no value)."""
     return with_value(threat_event, path.split("."), value)
 
 
-# No event can have all fields: each has a file or a registry key, one protocol, and one kind of rule.
+# No event contains all fields: an event has a file or a registry key, one protocol and one kind of rule.
 EVENTS = [
     COMPLETE,
     changed("event.target.protocol", "HTTP"),
@@ -36,7 +36,7 @@ KNOWN: dict[str, Any] = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, 
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a document with their paths, with ``[]`` for lists of objects."""
+    """Yield the path and value of each field in a document, with ``[]`` for lists of objects."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else key)
@@ -68,7 +68,7 @@ def ocsf(threat_event: Any, known: Any) -> dict[str, Any]:
 
 
 def without(threat_event: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the event and the details of the message without one item."""
+    """Return the event and the message details with one item removed."""
     if path in KNOWN:
         return threat_event, KNOWN | {path: None}
     return changed(path, None, threat_event), KNOWN
@@ -120,7 +120,7 @@ class TestTheTableOfAFormat:
 
 
 def example() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the example event of the page, and its conversion into each format."""
+    """Return the page's example event and its conversion into each format."""
     threat_event, ecs, ocsf = (
         json.loads((DOCS / "formats" / f"{name}.json").read_text()) for name in ("event", "ecs", "ocsf")
     )

@@ -1,4 +1,4 @@
-"""ePO's words and codes, and their conversion into each format."""
+"""The conversion of ePO's words and codes into each format."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,7 +12,7 @@ MD5, SHA1 = "a" * 32, "b" * 40
 
 
 def converted(**event: Any) -> Any:
-    """Return the event in ECS, its CEF extension and header, and the event in OCSF, after validation."""
+    """Return the validated event in ECS, CEF and OCSF."""
     ecs, cef, ocsf = check_formats({"event": event})
     return ecs, cef, ocsf
 

@@ -81,7 +81,7 @@ def trickle(connection: socket.socket) -> None:
 
 
 def in_parts(connection: socket.socket) -> None:
-    """Act as a proxy whose headers arrive after the first line has been read."""
+    """Act as a proxy that sends its headers after the first line has been read."""
     connection.recv(1000)
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
     connection.sendall(connection.recv(1) and b"Proxy-Agent: x\r\n\r\n")  # TLS begins
@@ -124,7 +124,7 @@ class Broken(NamedTuple):
 
 
 def over_websockets(section: str = "") -> Spoil:
-    """Use WebSockets, optionally through a proxy."""
+    """Make the configuration use WebSockets, optionally through a proxy."""
     return edit(
         "[BrokersWebSockets]\n", f"[General]\nUseWebSockets = yes\n[BrokersWebSockets]\n{BROKER}{section}"
     )

@@ -26,7 +26,7 @@ Content = Callable[[], str | bytes]
 
 
 def write_good(directory: Path) -> Path:
-    """Write a correct configuration with its files and return its path."""
+    """Write a correct configuration with its files, and return the path of the configuration."""
     (directory / "ca.crt").write_text(fabric_ca().pem)
     config_file = directory / "dxlclient.config"
     config_file.write_text(CONFIG)
@@ -35,7 +35,7 @@ def write_good(directory: Path) -> Path:
 
 
 def use(identity: Callable[[], Identity]) -> Spoil:
-    """Use a client's certificate and key."""
+    """Make the configuration use a client's certificate and key."""
 
     def spoil(config_file: Path) -> None:
         config_file.with_name("client.crt").write_text(identity().pem)
@@ -57,7 +57,7 @@ def edit(old: str, new: str) -> Spoil:
 
 
 def put(name: str, content: Content) -> Spoil:
-    """Replace a file beside the configuration, or the configuration itself."""
+    """Replace the configuration or a file beside it."""
 
     def spoil(config_file: Path) -> None:
         made = content()

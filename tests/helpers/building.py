@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the sdist and the wheel made from it, built with the installed packages."""
+    """Build the sdist and a wheel from it with the installed packages, and return their directory."""
     directory = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         directory = directory.parent  # shared by all processes

@@ -43,7 +43,7 @@ class Identity:
         return self._key_pem(BestAvailableEncryption(b"secret"))
 
     def configure(self, context: ssl.SSLContext) -> None:
-        """Let a server present the certificate."""
+        """Configure a server's TLS context to present the certificate."""
         with tempfile.NamedTemporaryFile("w") as file:
             file.write(self.pem + self.key_pem)
             file.flush()
@@ -62,7 +62,7 @@ def issue(
     begins: int = -1,
     ends: int = 3650,
 ) -> Identity:
-    """Issue a certificate. Its validity begins and ends the given numbers of days from now."""
+    """Issue a certificate whose validity begins and ends the given numbers of days from now."""
     key = key or rsa.generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)
@@ -81,7 +81,7 @@ def issue(
 
 
 def with_sha1(identity: Identity, issuer: Identity) -> Identity:
-    """Issue a certificate with a SHA-1 signature, which the cryptography package itself cannot create."""
+    """Issue a certificate with a SHA-1 signature, which the cryptography package cannot create."""
     request = x509.CertificateSigningRequestBuilder().subject_name(identity.certificate.subject)
     files = {
         "request": request.sign(identity.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode(),
@@ -104,7 +104,7 @@ def fabric_ca() -> Identity:
 
 @functools.cache
 def foreign_ca() -> Identity:
-    """A CA unknown to the fabric."""
+    """A CA that the fabric does not trust."""
     return issue("foreign", is_ca=True)
 
 

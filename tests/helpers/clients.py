@@ -16,9 +16,9 @@ Connect = Callable[..., DxlClient]
 
 @contextmanager
 def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
-    """A function that returns a new connected client. Its keyword arguments are configuration settings.
+    """A function that returns a new connected client, with configuration settings as keyword arguments.
 
-    All clients are destroyed at the end, in parallel.
+    All clients are destroyed in parallel at the end.
     """
     connected: list[DxlClient] = []
 
@@ -34,7 +34,7 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
     try:
         yield connect
     finally:
-        # Use daemon threads and a time limit: if the client's only worker has died, destroy() never returns.
+        # Use daemon threads and a time limit: destroy() never returns if the client's only worker has died.
         threads = [threading.Thread(target=client.destroy, daemon=True) for client in connected]
         for thread in threads:
             thread.start()
@@ -42,24 +42,24 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
 
 
 def _is_ending(dxl_client: Any, thread: threading.Thread) -> bool:
-    with suppress(AttributeError, OSError):  # the client has ended
-        # The MQTT client checks once a second whether it must end. Wake it, so that it checks now.
+    with suppress(AttributeError, OSError):  # the client may have ended.
+        # The MQTT client checks once a second whether it must end. Wake the client so that it checks now.
         dxl_client._client._sockpairW.send(b"0")
     return thread.is_alive()
 
 
 def queue_is_full(dxl_client: DxlClient) -> bool:
-    """Return True if dxlclient's queue of incoming messages is full. There is no public API for this."""
+    """Return True if dxlclient's queue of incoming messages is full, which no public API reports."""
     full: bool = dxl_client._thread_pool._tasks.full()  # type: ignore[attr-defined]
     return full
 
 
 def queue_length(dxl_client: DxlClient) -> int:
-    """Return the number of messages in dxlclient's queue. There is no public API for this."""
+    """Return the number of messages in dxlclient's queue, which no public API reports."""
     length: int = dxl_client._thread_pool._tasks.qsize()  # type: ignore[attr-defined]
     return length
 
 
 def is_subscribed(topic: str) -> bool:
-    """Return True if a LocalFabric of this process has this subscription. There is no public API for this."""
+    """Return True if a LocalFabric in this process has this subscription, which no public API reports."""
     return any(topic in found.subscriptions for found in gc.get_objects() if type(found) is Broker)

@@ -21,7 +21,7 @@ PROGRAM = [sys.executable, "-m", "dxlthreateventclient"]
 
 
 class Lines:
-    """The output of a process in a pipe, line by line as it arrives."""
+    """The lines that a process writes to a pipe, as they arrive."""
 
     def __init__(self, pipe: "IO[str]") -> None:
         self._lines: list[str] = []
@@ -37,7 +37,7 @@ class Lines:
                     self._changed.notify_all()
 
     def wait_for(self, text: str, *, times: int = 1) -> str:
-        """Wait until the output contains a text ``times`` times. Return all lines so far."""
+        """Wait until the output contains ``text`` ``times`` times, and return the output."""
         with self._changed:
             assert self._changed.wait_for(lambda: "".join(self._lines).count(text) >= times, TIMEOUT), (
                 f"{text!r} is not in {self._lines}"
@@ -45,7 +45,7 @@ class Lines:
             return "".join(self._lines)
 
     def all(self) -> str:
-        """Wait for the end of the process and return all its output."""
+        """Wait until the process ends and return its output."""
         self._thread.join(TIMEOUT)
         return "".join(self._lines)
 
@@ -88,7 +88,7 @@ class Command:
 
 
 class Listen(Command):
-    """``listen`` on a topic, started and waiting for events."""
+    """A running ``listen`` that waits for events on a topic."""
 
     def __init__(self, config_file: Path, topic: str, *arguments: object, **keywords: Any) -> None:
         super().__init__("listen", "-c", config_file, "--topic", topic, *arguments, **keywords)
@@ -99,9 +99,9 @@ class Listen(Command):
         return self
 
     def said(self, *counts: int) -> list[str]:
-        """Wait for the end of the process. Check the counts in its last line and return the lines before it.
+        """Wait until the process ends, check the counts in its last line, and return the earlier lines.
 
-        The first message is left out, and so is the message about continued writing on a busy machine.
+        The result omits the first message and, on a busy machine, the message about continued writing.
         """
         _, *said, last = self.errors.all().splitlines()
         names = ("Received", "written", "rejected", "filtered", "dropped")
@@ -135,7 +135,7 @@ def run(
 
 
 def shown_on(terminal: int) -> str:
-    """Return a terminal's output until its other end is closed. Then close the terminal."""
+    """Return a terminal's output until the other end is closed. Then close the terminal."""
     shown = b""
     try:
         while part := os.read(terminal, 4096):
@@ -147,7 +147,7 @@ def shown_on(terminal: int) -> str:
 
 
 def shown_on_terminal(*arguments: object, program: Sequence[str] = PROGRAM, **environment: str) -> str:
-    """Run a subcommand until it ends and return what a terminal shows of it."""
+    """Run a subcommand until it ends and return its terminal output."""
     terminal, end = pty.openpty()
     with Command(
         *arguments, program=program, stdout=end, stderr=end, **{"TERM": "xterm"} | environment
@@ -159,13 +159,13 @@ def shown_on_terminal(*arguments: object, program: Sequence[str] = PROGRAM, **en
 
 
 def without(*modules: str) -> list[str]:
-    """Return the command for a program that runs the command line as if modules were not installed."""
+    """Return a command that runs the command line as if some modules were not installed."""
     missing = f"import sys; sys.modules |= dict.fromkeys({modules})"
     return [sys.executable, "-c", f"{missing}; from dxlthreateventclient._cli import main; sys.exit(main())"]
 
 
 def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: str) -> Path:
-    """Copy the configuration and files of a fabric, with some replacements."""
+    """Copy the configuration and other files of a fabric, with some settings replaced."""
     for file in fabric.directory.iterdir():
         shutil.copy(file, directory)
     config_file = directory / "dxlclient.config"

@@ -1,4 +1,4 @@
-"""Payloads that a fabric may deliver: a complete threat event, odd ones, and invalid ones."""
+"""Payloads that a fabric may deliver: a complete threat event, odd payloads and invalid payloads."""
 
 import copy
 import gzip
@@ -9,10 +9,10 @@ from typing import Any
 from dxlthreateventclient.testing import sample_threat_event
 
 _EVENT = json.dumps(sample_threat_event()).encode()
-# A broker accepts messages of up to 1 MiB. This leaves room for the DXL envelope.
+# A broker accepts messages of up to 1 MiB, including the DXL envelope.
 _LARGE = 1024 * 1024 - 1024
 
-# For each reason in the error message, the invalid payloads by name.
+# Invalid payloads by name, grouped by the reason in the error message.
 _MALFORMED: dict[str, dict[str, Any]] = {
     "empty": {
         "empty": b"",
@@ -163,7 +163,7 @@ COMPLETE: dict[str, Any] = sample_threat_event(
 
 
 def with_value(threat_event: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return a copy of a threat event with a value at a path, if there is an object for it."""
+    """Return a copy of a threat event with a value at a path, if the path's parent is an object."""
     threat_event = copy.deepcopy(threat_event)
     *parents, key = path
     node: Any = threat_event

@@ -1,4 +1,4 @@
-"""Checks that a payload is decoded in the same way with and without msgspec."""
+"""Checks that payloads are decoded identically with and without msgspec."""
 
 import importlib.util
 import sys
@@ -9,12 +9,12 @@ from unittest.mock import patch
 from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
 
-# Stay below the recursion limit. Near it, the caller's stack depth determines which decoder fails first.
+# Near the recursion limit, the caller's stack depth determines which decoder fails first.
 _DEEPEST = 900
 
 
 def _without_msgspec() -> Callable[[Any], dict[str, Any]]:
-    """Return decode_threat_event() from a second copy of its module, without msgspec."""
+    """Return decode_threat_event() from a second copy of its module, which does not use msgspec."""
     spec = importlib.util.find_spec("dxlthreateventclient.payload")
     assert spec
     assert spec.loader
@@ -37,7 +37,7 @@ def check_is_decoded_alike(payload: Any) -> None:
 
 def _outcome(decode: Callable[[Any], dict[str, Any]], payload: Any) -> str:
     try:
-        # Compare as text, because -0.0 equals 0, and 1.0 equals 1.
+        # Compare the results as text, because -0.0 equals 0 and 1.0 equals 1.
         return repr(decode(payload))
     except ThreatEventDecodeError as error:
         return repr((error.reason, error.payload, str(error), error.__cause__, error.__context__))

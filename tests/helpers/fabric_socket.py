@@ -1,4 +1,4 @@
-"""A bare socket as a client of a fabric."""
+"""A bare socket that acts as a client of a fabric."""
 
 import socket
 import ssl
@@ -12,7 +12,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @contextmanager
 def tls_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> Iterator[ssl.SSLSocket]:
-    """A TLS connection before any MQTT packet."""
+    """A TLS connection on which no MQTT packet has been sent."""
     config = config or fabric.client_config()
     context = ssl.create_default_context(cafile=config.broker_ca_bundle)
     context.load_cert_chain(config.cert_file, config.private_key)
@@ -26,7 +26,7 @@ def tls_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> It
 
 @contextmanager
 def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> Iterator[ssl.SSLSocket]:
-    """A TLS connection after MQTT's CONNECT and CONNACK."""
+    """A TLS connection after the MQTT packets CONNECT and CONNACK."""
     with tls_socket(fabric, config) as tls:
         tls.sendall(hello("a"))
         assert tls.recv(4) == b"\x20\x02\0\0"
@@ -39,7 +39,7 @@ def hello(client_id: str) -> bytes:
 
 
 def ping(tls: ssl.SSLSocket) -> bytes:
-    """Send a ping, and return the broker's answer, normally ``PONG``."""
+    """Send a ping and return the broker's answer, normally ``PONG``."""
     tls.sendall(b"\xc0\0")
     return tls.recv(2)
 

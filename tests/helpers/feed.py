@@ -1,4 +1,4 @@
-"""A client for tests that publish on a topic and receive what they published."""
+"""A client for tests that publish events on a topic and receive them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from dxlthreateventclient import CommonThreatEventClient
 
 
 class Feed:
-    """A client, and a DxlClient that publishes to it.
+    """A client and a DxlClient that publishes events to it.
 
     :param topic: the topic on which the methods add, remove and publish. Their ``below`` continues the topic.
     """

@@ -1,4 +1,4 @@
-"""Servers that are not DXL brokers, or that misbehave."""
+"""Servers that misbehave or are not DXL brokers."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Run a local server that calls a function for each connection, on its own thread. Yield its port."""
+    """Run a local server that calls a function on a new thread for each connection, and yield the port."""
     accepted: list[socket.socket] = []
 
     def converse(connection: socket.socket) -> None:

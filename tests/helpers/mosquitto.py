@@ -14,7 +14,7 @@ from dxlclient.client_config import DxlClientConfig
 from helpers.program import freeze
 from helpers.waiting import until
 
-# Each bridge needs its own name, because brokers with the same name would disconnect each other.
+# Each bridge needs a unique name, because bridges with the same name would disconnect each other.
 _BRIDGE = """\
 connection hub-{}
 address 127.0.0.1:{}
@@ -24,7 +24,7 @@ restart_timeout 1
 
 
 class Mosquitto:
-    """Runs mosquitto on a free port, with mutually authenticated TLS, in a temporary directory.
+    """Runs mosquitto in a temporary directory, on a free port with mutually authenticated TLS.
 
     :param hub: another mosquitto, whose messages it also receives
     """
@@ -60,11 +60,11 @@ class Mosquitto:
             f"keyfile {self.directory}/broker.pem\n"
             "require_certificate true\n"
             "allow_anonymous true\n"
-            # By default, mosquitto as root switches to a user who cannot read its key.
+            # By default, mosquitto started as root switches to a user that cannot read the key.
             "user root\n"
             # Queue messages for slow clients without a limit.
             "max_queued_messages 0\n"
-            # Without TLS, for other brokers and proxies.
+            # Other brokers and proxies connect to this listener without TLS.
             f"listener {self.plain_port} 127.0.0.1\n"
             + (_BRIDGE.format(self.port, hub.plain_port) if hub else "")
         )
@@ -95,7 +95,7 @@ class Mosquitto:
         until(listens, "mosquitto listens")
 
     def freeze(self) -> None:
-        """Suspend the process. Its connections stay open, but it does not answer."""
+        """Suspend the process. The connections stay open, but mosquitto does not answer."""
         assert self._process
         freeze(self._process)
 
@@ -105,7 +105,7 @@ class Mosquitto:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Kill mosquitto with SIGKILL. Like LocalFabric.stop(), this closes no connection cleanly."""
+        """Kill mosquitto with SIGKILL. Like LocalFabric.stop(), this method closes no connection cleanly."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

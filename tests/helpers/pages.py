@@ -22,13 +22,13 @@ _FENCE = re.compile(
     r"^(?P<indent>)```(?P<argument>\w+)(?P<options>)\n(?P<content>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# Marks a block that cannot be run. The comment gives the reason.
+# Matches the comment before a block that cannot be run, including the reason.
 _NOT_RUN = re.compile(r"(?:\.\. |<!-- )not run: (.+?)(?: -->)?\n\s*\Z")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, or a table."""
+    """A code block or a table."""
 
     page: Path
     line: int
@@ -42,7 +42,7 @@ class Block:
 
 
 def table(page: str, name: str) -> list[list[str]]:
-    """Return the rows of the table with this name. Each cell is text without markup."""
+    """Return the rows of a named table, with the cells as text without markup."""
     [found] = (block for block in blocks(DOCS / page) if block.options.get("name") == name)
     file = found.options.get("file")
     content = (DOCS / file).read_text(encoding="utf-8") if file else found.content
@@ -52,7 +52,7 @@ def table(page: str, name: str) -> list[list[str]]:
 
 
 def blocks(page: Path, *arguments: str) -> list[Block]:
-    """Return the code blocks of a page in these languages, in order. Without languages, return all blocks."""
+    """Return a page's code blocks in the given languages, in order, or all blocks if no language is given."""
     return [block for block in _blocks(page) if not arguments or block.argument in arguments]
 
 

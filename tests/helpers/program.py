@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def started(*command: object, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a command. Kill the process at the end if it is still running."""
+    """Run a command and kill the process at the end if it is still running."""
     process = subprocess.Popen(
         [str(word) for word in command],
         env=os.environ | environment,

@@ -18,7 +18,7 @@ from dxlthreateventclient.testing import publish_threat_event, sample_threat_eve
 
 
 class Receiver(CommonThreatEventCallback):
-    """Records its events and lets tests wait for them.
+    """Records the events that it receives and lets tests wait for them.
 
     :param to_raise: an exception to raise for each event
     """
@@ -44,9 +44,9 @@ class Receiver(CommonThreatEventCallback):
         return [number_of(threat_event) for threat_event, _ in self.handled]
 
     def until_received(self, number: int) -> None:
-        """Return when the event with this number has arrived, and thus all earlier events.
+        """Return when the event with this number, and thus every earlier event, has arrived.
 
-        Fails only if no event arrives for 30 seconds, so a slow machine is no problem.
+        Fail only if no event arrives for 30 seconds, so that a slow machine does not fail the test.
         """
         arrived: list[dict[str, Any]] = []
         count = 0
@@ -66,7 +66,7 @@ def number_of(threat_event: dict[str, Any]) -> int:
 
 
 def event(payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> Event:
-    """Return a DXL event with any payload."""
+    """Return a DXL event with the given payload."""
     dxl_event = Event(topic)
     dxl_event.payload = payload
     return dxl_event
@@ -75,7 +75,7 @@ def event(payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> Event:
 def publish_payload(
     dxl_client: DxlClient, payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
-    """Publish a DXL event with any payload and return the event."""
+    """Publish a DXL event with the given payload and return the event."""
     published = event(payload, topic)
     dxl_client.send_event(published)
     return published
@@ -89,7 +89,7 @@ def publish_numbers(
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events. Return when they have come back and probably reached all other clients."""
+    """Publish numbered events and return when they have arrived at this client and probably at all others."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):
@@ -104,7 +104,7 @@ class Epo:
         self.dxl_client, self.topic = dxl_client, topic
 
     def send(self, **changes: Any) -> Event:
-        """Publish a sample event with changes."""
+        """Publish a sample event with some values changed."""
         return publish_threat_event(self.dxl_client, sample_threat_event(**changes), self.topic)
 
     def send_payload(self, payload: Any) -> Event:
@@ -136,13 +136,13 @@ class Publisher:
     def _publish(self) -> None:
         while not self._stopped.wait(self.interval):
             if self._dxl_client.connected:
-                # Count before sending, so that no event in transit has a number above the count.
+                # Increase the count before sending, so that no event in transit has a number above the count.
                 self.sent.append(datetime.now(timezone.utc))
                 with suppress(DxlException):  # the connection was just lost
                     publish_numbers(self._dxl_client, [self.count], self._topic)
 
     def stop(self) -> None:
-        """Stop publishing. ``count`` is then the number of the last event."""
+        """Stop publishing. Afterwards, ``count`` is the number of the last event."""
         self._stopped.set()
         self._thread.join()
 

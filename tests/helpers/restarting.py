@@ -1,4 +1,4 @@
-"""Records what a DxlClient and its callbacks receive during broker restarts, and waits for recovery."""
+"""Records the events that DxlClients and callbacks receive during broker restarts, and waits for recovery."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from dxlthreateventclient import CommonThreatEventClient, Gap, ThreatEventStream
 
 
 class Tap(EventCallback):
-    """Records each event that reaches a DxlClient, and the time of its first arrival."""
+    """Records each event that reaches a DxlClient and the time of its first arrival."""
 
     def __init__(self, dxl_client: DxlClient, topic: str) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Tap(EventCallback):
 
 
 class Consumer:
-    """A named callback or loop that handles the events on a topic and records its gaps.
+    """A named callback or loop that handles the events on a topic and records the gaps.
 
     :param seconds: the time that the consumer spends on each event
     """
@@ -74,7 +74,7 @@ class Consumer:
 
 @contextmanager
 def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event], object]) -> Iterator[None]:
-    """Loop over a stream on another thread. At the end, first handle all events that have arrived."""
+    """Loop over a stream on another thread. Handle all events that have arrived before ending."""
 
     def loop() -> None:
         for threat_event, event in events:
@@ -99,13 +99,13 @@ def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) 
 
 
 def reconnecting() -> bool:
-    """Return True if a thread of dxlclient is working on a connection."""
+    """Return True if a dxlclient thread is connecting or disconnecting."""
     functions = ("_on_disconnect_run)", "_connect_thread_main)", "_on_connect_run)")
     threads = [thread for thread in threading.enumerate() if thread.name.endswith(functions)]
     return any(not _is_left_over(thread) for thread in threads)
 
 
 def _is_left_over(thread: threading.Thread) -> bool:
-    """Return True if the client of a thread was destroyed. Such a thread waits forever for its queue."""
+    """Return True if a thread's client was destroyed, so that the thread waits forever for its queue."""
     arguments = vars(thread).get("_args", ())
     return any(isinstance(one, DxlClient) and vars(one)["_destroyed"] for one in arguments)

@@ -1,4 +1,4 @@
-"""Runs the samples as processes. The advanced samples run with the command lines on their pages."""
+"""Runs the samples as processes. The advanced samples run with their documented command lines."""
 
 import json
 import os
@@ -31,12 +31,12 @@ WAITING = "Waiting for threat events..."
 def running_sample(
     config_file: Path | None, python: str | Path = sys.executable, root: Path = ROOT
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """Run the basic sample. Without a file, DXLCLIENT_CONFIG is not set."""
+    """Run the basic sample. If no file is given, DXLCLIENT_CONFIG is empty."""
     return started(python, root / SAMPLE.relative_to(ROOT), DXLCLIENT_CONFIG=str(config_file or ""))
 
 
 def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """Wait for the next printed threat event, check its form, and return it."""
+    """Wait for the next printed threat event, check its format, and return the event."""
     assert process.stdout
     assert process.stdout.readline() == f"Threat event on topic: {EPO_THREAT_EVENT_RESPONSE_TOPIC}\n"
     document = ""
@@ -50,7 +50,7 @@ def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def documented_command(page: str, arguments: str) -> list[str]:
-    """Return the command line on a page of docs/ that ends with a sample and these arguments."""
+    """From a page of docs/, return the command line that ends with a sample and these arguments."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
     assert line, f"{page} does not say how to run {arguments}"
@@ -69,17 +69,17 @@ def ids(events: list[Event]) -> list[str]:
 
 
 def until_passed_on(dxl_client: DxlClient) -> None:
-    """Return when the broker has forwarded all events of this client.
+    """Return when the broker has forwarded all events from this client.
 
-    If a sample ends after this call, every event has been either handled or counted.
+    If a sample ends after this call, the sample has either handled or counted every event.
     """
     publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 
 
 class Sample:
-    """A sample running in a directory where ``my-fabric`` belongs to a running fabric.
+    """A sample that runs in a directory where ``my-fabric`` contains the files of a running fabric.
 
-    The output of the sample goes to files, which never block and survive a SIGKILL.
+    The sample writes its output to files, which never block and survive a SIGKILL.
     """
 
     def __init__(self, directory: Path, fabric: LocalFabric, command: list[str]) -> None:
@@ -111,7 +111,7 @@ class Sample:
         return re.findall(rf"^{re.escape(start)}(.*)\n", self.output, re.MULTILINE)
 
     def until_printed(self, start: str, count: int = 1, timeout: float = 30.0) -> list[str]:
-        """Wait until there are ``count`` such :meth:`lines` and return them."""
+        """Wait for ``count`` complete lines that begin with ``start``, and return the rest of each line."""
         until(
             lambda: len(self.lines(start)) >= count or self.process.poll() is not None,
             f"{count} lines {start!r} in {self._output}",
@@ -122,7 +122,7 @@ class Sample:
         return lines
 
     def reported(self) -> int:
-        """Return the number of unfinished events that the sample reported. Call this after it has ended."""
+        """Return the number of unfinished events that the sample reported before it ended."""
         counts = re.findall(r"events handed over, (?:(\d+) unread, )?(\d+) passed over", self.errors)
         return self.errors.count("Not finished: ") + sum(int(count or 0) for count in chain(*counts))
 
@@ -132,7 +132,7 @@ class Sample:
         self.process.wait()
 
     def end(self, with_signal: signal.Signals = signal.SIGINT) -> None:
-        """Press Ctrl-C, or send SIGTERM, and check that the sample ends as documented."""
+        """Press Ctrl-C or send SIGTERM, and check that the sample ends as documented."""
         self.process.send_signal(with_signal)
         assert self.process.wait(timeout=30) == 0, self.errors
         assert self.errors.endswith("Stopped.\n")

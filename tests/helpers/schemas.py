@@ -36,10 +36,10 @@ _ECS_TYPES: dict[str, dict[str, Any]] = {
 
 
 def _ecs_schema() -> dict[str, Any]:
-    """Return a JSON schema of ECS, with the type and allowed values of every field, and our own namespace.
+    """Return a JSON schema of ECS: the types and allowed values of all fields, and our own namespace.
 
-    The tables come from the repository of ECS (9.5.0-dev, May 2026): generated/csv/fields.csv, and the
-    allowed values.
+    The tables are from the ECS repository (9.5.0-dev, May 2026): generated/csv/fields.csv and the allowed
+    values.
     """
     with (FORMATS / "ecs_fields.csv").open(encoding="utf-8", newline="") as table:
         fields = {row["field"]: row for row in csv.DictReader(table)}
@@ -149,7 +149,7 @@ def _texts_of(value: Any) -> list[str]:
 
 
 def _is_same(value: str, written: str) -> bool:
-    """Return True if an observable's value is the written value, or the same IP address."""
+    """Return True if an observable's value is part of the written value or the same IP address."""
     if value.lower() in written.lower():
         return True
     try:
@@ -178,7 +178,7 @@ def is_harmless(text: str) -> bool:
 
 
 def check_formats(threat_event: dict[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """Check that a threat event obeys the rules of all three formats.
+    """Check that the conversions of a threat event obey the rules of all three formats.
 
     :return: the event in ECS, CEF and OCSF
     """

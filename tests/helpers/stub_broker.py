@@ -24,8 +24,8 @@ Answer = Callable[[str], int | None]
 class StubBroker:
     """An MQTT broker with mutually authenticated TLS, for any number of clients.
 
-    For each SUBSCRIBE, the broker calls ``answer``, which a test can replace at any time. The function takes
-    the topic and returns the code of the SUBACK (``GRANTED``, ``REFUSED``), or ``WITHHELD``.
+    For each SUBSCRIBE, the broker calls ``answer``, which a test can replace at any time. The function
+    receives the topic and returns ``WITHHELD`` or the code of the SUBACK (``GRANTED`` or ``REFUSED``).
     """
 
     port: int
@@ -48,13 +48,13 @@ class StubBroker:
                 session.acknowledge(*session.withheld.pop(0), code)
 
     def publish(self, topic: str, payload: bytes) -> int:
-        """Send an event to each client with a granted subscription. Return the number of these clients."""
+        """Send an event to each client with a granted subscription, and return the number of clients."""
         event = Event(topic)
         event.payload = payload
         return self.send(event)
 
     def send(self, event: Event) -> int:
-        """Send an event unchanged, with its message id."""
+        """Send an event unchanged, including its message id."""
         topic = event.destination_topic
         packed = event._to_bytes()  # type: ignore[attr-defined]
         receivers = [session for session in tuple(self._sessions) if topic in session.granted]
@@ -63,7 +63,7 @@ class StubBroker:
         return len(receivers)
 
     def send_raw(self, data: bytes) -> None:
-        """Send bytes to all clients, for example a part of a packet."""
+        """Send raw bytes, such as a part of a packet, to all clients."""
         for session in tuple(self._sessions):
             session.send_raw(data)
 
@@ -89,7 +89,7 @@ class StubBroker:
                 session.send(0x20, b"\0\0")
             elif kind == 3:  # PUBLISH
                 self._pass_on(body)
-            elif kind == 8:  # SUBSCRIBE; from dxlclient, always for one topic
+            elif kind == 8:  # SUBSCRIBE (dxlclient always sends one topic)
                 packet_id, topic = body[:2], body[4:-1].decode()
                 code = self.answer(topic)
                 self.subscribes.append(topic)
@@ -160,7 +160,7 @@ class _Session:
 
     def reset(self) -> None:
         with contextlib.suppress(OSError):
-            # With this option, the following close() sends RST. shutdown() ends the reading thread.
+            # This option makes the following close() send an RST, and shutdown() ends the reading thread.
             self._tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._tls.shutdown(socket.SHUT_RD)
 

@@ -13,7 +13,7 @@ from helpers.receiving import event, numbered
 
 from dxlthreateventclient import AsyncThreatEventStream, CommonThreatEventClient
 
-# Opens a stream: a method of CommonThreatEventClient, or a function with the same arguments.
+# A method of CommonThreatEventClient that opens a stream, or a function with the same arguments.
 Kind: TypeAlias = Callable[..., Any]
 
 

@@ -1,4 +1,4 @@
-"""Provides a fabric of the samples' own, because all samples listen on ePO's topic."""
+"""Provides a separate fabric for the samples, because they all listen on ePO's topic."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def dxl_client(shared_client: DxlClient) -> DxlClient:
-    """The publishing client. No event of an earlier test is in transit."""
+    """The publishing client, after the broker has forwarded all events of earlier tests."""
     until(lambda: shared_client.connected, "it has reconnected after the test of a gap")
     until_passed_on(shared_client)
     return shared_client
@@ -35,7 +35,7 @@ def dxl_client(shared_client: DxlClient) -> DxlClient:
 
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric) -> Iterator[Start]:
-    """A function that starts a command with options and returns the sample once a given line is printed."""
+    """A function that starts a command with options and returns the sample after it prints a given line."""
     with ExitStack() as samples:
 
         def started_sample(command: list[str], *options: str, until: str = WAITING) -> Sample:

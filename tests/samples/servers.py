@@ -1,4 +1,4 @@
-"""Servers that receive from samples, as processes in a test's directory."""
+"""Servers that receive events from samples and run as processes in a test's directory."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 class Server:
-    """A server that can be restarted, on a free port of 127.0.0.1.
+    """A restartable server on a free port of 127.0.0.1.
 
     :param directory: the server's current directory, which also contains its log
     :param executable: the name of the program

@@ -57,7 +57,7 @@ class TestErrorHandlingSample:
     def test_replays_what_listen_rejected_beside_torn_lines(
         self, tmp_path: Path, dxl_client: DxlClient, start: Start
     ) -> None:
-        """If the disk was full, a line can be incomplete."""
+        """A full disk can leave an incomplete line in the reject file."""
         options = "--config my-fabric/dxlclient.config --count 1 --format jsonl --reject-file retry.jsonl"
         rejected = b'{"event": ' + b"[" * 10
         listen = start(f"python -m dxlthreateventclient listen {options}".split(), until="")
@@ -79,7 +79,7 @@ class TestErrorHandlingSample:
     def test_begins_a_new_line_after_a_torn_one(
         self, tmp_path: Path, dxl_client: DxlClient, start: Start
     ) -> None:
-        """First the file is limited to 1,000 bytes, as on a full disk. Later it can grow."""
+        """At first, the file can grow by only 1,000 bytes, as on a full disk. Later it can grow."""
         reject_file = tmp_path / "rejected.jsonl"
         reject_file.write_bytes(b"{}\n" * 10_000)
         sample = start(RECEIVE)

@@ -1,4 +1,4 @@
-"""The Kafka samples, with killed workers, and with failing brokers in librdkafka's mock cluster."""
+"""The Kafka samples, with killed workers and with failing brokers in librdkafka's mock cluster."""
 
 import ctypes
 import re
@@ -21,7 +21,7 @@ SAME_HOST = {"target": {"hostName": "WS-1"}}
 
 
 class KafkaCluster:
-    """librdkafka's mock cluster of brokers on 127.0.0.1. ctypes loads it from confluent-kafka's wheel.
+    """librdkafka's mock cluster of brokers on 127.0.0.1, which ctypes loads from confluent-kafka's wheel.
 
     The mock cluster supports neither TLS nor passwords and never loses a replica.
 
@@ -32,7 +32,7 @@ class KafkaCluster:
     _BROKERS = (1, 2, 3)
 
     def __init__(self, directory: Path) -> None:
-        # Find the library that confluent_kafka has loaded. Its file name depends on the wheel.
+        # Find the library that confluent_kafka has loaded, because the file name depends on the wheel.
         found = re.search(r"/\S*librdkafka\S*", Path("/proc/self/maps").read_text())
         assert found, "this wheel of confluent-kafka has no librdkafka in a file of its own"
         self._library = ctypes.CDLL(found[0])
@@ -66,7 +66,7 @@ class KafkaCluster:
             self._on_cluster("mock_broker_set_up", broker)
 
     def messages(self, topic: str, count: int) -> list[Message]:
-        """Wait until a topic has ``count`` messages. Return them and check that there are no others."""
+        """Wait for ``count`` messages on a topic, check that no others arrive, and return the messages."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "test"})
         consumer.assign([TopicPartition(topic, number, 0) for number in range(self.PARTITIONS)])
         found: list[Message] = []
@@ -112,7 +112,7 @@ class TestKafkaSample:
     def test_loses_and_repeats_nothing_while_the_cluster_is_away(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start
     ) -> None:
-        """Publish more events than the producer can queue, so that some wait in the stream."""
+        """Publish more events than the producer can queue, so that some events wait in the stream."""
         sample = start(PRODUCER)
         published = publish(dxl_client, 10, **SAME_HOST)
         sample.until_printed("Acknowledged ", 10)

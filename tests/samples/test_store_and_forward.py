@@ -26,7 +26,7 @@ DROP, LOSE_THE_ANSWER = -1, -2
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Records the threat events that it accepts. The test chooses the answers."""
+    """Records the accepted threat events and answers as the test specifies."""
 
     daemon_threads = True
 
@@ -96,7 +96,7 @@ def forward(receiver: Receiver, start: Start) -> Start:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """The sample's directory for events, on a 1 MB disk. Mounting it requires root."""
+    """The sample's event directory on a 1 MB disk. Mounting the disk requires root privileges."""
     directory = tmp_path / "threat-event-queue"
     directory.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], check=True)
@@ -113,7 +113,7 @@ class TestStoreAndForwardSample:
     def test_no_stored_event_is_lost_when_it_is_killed(
         self, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """It is killed when it has stored some events, sent some, and forwarded some."""
+        """The sample is killed after storing, after sending and after forwarding some events."""
         half_failing = cycle((503, 204, DROP, 204, LOSE_THE_ANSWER, 204))
         published: dict[str, Any] = {}
         stored: set[str] = set()
@@ -140,7 +140,7 @@ class TestStoreAndForwardSample:
     def test_tries_again_in_order_and_sends_nothing_twice(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """The sample sets aside refused events and a file left incomplete when the process was killed."""
+        """The sample sets aside refused events and a file left incomplete by a killed process."""
         torn = tmp_path / "threat-event-queue" / "000000000007-00000000.json"
         torn.parent.mkdir()
         torn.write_text('"{id}"\n{"event": {"threatN')
@@ -180,7 +180,7 @@ class TestStoreAndForwardSample:
         forward: Start,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A message id with line ends cannot inject a header."""
+        """A message id with line breaks cannot inject a header."""
         token = tmp_path / "token"
         token.write_text("old\n")
         monkeypatch.setenv("HTTP_TOKEN_FILE", str(token))
@@ -201,7 +201,7 @@ class TestStoreAndForwardSample:
     def test_every_event_is_kept_or_reported_at_the_end(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """Send SIGTERM during a burst with a full queue, when some events are only in memory."""
+        """Send SIGTERM during a burst, when the queue is full and some events are only in memory."""
         receiver.answers = repeat(503)
         sample = forward("--limit", "10")
         publish(dxl_client, 30)

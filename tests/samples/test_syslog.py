@@ -1,4 +1,4 @@
-"""The syslog sample, with Debian's rsyslogd, and with a misbehaving collector of our own."""
+"""The syslog sample, with Debian's rsyslogd and with our own misbehaving collector."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PAGE = "syslogcefexample.rst"
 
 
 class Rsyslogd(Server):
-    """The rsyslogd from the page, which listens on UDP and TCP."""
+    """rsyslogd with the configuration on the page, listening on UDP and TCP."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, "rsyslogd", "rsyslog")
@@ -36,7 +36,7 @@ class Rsyslogd(Server):
         self.command += ["-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "pid")]
 
     def until_written(self, count: int) -> list[list[str]]:
-        """Wait for ``count`` messages. Return the parts of each message, with the text last."""
+        """Wait for ``count`` messages and return the parts of each message, with the text last."""
         file = self.directory / "threat-events.log"
         until(lambda: file.exists() and file.read_bytes().count(b"\n") >= count, f"{count} are written")
         return [line.split(" ", 7) for line in file.read_text().split("\n")[:-1]]
@@ -44,14 +44,14 @@ class Rsyslogd(Server):
 
 @pytest.fixture
 def collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rsyslogd]:
-    monkeypatch.setenv("PWD", str(tmp_path))  # as a shell in this directory does
+    monkeypatch.setenv("PWD", str(tmp_path))  # as the shell does
     server = Rsyslogd(tmp_path)
     yield server
     server.end()
 
 
 def command_for(collector: Rsyslogd | socket.socket, options: str) -> list[str]:
-    """Return the command on the page with another port."""
+    """Return the command on the page with the collector's port."""
     port = collector.port if isinstance(collector, Rsyslogd) else collector.getsockname()[1]
     command = documented_command(PAGE, f"syslog_cef_example.py 127.0.0.1 5514{options}")
     return [str(port) if word == "5514" else word for word in command]
@@ -67,7 +67,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"threatName": "Ünïcode \U0001f642 \u2028\x85\x1b[31m", "eventDesc": "%s %d {} \ufeff"},
     {"threatName": "x" * 20_000, "eventDesc": None},
     {
-        # rsyslogd would split a message in two if it were longer than 8 KB.
+        # rsyslogd would split a message longer than 8 KB in two.
         "source": {"url": f"http://x/{'y' * 8000}\n{FORGED}"},
         "target": {"fileName": f"C:\\{'z' * 8000} {FORGED}"},
         "threatName": "ü" * 5000,
@@ -77,7 +77,7 @@ HOSTILE: list[dict[str, Any]] = [
 
 
 def cef(event: Event) -> str:
-    """Return the line that the sample should send for an event."""
+    """Return the line that the sample must send for an event."""
     return to_cef(json.loads(event.payload), event_id=event.message_id)
 
 
@@ -115,7 +115,7 @@ class TestWithRsyslogd:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A collector that reads only at a test's request."""
+    """A collector that reads only when the test requests data."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         yield server
@@ -128,7 +128,7 @@ def accepted(listener: socket.socket, tls: ssl.SSLContext | None = None) -> sock
 
 
 def read_until(connection: socket.socket, end: str) -> bytes:
-    """Read until a text has arrived. Return everything read."""
+    """Read until a text has arrived, and return all received data."""
     received = b""
     while end.encode() not in received:
         part = connection.recv(65536)
@@ -186,7 +186,7 @@ class TestConnection:
         tls: ssl.SSLContext,
         reason: str,
     ) -> None:
-        """The sample refuses the collector's certificate, or has no certificate although one is required."""
+        """The sample rejects the collector's certificate or lacks a required client certificate."""
         if reason == "certificate verify failed":
             trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
         sample = start(command_for(listener, TLS))

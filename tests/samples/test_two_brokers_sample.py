@@ -1,4 +1,4 @@
-"""The two-brokers sample. In this test, both brokers are the same."""
+"""The two-brokers sample, connected twice to the same broker."""
 
 from dxlclient.client import DxlClient
 from helpers.samples import Start, documented_command
@@ -15,6 +15,6 @@ def test_the_two_brokers_sample_prints_each_event_once(
         lines = sample.until_printed("2", count)
     fabric.drop_connections()
     sample.until_printed("GAP Events on", 2)
-    # Do not interrupt the sample: if a client is reconnecting, dxlclient's thread would fail.
+    # Kill the sample, because an interrupt makes dxlclient's thread fail if a client is reconnecting.
     sample.kill()
     assert [name for line in lines for name in ("first", "second") if name in line] == ["first", "second"]

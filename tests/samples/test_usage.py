@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.samples import ROOT
 
-# Runs many command lines in one process. Prints the exit status and output of each.
+# Runs many command lines in one process. Prints the exit status and output of each command line.
 PROGRAM = """
 import contextlib, io, json, runpy, sys
 
@@ -24,7 +24,7 @@ for line in sys.stdin.read().splitlines():
     print(json.dumps([status, output.getvalue(), errors.getvalue()]))
 """
 
-# Command lines, with part of their output.
+# Wrong command lines with a part of each expected message.
 WRONG = {
     "stream_example.py --severity 8": "invalid choice: 8",
     "error_handling_example.py --replay missing": "No such file",

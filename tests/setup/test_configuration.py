@@ -1,4 +1,4 @@
-"""A usable configuration, and all kinds of unusable ones."""
+"""A usable configuration and all kinds of unusable configurations."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""connect(): why a broker cannot be used, and how connect() reacts."""
+"""connect() reports why a broker cannot be used and reacts to each kind of failure."""
 
 import shutil
 import signal
@@ -59,7 +59,7 @@ class TestABrokenBroker:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Return the duration of a call."""
+    """Return the duration of a call in seconds."""
     start = time.monotonic()
     call()
     return time.monotonic() - start
@@ -67,7 +67,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Threads that destroy clients, because destroying takes a second. They end before the fabric."""
+    """Background threads for destroying clients, which takes a second. They end before the fabric."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
@@ -76,7 +76,7 @@ def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
 
 @pytest.fixture
 def client(fabric: LocalFabric, destroying: list[threading.Thread]) -> Iterator[DxlClient]:
-    """An unconnected client of the fabric with short waits between attempts."""
+    """An unconnected client of the fabric with short delays between connection attempts."""
     config = load_configuration(fabric.config_file)
     config.reconnect_delay = 0.01
     dxl_client = DxlClient(config)
@@ -99,7 +99,7 @@ class TestConnect:
         assert client.connected
 
     def test_uses_the_broker_that_works(self, client: DxlClient) -> None:
-        """By itself, a DxlClient would wait for the silent broker until the keep-alive interval ends."""
+        """By itself, a DxlClient would wait for a silent broker until the keep-alive interval ends."""
         good = client.config.brokers
         with server(stay_silent) as silent:
             client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]
@@ -177,7 +177,7 @@ class TestConnect:
     def test_is_bounded_if_the_broker_falls_silent_after_the_try(
         self, client: DxlClient, fabric: LocalFabric
     ) -> None:
-        """dxlclient keeps trying, and the next call can connect it."""
+        """dxlclient keeps trying to connect, and the next call of connect() succeeds."""
         connections, answers = count(), threading.Event()
 
         def serve(connection: socket.socket) -> None:
@@ -265,7 +265,7 @@ class TestTryBroker:
     def test_ends_in_time_if_a_firewall_drops_all_packets(self, fabric: LocalFabric) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
             port = full.getsockname()[1]
-            # When the queue of connections is full, the kernel stops answering.
+            # When the connection queue of a socket is full, the kernel stops answering.
             with ExitStack() as queue:
                 for _ in range(3):
                     waiting = queue.enter_context(socket.socket())

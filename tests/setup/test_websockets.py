@@ -20,7 +20,7 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture(scope="module")
 def config_file() -> Iterator[Path]:
-    """The configuration file of a broker with a WebSocket port."""
+    """The configuration file for a broker with a WebSocket port."""
     mosquitto = Mosquitto()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

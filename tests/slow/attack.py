@@ -1,13 +1,13 @@
 """Attacks the library with random programs over a real broker, and stops at the first broken promise.
 
-A program has up to four threads. They add and remove callbacks, and open streams and close, drain or cancel
-them. They also publish, and freeze and restart the broker. The start and end times of these calls determine
-which events each listener must receive: all events that the broker provably sent while the listener was
-active, outside the reported gaps. These events must arrive once, unchanged and in order. No other event must
-arrive.
+A program has up to four threads. The threads add and remove callbacks, and open, close, drain and cancel
+streams. The threads also publish events, and freeze and restart the broker. The start and end times of these
+calls determine the events that each listener must receive: all events that the broker provably sent outside
+the reported gaps while the listener was active. These events must arrive once, unchanged and in order. No
+other event may arrive.
 
-Each program is generated from a number, its seed. The next program uses the next number. With --seed N, the
-first program is program N again, as far as threads and the broker allow.
+Each program is generated from a seed, which increases by one for each program. With --seed N, the first
+program repeats program N, as far as the timing of threads and the broker allows.
 """
 
 import argparse
@@ -55,7 +55,7 @@ ACTIONS = {"publish": 10, "add": 8, "stop": 8, "stream": 4, "settle": 4, "distur
 
 @dataclass
 class Published:
-    """An event, and the two times between which the broker sent it, if it did."""
+    """An event and the interval during which the broker may have sent it."""
 
     number: int
     topic: str
@@ -74,13 +74,13 @@ class Client:
         self.client = CommonThreatEventClient(self.dxl_client, self.gaps.append)
 
     def is_deaf(self, since: float, until: float) -> bool:
-        """Return True if a gap covers a part of this time."""
+        """Return True if a gap overlaps this interval."""
         ended = [(gap.start.timestamp(), gap.end.timestamp()) for gap in self.gaps if gap.end]
         return any(since <= end and start <= until for start, end in ended)
 
 
 class Listener(ABC):
-    """A callback or a stream, with the times when it listened and its events."""
+    """A callback or a stream, with its listening times and received events."""
 
     KINDS: tuple[str, ...] = ()
 
@@ -124,7 +124,7 @@ class Listener(ABC):
         )
 
     def record(self, threat_event: Any, event: Event) -> None:
-        """Record an event, and any change to it by another callback."""
+        """Record an event and report any change that another callback made to it."""
         published = self.run.published[number_of(threat_event)]
         shown = event.destination_topic, json.loads(event.payload), threat_event, event.broker_ids
         if shown != (published.topic, numbered(published.number), numbered(published.number), []):
@@ -136,7 +136,7 @@ class Listener(ABC):
 
 
 class Callback(Listener):
-    """A callback that raises, is slow, changes and forwards its events, or removes itself."""
+    """A callback that raises an exception, is slow, changes and forwards its events, or removes itself."""
 
     KINDS = ("raising", "slow", "forwarding", "one-shot")
 
@@ -164,7 +164,7 @@ class Callback(Listener):
 
 
 class Stream(Listener):
-    """A stream. A loop on a separate thread takes its events."""
+    """A stream and a loop that reads its events on a separate thread."""
 
     KINDS = ("close", "drain", "async close", "async drain", "async cancel")
 
@@ -223,13 +223,13 @@ class World(logging.Handler):
         self._disturbing = threading.Lock()
         self.publisher = connect()
         self.receivers = connect(keep_alive_interval=2), connect(incoming_message_queue_size=5)
-        # By itself, dxlclient would wait for two minutes after some losses of the connection.
+        # By itself, dxlclient would wait two minutes after some connection losses.
         self._watched = CommonThreatEventClient(self.publisher, lambda _: None)
         self.handed_out = Tap(self.publisher, f"{ROOT}/#").times
         self.markers = [Tap(client, MARKERS).times for client in (self.publisher, *self.receivers)]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take each logged error as a problem, except those that programs provoke on purpose."""
+        """Record each logged error as a problem, except the errors that programs provoke on purpose."""
         message = self.format(record)
         if "raised" not in message and "was not handled" not in message:
             self.problems.append(message)
@@ -245,18 +245,18 @@ class World(logging.Handler):
                 until(self._is_started, "the broker has its port again")
 
     def _is_started(self) -> bool:
-        # Another program may use the port for a moment.
+        # Another program may briefly use the port.
         with suppress(OSError):
             self.broker.start()
             return True
         return False
 
     def settle(self) -> tuple[float, float]:
-        """Wait until every DxlClient has handled all earlier events. Return the start and end times."""
+        """Wait until every DxlClient has handled all earlier events, and return the start and end times."""
         began, marker = time.time(), next(self.numbers)
 
         def is_seen_by_all() -> bool:
-            # Send repeatedly, because a connection may have been lost in the meantime.
+            # Send the marker repeatedly, because a connection may have been lost.
             with suppress(DxlException):
                 publish_numbers(self.publisher, [marker], MARKERS)
             time.sleep(0.02)
@@ -294,7 +294,7 @@ class Run:
     def _act(self, thread: int) -> None:
         choices, mine = random.Random(f"{self.seed}/{thread}"), list[Callback | Stream]()
         for action in choices.choices(list(ACTIONS), list(ACTIONS.values()), k=choices.randint(5, 25)):
-            # A choice that depends on other threads must not change the later actions.
+            # Choices that depend on other threads must not change later actions.
             chance = random.Random(choices.random())
             match action:
                 case "add" | "stream":
@@ -361,7 +361,7 @@ def main() -> None:
         for seed in itertools.count(options.seed):
             if time.monotonic() > deadline:
                 break
-            # Print the seed now: if a promise is broken or hangs, the last printed seed repeats it.
+            # Print the seed first, so that the last printed seed repeats a broken promise or a hang.
             print(f"seed {seed}", end="\r", flush=True)
             faulthandler.dump_traceback_later(WATCHDOG, exit=True)
             run = Run(world, pool, seed)

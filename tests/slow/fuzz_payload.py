@@ -1,7 +1,7 @@
-"""Feeds random payloads to the library, and stops at the first broken promise, with its shortest payload.
+"""Feeds random payloads to the library, and reports the shortest payload that breaks a promise.
 
-Most payloads are mutations of the bytes of a corpus payload, or of the values of a sample event. The printed
-seed repeats a failure: python tests/slow/fuzz_payload.py --seed N
+Most payloads are mutations of a corpus payload's bytes or of a sample event's values. The printed seed
+repeats a failure: python tests/slow/fuzz_payload.py --seed N
 """
 
 import argparse
@@ -26,7 +26,7 @@ from helpers.decoding import check_is_decoded_alike
 from helpers.receiving import Receiver, event
 from helpers.schemas import check_formats
 
-BATCH = 1000  # payloads for each seed
+BATCH = 1000  # payloads for each seed.
 # Mutations of longer payloads would be slow and reveal little more.
 CORPUS = [one for one in (*ODD.values(), *MALFORMED.values()) if isinstance(one, bytes) and len(one) < 10_000]
 TOKENS = [

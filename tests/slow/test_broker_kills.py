@@ -1,10 +1,10 @@
 """A broker is repeatedly killed while events flow and slow consumers have a backlog.
 
-One run sends the same events to all consumers. Each consumer has a separate DxlClient. A run has one phase
-for each life of the broker. A client counts as subscribed from the first event that it receives in a phase.
-It must receive all later events, up to the last event that reached the witness before the kill, because
-mosquitto sends an event to all subscribers before it reads the next event. Events published between the kill
-and the restart are in transit and may be lost.
+One run sends the same events to all consumers. Each consumer uses a separate DxlClient. Each lifetime of the
+broker is one phase of a run. A client counts as subscribed from the first event that it receives in a phase.
+A subscribed client must receive all later events up to the last event that reached the witness before the
+kill, because mosquitto sends an event to all subscribers before it reads the next event. Events published
+between the kill and the restart may be lost.
 """
 
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.slow
 TOPIC = "/test/kills"
 KILLS = 10
 BACKLOG = 60
-STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events
-# Ignore this many of the last events at the witness, which is the fast callback's client.
+STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events.
+# The number of final events to ignore at the witness, which is the fast callback's client.
 MARGIN = 10
 
 
 @dataclass
 class Phase:
-    """The events with numbers above ``after`` up to ``last``, all from one life of the broker."""
+    """The events numbered above ``after`` and up to ``last``, sent during one lifetime of the broker."""
 
     after: int
     last: int = 0

@@ -1,4 +1,4 @@
-"""A redundant stream misses nothing when two brokers, fed by a third broker, are killed in turn."""
+"""A redundant stream misses no event while two brokers, fed by a third broker, are killed alternately."""
 
 from contextlib import ExitStack
 
@@ -18,8 +18,8 @@ pytestmark = [
 ]
 
 TOPIC = "/test/redundancy"
-KILLS = 10  # of each broker
-INTERVAL = 0.01  # seconds between two events
+KILLS = 10  # per broker
+INTERVAL = 0.01  # seconds between events
 
 
 def until_published(publisher: Publisher, number: int) -> None:
@@ -39,7 +39,7 @@ def test_a_redundant_stream_misses_and_repeats_nothing(capsys: pytest.CaptureFix
         events = stack.enter_context(redundant_threat_events(dxl_clients, TOPIC, on_gap=gaps.append))
         publisher_client = stack.enter_context(clients(hub.client_config))()
 
-        # The bridges need a moment to connect. Events published before then do not count.
+        # Events published before the bridges connect do not count.
         with (
             looping(events, lambda threat_event, _: received.append(number_of(threat_event))),
             Publisher(publisher_client, TOPIC, INTERVAL) as publisher,
@@ -48,7 +48,7 @@ def test_a_redundant_stream_misses_and_repeats_nothing(capsys: pytest.CaptureFix
             first = publisher.count + 1
             for broker in brokers * KILLS:
                 until_settled(publisher, taps, 60)
-                # A gap starts a second before the last packet, so two gaps within a second would overlap.
+                # A gap starts one second before the last packet, so two gaps within a second would overlap.
                 until_published(publisher, 150)
                 broker.stop()
                 until_published(publisher, 20)

@@ -1,9 +1,9 @@
-"""All events published outside the reported gaps have arrived, whatever happens to the connection.
+"""All events published outside the reported gaps arrive, whatever happens to the connection.
 
-One run disturbs all consumers thirty times, in five ways in random order. Meanwhile, a publisher on a
-separate connection sends numbered events, and records when it sends each event and receives it back. Between
-these times the broker has accepted the event, possibly late if the broker was frozen. GAPS_SEED repeats a
-run, and GAPS_ROUNDS makes a run longer.
+One run disturbs all consumers thirty times, with five kinds of disturbances in random order. Meanwhile, a
+publisher on a separate connection sends numbered events and records when it sends each event and receives it
+back. The broker accepts each event between the recorded times, possibly late if the broker is frozen. The
+environment variable GAPS_SEED repeats a run, and GAPS_ROUNDS makes a run longer.
 """
 
 import os
@@ -39,15 +39,15 @@ ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
 # The seconds that each consumer spends on an event.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
 # The additional gap time allowed for each disturbance, in seconds. A gap starts one second before the last
-# packet. dxlclient waits for its queue, closes the connection that was restored in the meantime, and waits
-# between two attempts to connect.
+# packet. Before it connects, dxlclient waits until its queue is empty, closes a connection restored in the
+# meantime, and waits between two attempts.
 ALLOWANCE = 5.0
 
 _SUBACK = 9
 
 
 class Proxy:
-    """Terminates the clients' TLS and forwards packets between them and mosquitto."""
+    """Terminates the clients' TLS connections and forwards packets between the clients and mosquitto."""
 
     port: int
 
@@ -70,12 +70,12 @@ class Proxy:
         """Reset the connections of all clients."""
         for client in tuple(self._clients):
             with suppress(OSError):
-                # The following close() sends RST. shutdown() ends the reading thread.
+                # This option makes the following close() send an RST, and shutdown() ends the reading thread.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.shutdown(socket.SHUT_RD)
 
     def connect(self, connection: socket.socket) -> None:
-        connection.settimeout(5)  # for the handshake: dxlclient also probes the port without TLS
+        connection.settimeout(5)  # limits the handshake, because dxlclient also probes the port without TLS
         with (
             self._tls.wrap_socket(connection, server_side=True) as client,
             socket.create_connection(("127.0.0.1", self._mosquitto.plain_port)) as broker,
@@ -109,10 +109,10 @@ class Proxy:
 
 
 def _packets(data: bytes) -> tuple[list[bytes], bytes]:
-    """Return the complete MQTT packets, and the rest."""
+    """Return the complete MQTT packets and the remaining bytes."""
     packets: list[bytes] = []
     while True:
-        # The size follows the first byte, with seven bits in each byte. Its last byte is below 128.
+        # The size follows the first byte, with seven bits in each byte. The size ends with a byte below 128.
         digits = next((data[1:end] for end in range(2, 6) if len(data) >= end and data[end - 1] < 0x80), b"")
         end = 1 + len(digits) + sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
         if not digits or len(data) < end:
@@ -154,7 +154,7 @@ def flap(mosquitto: Mosquitto, between: Proxy, chance: random.Random) -> None:
 
 
 class Run:
-    """The results: the disturbances, the published events, and the consumers with their events."""
+    """The results of a run: the disturbances, the published events, and the consumers with their events."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.seed = int(os.environ.get("GAPS_SEED", time.time_ns() % 1_000_000))
@@ -166,12 +166,12 @@ class Run:
         self.consumers: list[Consumer] = []
         connect = stack.enter_context(clients(self.proxy.client_config))
         for name, seconds in CONSUMERS.items():
-            # In each burst, the queue of the slow callback fills up.
+            # Each burst fills the queue of the slow callback.
             dxl_client = connect(keep_alive_interval=2, incoming_message_queue_size=20)
             self.consumers.append(Consumer(name, dxl_client, TOPIC, seconds))
             stack.enter_context(self.consumers[-1].listening())
-        # The publisher must keep its connection while the broker is frozen, because events sent over an
-        # ending connection are never published.
+        # The publisher must stay connected while the broker is frozen, because events sent over a connection
+        # that is ending are never published.
         directly = stack.enter_context(clients(self.mosquitto.client_config))(keep_alive_interval=60)
         self.tap = Tap(directly, TOPIC)
         with Publisher(directly, TOPIC) as self.publisher:
@@ -187,10 +187,10 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            # Let some disturbances begin while dxlclient is still busy with the previous one.
+            # Let some disturbances begin while dxlclient is still busy with the previous disturbance.
             if self.chance.random() < 0.7:
                 self.until_settled()
-            # A burst, followed by events published at even intervals.
+            # Publish a burst, followed by events at regular intervals.
             for interval in (0.0005, 0.015):
                 self.publisher.interval = interval
                 time.sleep(self.chance.uniform(0, 0.4))

@@ -1,4 +1,4 @@
-"""Counts the threads, file descriptors and sockets that the process still holds after closing."""
+"""Counts the threads, file descriptors and sockets that remain after clients and streams are closed."""
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ def held() -> dict[str, int]:
 
 
 def until_no_more_is_held(than: dict[str, int]) -> None:
-    # The counts can also fall, because resources of an earlier test may be released only now.
+    # The counts can also fall, because resources of an earlier test may be released late.
     until(lambda: all(count <= than[what] for what, count in held().items()), f"at most {than}")
 
 

@@ -17,7 +17,7 @@ TOPIC = "/test/load"
 EVENTS = 20_000
 EVENT_SIZE = 5_000  # minimum, in bytes
 MAX_BUFFERED = 1_000
-# dxlclient itself queues 1,000 messages, and payloads may take twice their size as Python objects.
+# dxlclient queues 1,000 messages, and payloads may occupy twice their size as Python objects.
 MEMORY_BOUND = 2 * (MAX_BUFFERED + 1_000) * EVENT_SIZE
 
 LATE_LOOP = """

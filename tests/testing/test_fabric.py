@@ -26,7 +26,7 @@ START = "from dxlthreateventclient.testing import LocalFabric\nLocalFabric().sta
 
 class TestBroker:
     def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
-        """Otherwise the broker would compare each event with all these topics."""
+        """A broker that remembered unused topics would compare each event with all of them."""
         dxl_client.subscribe(topic)
         assert is_subscribed(topic)
         dxl_client.unsubscribe(topic)
@@ -41,7 +41,7 @@ class TestBroker:
     def test_it_refuses_clients_of_another_authority(
         self, fabric: LocalFabric, tmp_path: Path, certificate: bool
     ) -> None:
-        """Clients without a certificate, or with a foreign one, fail in the handshake of TLS 1.2."""
+        """Clients without a certificate or with a foreign certificate fail during the TLS 1.2 handshake."""
         context = ssl.create_default_context(cafile=fabric.client_config().broker_ca_bundle)
         context.set_ciphers("AES128-SHA256")
         if certificate:
@@ -170,7 +170,7 @@ class TestStart:
         fabric.stop()
 
     def test_an_error_of_the_event_loop_is_raised(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """For example, too few file descriptors. The broker's thread starts the loop."""
+        """The broker's thread starts the event loop, which may fail for lack of file descriptors."""
         monkeypatch.setattr("asyncio.events.new_event_loop", Mock(side_effect=OSError("Too many open files")))
         fabric = LocalFabric()
         with pytest.raises(OSError, match="Too many open files"):
@@ -184,7 +184,7 @@ class TestStart:
 
     @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
-        """This happens in a container with a read-only file system. Here, the file size limit is zero."""
+        """A container's file system may be read-only. The test sets a file size limit of zero instead."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
         last_line = run(program=[*PYTHON, f"{limit}\n{START}"]).stderr.splitlines()[-1]
         assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")

@@ -1,4 +1,4 @@
-"""LocalFabric misbehaves on demand, like real brokers and networks."""
+"""LocalFabric can misbehave on demand, as real brokers and networks do."""
 
 import socket
 import ssl
@@ -23,7 +23,7 @@ class TestDropConnections:
         with connected_socket(fabric) as tls:
             fabric.drop_connections()
             with pytest.raises(ConnectionResetError):
-                socket.socket.recv(tls, 1)  # below TLS, which reports a reset as a normal end
+                socket.socket.recv(tls, 1)  # read below TLS, because TLS reports a reset as a normal end
 
     def test_without_a_client_nothing_happens(self, fabric: LocalFabric) -> None:
         fabric.drop_connections()

@@ -47,7 +47,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 class TestPublishAndWait:
     def test_it_returns_when_each_callback_has_run(self, run: Run) -> None:
-        """This applies even if the fabric misbehaves and the clients must reconnect."""
+        """Each callback has run even if the fabric misbehaves and the clients must reconnect."""
         tests = """
 CLIENTS = []
 
@@ -107,7 +107,7 @@ def test_a_callback_that_takes_long(dxl_client, publish_and_wait):
 class TestPlugin:
     @pytest.mark.slow
     def test_unused_it_imports_nothing(self, pytester: pytest.Pytester) -> None:
-        """pytest imports the plugin in every run, in every project of the environment."""
+        """pytest imports the plugin in every run of every project in the environment."""
         pytester.makepyfile("""
 import sys
 
@@ -118,7 +118,7 @@ def test_unused():
         pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
     def test_fixtures_of_the_same_names_do_not_clash(self, run: Run) -> None:
-        """A user's fixture replaces ours, and the other fixtures still work."""
+        """A user's fixture replaces the plugin's fixture, and the other fixtures still work."""
         tests = """
 @pytest.fixture(scope="module")
 def dxl_client():

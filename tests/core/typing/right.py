@@ -1,4 +1,4 @@
-"""User code that mypy in strict mode and pyright accept."""
+"""User code that both pyright and mypy in strict mode accept."""
 
 from typing import Any, cast
 

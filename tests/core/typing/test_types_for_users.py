@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that contains only this wheel."""
+    """The Python interpreter of an environment that contains only the wheel."""
     directory = tmp_path_factory.mktemp("typing")
     builder = venv.EnvBuilder(with_pip=False, symlinks=sys.platform != "win32")
     context = builder.ensure_directories(directory / "env")
@@ -51,7 +51,7 @@ def mypy(python: Path, program: str, directory: Path) -> dict[int, str]:
 
 
 def pyright(python: Path, program: str, directory: Path) -> dict[int, str]:
-    """Return the errors by line, in pyright's standard mode."""
+    """Return the errors that pyright reports in standard mode, by line."""
     settings = {"typeCheckingMode": "standard", "include": [str(HERE / program)]}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
     output = checked(

@@ -1,4 +1,4 @@
-"""Code that type checkers reject: exactly the lines that end in ``# wrong``."""
+"""Code in which type checkers reject exactly the lines that end in ``# wrong``."""
 
 from typing import Any, cast
 
