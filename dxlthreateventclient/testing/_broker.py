@@ -10,6 +10,7 @@ import struct
 import threading
 from concurrent.futures import Future
 from typing import Any, cast
+from weakref import WeakSet
 
 import amqtt.plugins.authentication  # noqa: F401 - amqtt imports it by name, which PyInstaller does not detect
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
@@ -39,15 +40,33 @@ class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt h
             del self.context.subscriptions[topic]
 
 
+class _Listener(socket.socket):
+    """Remembers the accepted connections.
+
+    If asyncio stops between accepting a connection and starting its TLS handshake, asyncio leaves the
+    connection open. The client, which waits for the handshake, would then never reconnect.
+    """
+
+    def __init__(self, bound: socket.socket) -> None:
+        super().__init__(fileno=bound.detach())
+        self.accepted: WeakSet[socket.socket] = WeakSet()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        self.accepted.add(connection)
+        return connection, address
+
+
 class BrokerThread:
     """Runs the broker on a separate thread.
 
-    :param listener: a listening socket, which the broker closes
+    :param bound: a listening socket, which the broker closes
     :param tls: the TLS context of all connections
     :raise BaseException: the error that prevents the broker from starting
     """
 
-    def __init__(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
+    def __init__(self, bound: socket.socket, tls: ssl.SSLContext) -> None:
+        listener = _Listener(bound)
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._thaw: threading.Event | None = None
         started: Future[None] = Future()
@@ -61,6 +80,9 @@ class BrokerThread:
                 if started.done():
                     raise
                 started.set_exception(error)
+            finally:
+                for connection in (listener, *listener.accepted):
+                    connection.close()
 
         self._thread = threading.Thread(target=run, name="LocalFabric", daemon=True)
         self._thread.start()

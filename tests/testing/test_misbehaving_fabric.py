@@ -1,5 +1,6 @@
 """LocalFabric can misbehave on demand, as real brokers and networks do."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -70,6 +71,19 @@ class TestFreeze:
     def test_a_program_can_end_with_a_frozen_fabric(self) -> None:
         program = "from dxlthreateventclient.testing import LocalFabric as F\nf = F()\nf.start()\nf.freeze()"
         subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
+
+
+class TestStop:
+    def test_ends_a_connection_that_asyncio_leaves_open(
+        self, fabric: LocalFabric, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """During a TLS handshake, dxlclient waits for up to half an hour."""
+        monkeypatch.setattr("asyncio.sslproto.SSLProtocol._abort", lambda *_: None)
+        with socket.create_connection(("127.0.0.1", fabric.port), timeout=10) as connection:
+            with connected_socket(fabric):  # the fabric accepts the connections in order
+                fabric.stop()
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
 
 
 class TestMisuse:
