@@ -100,7 +100,7 @@ class Double:
 
 
 class Member:
-    """The routes added by one CommonThreatEventClient, and the counts and gaps of this client.
+    """The routes, counts and gaps of one CommonThreatEventClient.
 
     :param dxl_client: the DxlClient, or a double
     :param on_gap: called with each gap when it begins and when it ends

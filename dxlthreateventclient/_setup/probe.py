@@ -1,7 +1,8 @@
 """Probes a broker by following the same steps as dxlclient, and explains any failure.
 
-The steps are TCP or a proxy, TLS, WebSockets if configured, and an MQTT CONNECT packet. With TLS 1.3, only
-the answer to CONNECT shows whether the broker accepts the client certificate.
+The steps are a TCP connection (direct or through a proxy), a TLS handshake, a WebSocket handshake if
+configured, and an MQTT CONNECT packet. With TLS 1.3, only the answer to CONNECT shows whether the broker
+accepts the client certificate.
 """
 
 import re

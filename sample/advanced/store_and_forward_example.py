@@ -31,8 +31,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-# Each event is a file. Writing a file stores its event. Deleting the file acknowledges the event and needs no
-# disk space.
+# Each event is stored in a file of its own. Deleting the file acknowledges the event and needs no disk space.
 QUEUE_DIRECTORY = Path("threat-event-queue")
 REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
 # Do not resend an event after one of these status codes: the service would never accept it, and later events

@@ -36,7 +36,7 @@ _ECS_TYPES: dict[str, dict[str, Any]] = {
 
 
 def _ecs_schema() -> dict[str, Any]:
-    """Return a JSON schema of ECS: the types and allowed values of all fields, and our own namespace.
+    """Return a JSON schema with the types and allowed values of all fields in ECS and in our namespace.
 
     The tables are from the ECS repository (9.5.0-dev, May 2026): generated/csv/fields.csv and the allowed
     values.

@@ -67,7 +67,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Background threads for destroying clients, which takes a second. They end before the fabric."""
+    """Background threads that destroy clients, which takes a second. They end before the fabric."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
