@@ -8,7 +8,7 @@ def create_dict_from_aggregate_listOf(list_of: Any) -> Any:
     """Convert an aggregated list into a dictionary that maps positions to values.
 
     :param list_of: the comma-separated string of a ``listOf…`` key; any other value is returned unchanged
-    :return: the values by position, without surrounding white space; empty for an empty string
+    :return: the values by position, without surrounding whitespace; empty for an empty string
 
     >>> create_dict_from_aggregate_listOf("10.0.0.1, 10.0.0.1")
     {0: '10.0.0.1', 1: '10.0.0.1'}
@@ -20,7 +20,7 @@ def create_set_from_aggregate_setOf(set_of: Any) -> Any:
     """Convert an aggregated set into a set of its values.
 
     :param set_of: the comma-separated string of a ``setOf…`` key; any other value is returned unchanged
-    :return: the values without surrounding white space; empty for an empty string
+    :return: the values without surrounding whitespace; empty for an empty string
 
     >>> sorted(create_set_from_aggregate_setOf("10.0.0.2, 10.0.0.1"))
     ['10.0.0.1', '10.0.0.2']

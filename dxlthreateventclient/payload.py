@@ -42,8 +42,8 @@ _decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite
 def decode_threat_event(payload: bytes) -> dict[str, Any]:
     r"""Decode the payload of a DXL message into a threat event dictionary.
 
-    The payload must be a JSON object in UTF-8. The decoder ignores a leading byte order mark and trailing NUL
-    bytes and white space, which some DXL publishers add. With msgspec, which the extra ``fast`` installs,
+    The payload must be a JSON object in UTF-8. The decoder ignores a leading byte order mark and any trailing
+    NUL bytes or whitespace, which some DXL publishers add. With msgspec, which the extra ``fast`` installs,
     decoding takes about half the time. Results and errors are the same with and without msgspec.
 
     :param payload: the payload of a ``dxlclient.message.Event``

@@ -68,7 +68,7 @@ def one_line(text: str) -> str:
     r"""Return the text on one line, with U+FFFD for each character that could control a terminal.
 
     :param text: any text
-    :return: the text, with each run of white space replaced by one space
+    :return: the text, with each run of whitespace replaced by one space
 
     >>> one_line("a\r\nb \x1b[31m")
     'a b �[31m'

@@ -47,7 +47,7 @@ class TestAPayload:
 
     @pytest.mark.parametrize("payload", ODD.values(), ids=ODD)
     def test_that_is_odd_is_decoded_to_what_json_says(self, payload: bytes) -> None:
-        """The decoder ignores a leading byte order mark, trailing NULs and trailing white space."""
+        """The decoder ignores a leading byte order mark, trailing NULs and trailing whitespace."""
         text = payload.rstrip(b"\0\r\n\t\v\f ").decode("utf-8-sig")
         assert decode_threat_event(payload) == json.loads(text)
 
