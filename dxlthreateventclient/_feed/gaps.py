@@ -117,7 +117,8 @@ class Listener:
         self.gap: Gap | None = None
         self.gaps = 0
         self.gap_seconds = 0.0
-        # The topics whose subscriptions the broker has acknowledged. No event can be missed on any other topic.
+        # The topics whose subscriptions the broker has acknowledged. No event can be missed on any other
+        # topic.
         self._heard: set[str] = set()
         self._last_end = datetime.min.replace(tzinfo=timezone.utc)
         self._on_gap = on_gap

@@ -80,7 +80,7 @@ class Client:
 
 
 class Listener(ABC):
-    """A callback or a stream, with its listening times and received events."""
+    """A callback or a stream, with its listening times and the events it received."""
 
     KINDS: tuple[str, ...] = ()
 
