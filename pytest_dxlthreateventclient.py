@@ -35,8 +35,8 @@ _FILTERS = [
     ),
 ]
 if sys.version_info < (3, 11):
-    # If a connection ends before the TLS handshake, as that of dxlclient's probe does, asyncio does not close
-    # the transport.
+    # If a connection ends before the TLS handshake, like the one from dxlclient's probe, asyncio does not
+    # close the transport.
     _FILTERS.append("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
