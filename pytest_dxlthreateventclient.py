@@ -35,8 +35,8 @@ _FILTERS = [
     ),
 ]
 if sys.version_info < (3, 11):
-    # If a connection ends before the TLS handshake, like the one from dxlclient's probe, asyncio does not
-    # close the transport.
+    # asyncio does not close the transport if a connection ends before the TLS handshake, as the connection of
+    # dxlclient's probe does.
     _FILTERS.append("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 

@@ -1,6 +1,6 @@
 """Compares the time to convert one event into each format with the time to parse or write its JSON.
 
-Each figure is a CPU time, because other programs may be running. The speed of a machine drifts, so the
+Each figure is a CPU time, because other programs may be running. A machine's speed drifts, so the
 formats take turns and each figure is the median of several rounds.
 """
 
