@@ -112,12 +112,14 @@ def _check_names(settings: ConfigObj) -> list[str]:
     unread = []
     for name, place in found:
         right = known.get(name.lower())
-        if right and right != place:
+        if right == place:
+            continue
+        if right:
             raise ValueError(f"{place} is not read: write {right}")
         # Other programs may add sections to the configuration file.
         is_section = place.startswith("[")
         alike = get_close_matches(name.lower(), known, 1, 0.8 if is_section else 0.6)
-        if not right and (alike or not is_section):
+        if alike or not is_section:
             hint = f"; is {known[alike[0]]} meant?" if alike else ""
             unread.append(f"{place} is not read{hint}")
     return unread

@@ -5,7 +5,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -298,6 +297,7 @@ class AsyncThreatEventStream(Stream):
 
     async def __aenter__(self) -> "AsyncThreatEventStream":
         import asyncio  # noqa: PLC0415
+        from concurrent.futures import Future  # noqa: PLC0415
 
         self._check_not_opened()
         self._loop, self._arrival = asyncio.get_running_loop(), asyncio.Event()
@@ -306,7 +306,19 @@ class AsyncThreatEventStream(Stream):
         # executor, because asyncio.run() waits for the executor at exit.
         subscribed: Future[None] = Future()
         subscribed.set_running_or_notify_cancel()
-        start_thread("DxlThreatEventStream", partial(self._subscribe, subscribed))
+
+        def subscribe() -> None:
+            try:
+                self._source.add(self._route)
+            except BaseException as error:  # noqa: BLE001 - raised on the event loop
+                subscribed.set_exception(error)
+            else:
+                subscribed.set_result(None)
+            if self._is_closed:
+                # The task that opened the stream was cancelled in the meantime.
+                self._source.remove_everywhere(self)
+
+        start_thread("DxlThreatEventStream", subscribe)
         try:
             await asyncio.wrap_future(subscribed)
         except BaseException:
@@ -381,15 +393,3 @@ class AsyncThreatEventStream(Stream):
                     # wait forever.
                     self.close()
                     logger.exception("Stream on %s: its event loop was closed before it", self._route.topic)
-
-    def _subscribe(self, subscribed: Future[None]) -> None:
-        """Subscribe and report the result to the event loop. Runs on a separate thread."""
-        try:
-            self._source.add(self._route)
-        except BaseException as error:  # noqa: BLE001 - raised on the event loop
-            subscribed.set_exception(error)
-        else:
-            subscribed.set_result(None)
-        if self._is_closed:
-            # The task that opened the stream was cancelled in the meantime.
-            self._source.remove_everywhere(self)

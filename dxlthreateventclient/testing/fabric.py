@@ -8,7 +8,6 @@ import ssl
 import tempfile
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from uuid import uuid4
 
 from dxlclient.client_config import DxlClientConfig
@@ -161,12 +160,7 @@ class LocalFabric:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _running(self) -> BrokerThread:

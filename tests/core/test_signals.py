@@ -1,4 +1,4 @@
-"""A signal handler may raise an exception at any moment, but no call hangs and no callback remains."""
+"""If a signal handler raises an exception at any moment, no call hangs and no callback remains."""
 
 import json
 import random

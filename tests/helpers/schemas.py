@@ -149,7 +149,7 @@ def _texts_of(value: Any) -> list[str]:
 
 
 def _is_same(value: str, written: str) -> bool:
-    """Return True if an observable's value is part of the written value or the same IP address."""
+    """Return True if the written value contains an observable's value, or both are the same IP address."""
     if value.lower() in written.lower():
         return True
     try:
