@@ -11,7 +11,7 @@ SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def _runs(version: str) -> bool:
-    # A pyenv shim works only if pyenv is configured to use the Python version of the shim.
+    # Run the interpreter, because pyenv has shims even for versions that are not active.
     python = shutil.which(f"python{version}") or "false"
     return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0  # noqa: S603
 
@@ -42,10 +42,7 @@ def core(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Run the tests that use dependencies of users, with the oldest versions of these dependencies.
-
-    The core has only dxlclient, of which there is one version.
-    """
+    """Run tests with the oldest supported version of each package in the extras."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"], *extras["testing"], *extras["samples"]]

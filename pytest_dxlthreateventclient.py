@@ -1,8 +1,8 @@
 """Fixtures for pytest: ``dxl_fabric``, ``dxl_client`` and ``publish_and_wait``.
 
-pytest imports this module in every run, so the module imports the package only when a fixture is used. The
-public fixtures are based on private fixtures, so that replacing a public fixture in ``conftest.py`` does not
-affect the others.
+Because pytest imports this module in every run, the module imports the package only when a test uses a
+fixture. The public fixtures depend only on private fixtures. Therefore, a ``conftest.py`` file can replace
+one public fixture without affecting the others.
 
 The module works with pytest 6.2.5 and newer. Annotations are not evaluated, because some of their names do
 not exist in pytest 6.2.5.
@@ -35,8 +35,8 @@ _FILTERS = [
     ),
 ]
 if sys.version_info < (3, 11):
-    # asyncio does not close the transport if a connection ends before the TLS handshake, as the connection of
-    # dxlclient's probe does.
+    # If a client disconnects before the TLS handshake, as dxlclient does when it probes the port, asyncio
+    # does not close the transport.
     _FILTERS.append("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Ignore the same warnings with ``pytest -W error``, which takes precedence over the configuration."""
+    """Ignore warnings from third-party code even if ``pytest -W error`` overrides the configuration."""
     uses_fabric = "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ())
     if uses_fabric and item.config.pluginmanager.has_plugin("warnings"):
         for line in _FILTERS:
@@ -89,7 +89,7 @@ def dxl_fabric(_dxlthreateventclient_fabric: LocalFabric) -> LocalFabric:
 
 @pytest.fixture
 def dxl_client(_dxlthreateventclient_client: DxlClient) -> DxlClient:
-    """Return a new ``DxlClient`` for each test. The client is connected to ``dxl_fabric``."""
+    """Return a new ``DxlClient`` for each test, connected to ``dxl_fabric``."""
     return _dxlthreateventclient_client
 
 

@@ -36,7 +36,7 @@ def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
     """Convert the aggregated values of an ``otherData`` object in place.
 
     Strings under ``listOf…`` keys become dictionaries that map positions to values. Strings under ``setOf…``
-    keys become sets. All other entries remain unchanged, so calling the function again has no effect.
+    keys become sets. All other entries remain unchanged, so a second call has no effect.
 
     :param otherData_props: the ``otherData`` object of a threat event, which is modified
     :return: the same dictionary

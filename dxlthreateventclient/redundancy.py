@@ -84,7 +84,7 @@ def redundant_threat_events(  # noqa: PLR0913
 
 
 class _Connections:
-    """The source of events for the stream."""
+    """Subscribes on all connections and passes one copy of each event to the stream."""
 
     def __init__(self, dxl_clients: Sequence[DxlClient], topic: str, on_gap: Callable[[Gap], object]) -> None:
         self._topic = topic
@@ -123,7 +123,7 @@ class _Connections:
                 self._route.report()
 
     def drain(self, callback: object, done: Callable[[], None]) -> None:
-        """Stop new events. Call ``done`` after all connections have delivered the earlier events."""
+        """Unsubscribe on all connections, and call ``done`` after each has delivered its earlier events."""
         others = iter(self._members[1:])
 
         def finish() -> None:
@@ -134,7 +134,7 @@ class _Connections:
             member.drain(callback, finish)
 
     def is_answer_overdue(self) -> bool:
-        """Return True if any broker's answer is overdue."""
+        """Return True if the answer of at least one broker is overdue."""
         return any(member.is_answer_overdue() for member in self._members)
 
     def _close(self) -> None:
@@ -154,7 +154,7 @@ class _Connections:
             delivered = max(counts)
             counts[number] += 1
             if min(counts) == max(counts):
-                # All clients have delivered this message id the same number of times.
+                # Forget a message id after all clients have delivered it equally often.
                 del self._counts[message_id]
             while self._counts:
                 oldest = next(iter(self._counts))

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 class Gap:
     """A period in which events may have been missed. DXL does not store events for disconnected clients.
 
-    A gap starts at the last moment when the connection was known to work, before the loss was noticed. The
-    gap ends when the broker has acknowledged all subscriptions again. Every event published outside the gaps
-    has arrived.
+    A gap starts at the last moment when the connection was known to work, possibly long before the client
+    noticed the loss. The gap ends when the broker has acknowledged all subscriptions again. Every event that
+    was published outside the gaps has arrived.
     """
 
     start: datetime
@@ -42,8 +42,7 @@ class Gap:
 class FeedStatus:
     """The state of a :class:`~dxlthreateventclient.client.CommonThreatEventClient` at a given moment.
 
-    All counts start when the client is created. If the ``DxlClient`` is a mock, the status reports it as not
-    connected.
+    All counts start when the client is created. A ``DxlClient`` that is a mock counts as not connected.
     """
 
     connected: bool | None

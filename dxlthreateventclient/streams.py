@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 # The maximum duration of a single wait, in seconds. Long waits are split because Ctrl-C does not interrupt a
 # wait on Windows.
 _LONGEST_STEP = 1.0
-# The interval, in seconds, at which a worker that waits for room checks the buffer. The loop usually wakes
+# While the buffer is full, the worker checks the buffer every _LOOK_EVERY seconds. Usually, the loop wakes
 # the worker earlier.
 _LOOK_EVERY = 0.1
-# A loop does not wait while the buffer contains events, so the loop yields to other tasks after this many
-# seconds.
+# An ``async for`` loop never waits while the buffer contains events, so it lets other tasks run every
+# _LONGEST_TURN seconds.
 _LONGEST_TURN = 0.01
 
 _Taken: TypeAlias = tuple[dict[str, Any], Event]
@@ -52,7 +52,7 @@ class _StreamedEvent(Event):
 
 
 class _EndOfStreamError(EOFError):
-    """Ends a loop, unlike an EOFError raised by ``on_error``."""
+    """Ends a loop. An ``EOFError`` that ``on_error`` raises does not end the loop."""
 
 
 class Stream(EventCallback):
@@ -81,16 +81,15 @@ class Stream(EventCallback):
         # The buffered events. If `where` has been called for an event, the decoded dictionary is stored with
         # the event. None marks the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
-        # _has_warned is True if a warning has been logged since the buffer was last empty.
+        # _has_warned is True if the stream has logged a warning since the buffer was last empty.
         self._is_opened = self._is_closed = self._has_warned = False
         self._ends = 0
-        # Each counter is incremented by a single call into C, because several threads can take events from
-        # the stream.
+        # Several threads can take events from the stream. next() increments a counter atomically.
         self._entered, self._filtered, self._taken = count(), count(), count()
         # Only one worker at a time fills the buffer, so that concurrent workers cannot exceed the limit.
         self._filling = threading.Lock()
-        # The loop releases this lock after making room in the buffer. A worker that misses the release is
-        # delayed only briefly.
+        # The loop releases _room after making room in the buffer. If a worker misses the release, it notices
+        # the room after at most _LOOK_EVERY seconds.
         self._room = threading.Lock()
         self._room.acquire()
 
@@ -109,8 +108,8 @@ class Stream(EventCallback):
     def drain(self) -> None:
         """Stop requesting events, and end the loop after it has taken all events that have already arrived.
 
-        Unlike :meth:`close`, this method also delivers events that are still queued in dxlclient. If the
-        broker sends nothing for two seconds, the stream stops waiting for the broker. This method returns
+        Unlike :meth:`close`, :meth:`drain` also delivers the events in dxlclient's queue. If the broker
+        sends nothing for two seconds, the stream stops waiting for the broker. :meth:`drain` returns
         immediately, and can be called from any thread and from a signal handler.
         """
         self._source.drain(self, self.close)
@@ -180,14 +179,14 @@ class Stream(EventCallback):
     def _announce(self) -> None:
         """Wake the loop.
 
-        The default implementation does nothing, because the queue itself wakes a waiting thread.
+        In a ``for`` loop, this method does nothing, because the queue itself wakes a waiting thread.
         """
 
     def _report(self, route: Route, passed_over: int) -> int:
         """Log and return the number of events that the loop did not receive."""
         unread, taken = self.buffered, next(self._taken)
-        # Also count events that arrived after the stream was closed, an event held by a worker that is
-        # waiting for room, and an event lost because of an exception in a signal handler.
+        # Also count the events that arrived after the end of the stream, the event that a waiting worker
+        # holds, and an event that was lost because a signal handler raised an exception.
         passed_over += next(self._entered) - next(self._filtered) - taken - unread
         if unread or passed_over:
             counts = f"{taken} events handed over, {unread} unread, {passed_over} passed over"
@@ -199,7 +198,7 @@ class Stream(EventCallback):
     def _decoded(self, item: tuple[dict[str, Any] | None, Event] | None) -> _Taken | None:
         """Decode an item from the buffer. Return None if the item cannot be decoded."""
         if item is None:
-            self._events.put(None)  # put the end marker back for other consumers
+            self._events.put(None)  # put the end marker back for other threads and tasks
             raise _EndOfStreamError("the stream is closed, and all its events have been taken")
         self._make_room()
         threat_event, event = item
@@ -235,7 +234,7 @@ class ThreatEventStream(Stream):
             self._source.add(self._route)
             self._is_opened = True
         except BaseException:
-            # No loop will take the events that have already arrived.
+            # Count the events that have already arrived as dropped, because no loop will take them.
             self._leave()
             raise
         return self
@@ -315,7 +314,7 @@ class AsyncThreatEventStream(Stream):
             else:
                 subscribed.set_result(None)
             if self._is_closed:
-                # The task that opened the stream was cancelled in the meantime.
+                # The task was cancelled while it waited for the subscription.
                 self._source.remove_everywhere(self)
 
         start_thread("DxlThreatEventStream", subscribe)
@@ -352,8 +351,8 @@ class AsyncThreatEventStream(Stream):
             self._turn_began = time.monotonic()
         deadline = math.inf if timeout is None else self._loop.time() + timeout
         while True:
-            # Do not await anything between here and the return statement. Otherwise, cancelling the task
-            # could lose an event.
+            # From here to the return statement, do not await anything, because a cancellation would lose the
+            # event.
             try:
                 item = self._events.get_nowait()
             except Empty:
@@ -372,7 +371,7 @@ class AsyncThreatEventStream(Stream):
         self._arrival.clear()
         self._is_waiting = True
         try:
-            # Check the buffer again, because only events added from now on wake the task.
+            # Check the buffer again, because only an event that arrives after this moment wakes the task.
             if self._events.empty():
                 await self._arrival.wait()
         finally:
@@ -381,8 +380,8 @@ class AsyncThreatEventStream(Stream):
         self._turn_began = time.monotonic()
 
     def _announce(self) -> None:
-        # Wake the loop only once before it runs again. Waking the loop for each event would cost more than
-        # decoding the event.
+        # Wake the event loop only if a task is waiting. Waking the event loop for each event would take
+        # longer than decoding the event.
         if self._is_opened and (self._is_waiting or self._is_closed or self._loop.is_closed()):
             self._is_waiting = False
             try:

@@ -1,9 +1,9 @@
 """``TypedDict`` classes that describe a threat event, for editors and type checkers.
 
-The classes describe the messages that ePO is known to send. Messages are not validated against the classes.
+The classes describe the messages that ePO is known to send, but the library does not validate messages.
 Keys that ePO sends in every event are required, so that type checkers accept
-``threat_event["event"]["target"]["hostName"]``. Events from other senders may still lack some of these keys.
-Any text may be empty or null, and any number may be sent as a string.
+``threat_event["event"]["target"]["hostName"]``. Other senders may omit some of the required keys. Any text
+may be empty or null, and any number may be sent as a string.
 
 Annotate the parameter of a callback as follows:
 
@@ -106,7 +106,7 @@ class Target(TypedDict):
 
 
 class EpoEvent(_Received):
-    """The ``event`` object. ``_receivedUTC`` is either in this object or in :class:`ThreatEvent`."""
+    """The ``event`` object of a threat event message, which may contain ``_receivedUTC``."""
 
     analyzer: Analyzer
     category: str | None
@@ -126,7 +126,7 @@ class EpoEvent(_Received):
 
 
 class ThreatEvent(_Received):
-    """The whole message. ``_receivedUTC`` is either in this object or in :class:`EpoEvent`."""
+    """A threat event message. Either the message or its ``event`` object contains ``_receivedUTC``."""
 
     event: EpoEvent
     eventMessageType: str | None

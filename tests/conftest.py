@@ -1,8 +1,8 @@
 """Fixtures for all tests: a fabric, a client connected to it, and a topic for each test.
 
-Starting a fabric takes a moment, and destroying a client takes a second. Each pytest process therefore uses
-one fabric and one client for all its tests. Separate topics isolate the tests. A test must leave the
-subscriptions of the shared client unchanged.
+A fabric takes a moment to start, and a client takes a second to destroy. Therefore, all tests of a pytest
+process share one fabric and one client. Separate topics isolate the tests. No test may leave a subscription
+behind.
 """
 
 import os
@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from dxlthreateventclient.testing import LocalFabric
 
-# Run few examples locally and many in CI. The examples are always the same and have no time limit, so that no
-# test fails or passes by chance. "make fuzz" searches for new examples.
+# Run few examples locally and many in CI. To keep chance out of the results, the examples are always the same
+# and have no time limit. "make fuzz" searches for new examples.
 for profile, count in {"quick": 10, "thorough": 200}.items():
     settings.register_profile(
         profile,
@@ -68,7 +68,7 @@ def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def dxl_client(shared_client: DxlClient) -> Iterator[DxlClient]:
-    """A connected client. The test must leave the client's subscriptions unchanged."""
+    """The connected client that all tests share. Each test must remove its subscriptions."""
     before = set(shared_client.subscriptions)
     yield shared_client
     until(lambda: set(shared_client.subscriptions) == before, f"only {before} are subscribed")
@@ -89,6 +89,6 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable coverage for programs started by the test, which may have no disk space for the data."""
+    """Disable coverage for the programs of a test, because a full disk has no room for coverage data."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""Manages the callbacks, counts and gaps of each client."""
+"""Manages the callbacks, event counts and gaps of each client."""
 
 import threading
 import time
@@ -16,17 +16,17 @@ from dxlthreateventclient._feed.routing import Dispatcher, Route
 from dxlthreateventclient._feed.subscriptions import Feed
 from dxlthreateventclient.status import Gap
 
-# All times are in seconds. The time limit for the broker to acknowledge a new subscription is the same as in
-# dxlclient.
+# All times are in seconds. Wait up to _LONGEST_WAIT seconds for the broker to acknowledge a subscription, as
+# dxlclient does.
 _LONGEST_WAIT = 120.0
 # The maximum duration of a single wait. Long waits are split because Ctrl-C does not interrupt a wait on
 # Windows.
 _LONGEST_STEP = 1.0
-# When a client is closed, wait at most this long for the end of an open gap to be reported.
+# close() waits up to _LONGEST_REPORT seconds for the final gap reports.
 _LONGEST_REPORT = 1.0
-# If the broker takes longer than this to answer, a full buffer may be blocking the answer.
+# If the broker does not answer within _PATIENCE seconds, a stream's full buffer may be blocking the answer.
 _PATIENCE = 0.1
-# The feed is stored in this attribute of the MQTT client, so that all wrappers of a DxlClient share one feed.
+# Store the feed in an attribute of the MQTT client, so that all wrappers of a DxlClient share one feed.
 _FEED = "_dxlthreateventclient"
 _making = threading.Lock()
 
@@ -44,7 +44,7 @@ class Wait:
         self.was_connected = False
         self.started_at = time.monotonic()
         self._error: BaseException | None = None
-        # Use a plain lock, because an exception in a signal handler can leave a Condition or an Event locked.
+        # Do not use a threading.Event, because an exception in a signal handler can leave the Event locked.
         self._done = allocate_lock()
         self._done.acquire()
 
@@ -100,7 +100,7 @@ class Double:
 
 
 class Member:
-    """The routes, counts and gaps of one CommonThreatEventClient.
+    """The routes, event counts and gaps of one CommonThreatEventClient.
 
     :param dxl_client: the DxlClient, or a double
     :param on_gap: called with each gap when it begins and when it ends
@@ -135,7 +135,7 @@ class Member:
             route.owners.append(self)
         try:
             self.feed.add(route, Wait(route.topic, self.listener))
-            # Another thread may have closed the client in the meantime.
+            # Another thread may have closed the client during feed.add().
             self._check_open()
         except BaseException:
             self._disown(route)
@@ -171,20 +171,20 @@ class Member:
     def close(self) -> None:
         """Remove the routes of this client, except those that another client has also added.
 
-        This method can be called more than once.
+        ``close()`` can be called more than once.
         """
         self.is_closed = True
         for route in self.routes:
             self._disown(route)
         if self._reporter.is_current():
             return
-        # Wait briefly for the end of an open gap to be reported.
+        # Wait briefly for the final gap reports.
         wait_for(
             lambda done: self.feed.call_when_settled(partial(self._reporter.after_all, done)), _LONGEST_REPORT
         )
 
     def is_answer_overdue(self) -> bool:
-        """Return True if the broker's answer is overdue, possibly because a worker is waiting for room."""
+        """Return True if the broker's answer is overdue, possibly because a stream's buffer is full."""
         now = time.monotonic()
         return any(now - wait.started_at > _PATIENCE for wait in self.feed.waits)
 

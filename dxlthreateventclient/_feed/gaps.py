@@ -20,9 +20,9 @@ def start_thread(
 ) -> None:
     """Start a daemon thread, even if a signal handler raises an exception.
 
-    ``Thread.start()`` waits for the new thread to begin. If a signal handler raises an exception during this
-    call, the new thread may never run. Signal handlers run only on the main thread, so this function calls
-    ``start()`` on a helper thread.
+    ``Thread.start()`` waits for the new thread to begin. If a signal handler interrupts ``Thread.start()``
+    with an exception, the new thread may never run. Signal handlers run only on the main thread, so a helper
+    thread calls ``Thread.start()``.
 
     :param failed: called if the system cannot start another thread
     """
@@ -42,7 +42,7 @@ def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> N
     :param begin: starts the operation; receives a function to call upon completion
     :param seconds: the time limit
     """
-    # Do not use an Event, because an exception in a signal handler can leave an Event locked.
+    # Do not use a threading.Event, because an exception in a signal handler can leave the Event locked.
     done = _thread.allocate_lock()
     done.acquire()
     begin(done.release)
@@ -54,8 +54,8 @@ class Reporter:
 
     Logging handlers and ``on_gap`` can be slow or call methods of the client.
 
-    Up to Python 3.12, an exception in a signal handler during a logging call can leave the logging handler
-    locked. Therefore, a thread for which other threads wait must never log.
+    A thread for which other threads wait must never log. Up to Python 3.12, an exception in a signal handler
+    during a logging call can leave the logging handler locked.
     """
 
     def __init__(self) -> None:
@@ -117,8 +117,8 @@ class Listener:
         self.gap: Gap | None = None
         self.gaps = 0
         self.gap_seconds = 0.0
-        # The topics whose subscriptions the broker has acknowledged. No event can be missed on any other
-        # topic.
+        # The topics whose subscriptions the broker has acknowledged. A client can miss events only on
+        # subscribed topics.
         self._heard: set[str] = set()
         self._last_end = datetime.min.replace(tzinfo=timezone.utc)
         self._on_gap = on_gap

@@ -38,18 +38,19 @@ _EVENT = bytes([Message.MESSAGE_TYPE_EVENT])
 _REFUSED = 128
 # The maximum time between two iterations of the MQTT client's loop, in seconds.
 _LOOP_SECONDS = 1.0
-# The interval, in seconds, between two checks for unread data. After a pause longer than _PAUSE, check after
-# every packet for the length of one interval.
+# The interval, in seconds, between two checks for unread data. If no packet arrives for more than _PAUSE
+# seconds, check for unread data after each packet during the next interval.
 _LOOK_EVERY = 0.1
 _PAUSE = 0.01
-# After a silence of more than _SILENCE seconds, the broker may send a backlog in several parts. For the next
-# _BACKLOG seconds, an empty socket therefore does not prove that all data has been read.
+# After a silence of more than _SILENCE seconds, the broker may send a backlog in several parts. An empty
+# socket does not prove that the whole backlog has been read, so wait _BACKLOG seconds before checking for
+# unread data.
 _SILENCE = 1.0
 _BACKLOG = 0.5
 
 
 _Hook: TypeAlias = Callable[..., object]
-# The return code of the MQTT client and the number of the request.
+# The MQTT client's return code and the packet ID of the request.
 _Sent: TypeAlias = tuple[int, int | None]
 
 
@@ -89,9 +90,9 @@ def mqtt_client_of(dxl_client: Any) -> Client | None:
 
 
 def why_dead(dxl_client: Any) -> str | None:
-    """Return the reason why a ``DxlClient`` can no longer deliver events, or ``None`` if it still can."""
-    # Do not use Thread.is_alive(). Up to Python 3.12, is_alive() can report a running thread as ended after a
-    # signal handler has raised an exception during an earlier call.
+    """Return the reason why a ``DxlClient`` cannot deliver events, or ``None`` if delivery works."""
+    # Do not use Thread.is_alive(). Up to Python 3.12, an exception in a signal handler can make is_alive()
+    # return False for a running thread.
     if not set(dxl_client._thread_pool._threads).isdisjoint(threading.enumerate()):
         return None
     if dxl_client._client is None:
@@ -103,7 +104,7 @@ class Hooks:
     """Observes the MQTT client of a ``DxlClient`` and uses it to send requests.
 
     :param dxl_client: the DxlClient
-    :param mqtt: the MQTT client in it
+    :param mqtt: the MQTT client of the DxlClient
     :param feed: notified of each change by the network thread, which the feed must not block
     """
 
@@ -120,15 +121,15 @@ class Hooks:
         self._pid = os.getpid()
         # dxlclient's own handlers expect the DxlClient itself, not a wrapper around it.
         self._user_data = dxl_client
-        # Guards the requests. Hold this lock while sending a request, so that the request is stored before
-        # its answer is processed. Sending a request also acquires a lock of the MQTT client. To avoid a
+        # Guards the requests. Hold _sending while sending a request, so that the request is stored before
+        # its answer is processed. The MQTT client acquires its own lock to send a request. To avoid a
         # deadlock, never acquire _sending while holding the MQTT client's lock.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
-        # _teardowns counts the dxlclient threads that will call disconnect() after a lost connection.
-        # _is_end_wanted is True if the user requested the last disconnect.
+        # The number of dxlclient threads that will call disconnect() after a lost connection.
         self._teardowns = 0
+        # True if the user made the most recent call to disconnect().
         self._is_end_wanted = True
         self._stashed: list[Callable[[], None]] = []
         # Use time.time(), because time.monotonic() may stop while the machine sleeps.
@@ -140,7 +141,7 @@ class Hooks:
     def install(self) -> None:
         """Install the hooks.
 
-        This method acquires a lock that the network thread may hold while waiting for room in dxlclient's
+        ``install()`` acquires a lock that the network thread may hold while waiting for room in dxlclient's
         queue.
         """
         mqtt = self._mqtt
@@ -155,7 +156,7 @@ class Hooks:
         mqtt.disconnect = partial(self._disconnect, mqtt.disconnect)
         mqtt.loop_read = partial(self._read, mqtt.loop_read)
         mqtt.loop_misc = partial(self._look, mqtt.loop_misc)
-        # The client can send further packets even before the broker has answered CONNECT.
+        # An MQTT client can send packets before the broker answers CONNECT.
         self.is_connected = mqtt.socket() is not None
 
     def heard_until(self) -> float:
@@ -172,8 +173,8 @@ class Hooks:
     def is_worker(self) -> bool:
         """Return True if the current thread delivers events and therefore must not wait for the broker.
 
-        The network thread must read the broker's answer but may be waiting for this thread to empty the
-        queue.
+        The network thread, which reads the broker's answer, may be waiting for a worker thread to make room
+        in dxlclient's queue.
         """
         return threading.current_thread() in self._pool._threads
 
@@ -196,7 +197,7 @@ class Hooks:
         with self._sending:
             subscribing = [request for request in self._requests.values() if request.is_subscribe]
         topics = {request.topic for request in subscribing if not request.is_ours}
-        # The requests are in sending order, so the dictionary contains the last request for each topic.
+        # For each topic, the last request overwrites the earlier requests.
         return {request.topic: request.sent_at for request in subscribing if request.topic in topics}
 
     def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> _Sent:
@@ -205,8 +206,8 @@ class Hooks:
     def _unsubscribe_for_dxlclient(self, topic: Any) -> _Sent:
         with self._sending:
             if isinstance(topic, str) and topic in self.needed:
-                # Subscribe again instead of unsubscribing. The answer ends dxlclient's wait, and no event is
-                # lost.
+                # Send a SUBSCRIBE request instead of an UNSUBSCRIBE request, so that dxlclient receives an
+                # answer and no event is missed.
                 return self._send(partial(self._subscribe, topic), topic)
             return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
 
@@ -231,8 +232,8 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Hide the answers to our requests from dxlclient, which might match these answers to its own
-            # later requests.
+            # Hide the answers to the feed's requests from dxlclient, because dxlclient might mistake them for
+            # answers to its own requests.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -242,7 +243,7 @@ class Hooks:
     def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
         """Discard the selected requests, and stop dxlclient from waiting for their answers.
 
-        Otherwise, dxlclient would wait for up to two minutes while holding locks that ``destroy()`` needs.
+        While waiting for an answer, for up to two minutes, dxlclient holds locks that ``destroy()`` needs.
         """
         with self._sending:
             over = {number: request for number, request in self._requests.items() if is_over(request)}
@@ -268,13 +269,14 @@ class Hooks:
             return
         self.is_connected = True
         self._connection += 1
-        # Subscribe before dxlclient does. DxlClient.connect() returns after the broker has acknowledged
-        # dxlclient's own subscription and therefore all earlier subscriptions.
+        # Subscribe before dxlclient does, so that the broker acknowledges the feed's subscriptions before
+        # DxlClient.connect() returns.
         self._feed.on_connect(tell_dxlclient)
 
     def _on_disconnect(self, dxlclients: _Hook, mqtt: Any, user_data: Any, code: int) -> None:
         try:
-            # Without this reset, the MQTT client reports a silent broker twice, and dxlclient connects twice.
+            # Unless _ping_t is reset, the MQTT client reports a silent broker twice, and dxlclient connects
+            # twice.
             mqtt._ping_t = 0
             self.is_connected = False
             if code != 0:
@@ -285,13 +287,13 @@ class Hooks:
             dxlclients(mqtt, user_data, code)
 
     def _disconnect(self, disconnect: Callable[[], int]) -> int:
-        # After a connection is lost, a dxlclient thread calls disconnect() as a user would, even if the MQTT
-        # client has already reconnected.
+        # After a lost connection, a dxlclient thread calls disconnect(), even if the MQTT client has already
+        # reconnected.
         self._is_end_wanted = self._teardowns == 0
         self._teardowns = max(0, self._teardowns - 1)
         result = disconnect()
         if result == MQTT_ERR_NO_CONN and self._user_data._connected:
-            # Otherwise, dxlclient would wait for a disconnect that never happens, and would not reconnect.
+            # Without a call to on_disconnect(), dxlclient would wait in vain and would not reconnect.
             self._mqtt.on_disconnect(self._mqtt, self._user_data, 0)
         return result
 
@@ -300,8 +302,8 @@ class Hooks:
     def _read(self, loop_read: Callable[..., int], *arguments: int) -> int:
         now = time.time()
         if self._first is None:
-            # The packet may have arrived earlier if this thread was suspended or was waiting for room in the
-            # queue.
+            # The packet may have arrived while the network thread was suspended or was waiting for room in
+            # dxlclient's queue.
             self._first = min(now, self._alive + _LOOP_SECONDS)
         if now - self._alive > _PAUSE:
             self._look_until = now + _LOOK_EVERY
@@ -319,8 +321,9 @@ class Hooks:
         return result
 
     def _stash(self, call: Callable[..., None], *arguments: Any) -> None:
-        # The MQTT client holds a lock while calling hooks, and callbacks need that lock to send messages.
-        # Therefore, the network thread must release the lock before waiting for room in dxlclient's queue.
+        # The MQTT client holds a lock while calling hooks, and callbacks need that lock to send messages. To
+        # avoid a deadlock, the network thread must not hold the MQTT client's lock while waiting for room in
+        # dxlclient's queue.
         self._stashed.append(partial(call, *arguments))
 
     def _hand_over_stashed(self) -> None:
@@ -347,15 +350,15 @@ class Hooks:
         mqtt._ping_t = 0
 
     def _look(self, loop_misc: Callable[[], int]) -> int:
-        # The MQTT client calls this hook after each packet and once per second.
+        # The MQTT client calls loop_misc() after each packet and once per second.
         now = time.time()
         is_due = now < self._look_until or not 0 <= now - self._looked < _LOOK_EVERY
         if self._first is not None and is_due and not now < self._look_from <= now + _BACKLOG:
             self._looked = now
             with suppress(Exception):  # the socket may already be closed
                 if self._is_all_read():
-                    # Use the time of the first packet, because later packets may have arrived long before
-                    # being read.
+                    # Use the time of the first packet, because later packets may have been read long after
+                    # their arrival.
                     self._heard_until, self._first = self._first, None
         self._alive = now
         return loop_misc()
@@ -373,7 +376,7 @@ class Hooks:
         # Make all workers meet at a barrier, because any worker may still be handling an earlier event.
         met = threading.Event()
         meeting = threading.Barrier(max(1, len(workers)), action=met.set)
-        with self._meeting:  # two simultaneous meetings would deadlock the workers
+        with self._meeting:  # interleaved tasks of two barriers would deadlock the workers
             for _ in workers:
                 self._pool.add_task(meeting.wait)
         # A call to destroy() may end the workers before they reach the barrier.

@@ -27,8 +27,8 @@ _MOST_REMEMBERED = 1000
 class Route(EventCallback):
     """A route from a topic to a callback.
 
-    A route compares equal to its callback, because a test double of ``DxlClient`` receives the route instead
-    of the callback.
+    A route is equal to its callback, so that tests can assert that a test double of ``DxlClient`` received
+    the callback.
 
     :param topic: the topic or filter
     :param callback: the caller's own object
@@ -58,8 +58,9 @@ class Route(EventCallback):
         """Pass an event to the callback."""
         if self.is_removed:
             return
+        # Count the event before its delivery, so that an event in progress is not reported as missed.
         with self._counting:
-            self.received += 1  # count first, so that an event in progress is not reported as missed
+            self.received += 1
         outcome = self._deliver(event)
         now = time.time()
         for owner in self.owners:
@@ -104,14 +105,14 @@ class Source(Protocol):
 class Dispatcher(EventCallback):
     """Passes each incoming event to the routes that match its topic.
 
-    Routes are added and removed by single calls into C, which no other thread or signal handler can
-    interrupt. Therefore, no lock is needed, and each change takes effect with the next event.
+    The dictionary of routes needs no lock, because Python adds and removes its items atomically. A change to
+    the routes takes effect with the next event.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._routes: dict[int, Route] = {}
-        # The cached routes for each topic. Adding or removing a route replaces this dictionary.
+        # The cached routes for each topic. add() and remove() replace the cache.
         self._by_topic: dict[str, tuple[Route, ...]] = {}
 
     @property
@@ -126,7 +127,10 @@ class Dispatcher(EventCallback):
         self._by_topic = {}
 
     def remove(self, route: Route) -> bool:
-        """Remove a route. If the route was present, return True to exactly one of the calling threads."""
+        """Remove a route.
+
+        Return True if the current thread removed the route, and False if the route was already gone.
+        """
         route.is_removed = True
         removed = self._routes.pop(id(route), None)
         self._by_topic = {}
@@ -170,7 +174,7 @@ def log_passed_over(route: Route, passed_over: int) -> int:
 def copy_event(event: Event) -> Event:
     """Return a copy of an event that shares no mutable values with the original.
 
-    This function is five times as fast as ``copy.deepcopy()``.
+    ``copy_event()`` is five times as fast as ``copy.deepcopy()``.
     """
     own: Event = Event.__new__(type(event))
     fields = own.__dict__ = event.__dict__.copy()

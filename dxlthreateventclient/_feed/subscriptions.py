@@ -1,8 +1,8 @@
 """Requests the subscriptions on each connection until the broker acknowledges them.
 
-Each ``DxlClient`` has one feed thread, which manages the subscriptions and sends every SUBSCRIBE request.
+Each ``DxlClient`` has one feed thread, which manages the subscriptions and sends the feed's requests.
 Other threads change the routes and add calls to the inbox of the feed thread. After each call, the feed
-thread updates the subscriptions to match the topics of the routes. The order of the calls does not matter.
+thread updates the subscriptions to match the topics of the routes.
 """
 
 import logging
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# All times are in seconds. Repeat a SUBSCRIBE request that the broker has not acknowledged within this time.
+# All times are in seconds. Repeat an unacknowledged SUBSCRIBE request after _ASK_AGAIN seconds.
 _ASK_AGAIN = 2.0
 # The feed thread's polling interval while any operation is pending.
 _LOOK_EVERY = 0.1
-# When draining a stream, stop waiting if the broker sends nothing for this long.
+# End a drain if no event arrives for its routes within _SILENCE seconds.
 _SILENCE = 2.0
-# A gap starts this long before the last time at which all data had been read, because events in transit at
-# that time may also be lost.
+# Start each gap _MARGIN seconds before heard_until(), because events in transit at that time may be missed.
 _MARGIN = 1.0
 
 _LOST = "the connection to the broker was lost"
@@ -47,7 +46,7 @@ class _State(Enum):
     ACKNOWLEDGED = auto()
     REFUSED = auto()
     LEAVING = auto()
-    """UNSUBSCRIBE is unanswered. A new SUBSCRIBE waits for the answer: some brokers reorder the two."""
+    """UNSUBSCRIBE has no answer yet. A new SUBSCRIBE waits, because some brokers reorder the two."""
 
 
 @dataclass
@@ -77,7 +76,7 @@ class Feed:
     """Manages the subscriptions of one ``DxlClient`` for all its ``CommonThreatEventClient`` objects.
 
     :param dxl_client: the DxlClient
-    :param mqtt: the MQTT client in it
+    :param mqtt: the MQTT client of the DxlClient
     """
 
     def __init__(self, dxl_client: Any, mqtt: Any) -> None:
@@ -85,7 +84,7 @@ class Feed:
         self._reporter = Reporter()
         self.hooks = Hooks(dxl_client, mqtt, self)
         self._members: WeakSet[Member] = WeakSet()
-        # The next two collections are replaced, never modified, so that any thread can read them.
+        # Any thread can read acknowledged and waits, because they are replaced but never modified.
         self.acknowledged: frozenset[str] = frozenset()
         self.waits: tuple[Wait, ...] = ()
         self._is_connected = False
@@ -202,7 +201,7 @@ class Feed:
 
     def _connect(self) -> None:
         if self._is_connected:
-            # This connection replaces an earlier connection whose loss was not reported.
+            # The MQTT client has not reported the loss of the previous connection.
             self._lose(datetime.fromtimestamp(self.hooks.heard_until() - _MARGIN, timezone.utc))
         self._is_connected = True
 
@@ -259,7 +258,7 @@ class Feed:
         subscription = self._subscriptions.setdefault(topic, _Subscription())
         state = subscription.state
         if is_wanted:
-            # The network thread cannot read the answer while waiting for room in dxlclient's queue.
+            # The network thread cannot read answers while it waits for room in dxlclient's queue.
             is_overdue = subscription.is_overdue() and not self.hooks.is_blocked
             if state is _State.ASKED and is_overdue:
                 self._warn_of_silence(topic)
@@ -297,7 +296,7 @@ class Feed:
     def _look_at_wait(self, wait: "Wait", wanted: frozenset[str]) -> None:
         if not self._is_connected:
             if wait.was_connected:
-                # Begin a gap now, because the caller assumes that the callback is subscribed.
+                # Begin a gap, because add() returns as if the broker had acknowledged the subscription.
                 wait.listener.begin_gap(datetime.now(timezone.utc), _LOST, frozenset({wait.topic}))
             self._end_wait(wait)
         elif wait.topic not in wanted:
@@ -320,12 +319,12 @@ class Feed:
         is_waiting = self._is_connected and topics & self._subscriptions.keys() - wanted
         if not is_waiting or now - drain.heard_at > _SILENCE:
             self._drains.remove(drain)
-            # Use a separate thread, because the call waits for room in dxlclient's queue.
+            # Use a separate thread, because call_behind_queue() waits for room in dxlclient's queue.
             start_thread("DxlThreatEventDrain", partial(self.hooks.call_behind_queue, drain.done))
 
 
 def _serve(inbox: "SimpleQueue[Callable[[], object] | None]", reference: "ref[Feed]") -> None:
-    # Use a weak reference, so that this thread does not keep the feed and its DxlClient alive.
+    # Use a weak reference, so that the feed thread does not keep the feed and its DxlClient alive.
     seconds: float | None = None
     while True:
         call: Callable[[], object] | None = _look

@@ -37,7 +37,7 @@ PRODUCT = "ePolicy Orchestrator"
 
 
 def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | None:
-    """Convert and return the value of a key. Remove the key unless the converted value is ``None``."""
+    """Return the converted value of a key. If the converted value is not ``None``, remove the key."""
     value = convert(fields[key]) if key in fields else None
     if value is not None:
         del fields[key]
@@ -45,7 +45,7 @@ def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | No
 
 
 def take_addresses(fields: Fields, room: int) -> list[str]:
-    """Return the addresses of a host. Remove only the first ``room`` addresses from the fields."""
+    """Return the addresses of a host, and remove the first ``room`` addresses from the fields."""
     found: list[str] = []
     for key in ("ipv4", "ipv6"):
         address = ip_address(fields.get(key))
@@ -88,7 +88,7 @@ class Message:
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:
-        """Remove and return the event number, which other products store under another key."""
+        """Remove and return the event number, which some products store under ``eventId``."""
         return take(self.event, "id", text) or take(self.event, "eventId", text)
 
     def severity(self) -> Severity:
@@ -115,8 +115,8 @@ class Message:
     def file(self) -> tuple[str | None, dict[str, str]]:
         """Return the path and the digests of the target's file.
 
-        If the target has no path, use the first entry of ``files``. Otherwise, use the first entry that has
-        digests and whose name is missing or matches the target.
+        If the target has no path, the first entry of ``files`` supplies the path and the digests. If the
+        target has a path, the digests come from the first entry with no name or with the target's name.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments. One of these extensions or the first option marks the end of the program's
-# name.
+# A program with its arguments. The program's name ends with one of these extensions or before the first
+# option.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
     re.IGNORECASE | re.DOTALL,

@@ -36,7 +36,7 @@ _BY_KIND: dict[Kind, tuple[str, ...]] = {
     "unwanted_program": ("malware",),
     "web": ("network", "web"),
 }
-# The additional ECS categories for individual words and numbers.
+# Some words and event numbers add these ECS categories.
 _MORE = {
     **dict.fromkeys(("hip.file", "'file' class or access"), ("file",)),
     **dict.fromkeys(("hip.process", "'process' class or access"), ("process",)),

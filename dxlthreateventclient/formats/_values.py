@@ -14,8 +14,8 @@ from dxlthreateventclient.formats._vocabulary import NAMELESS, NOTHING
 
 T = TypeVar("T")
 
-# The default depth limit of Elasticsearch's "flattened" type, which is suitable for the custom namespace. A
-# threat event has four levels.
+# Elasticsearch's "flattened" type, which suits the custom namespace, accepts 20 levels by default. A threat
+# event has four levels.
 MAX_DEPTH = 20
 ELLIPSIS = "…"
 
@@ -54,7 +54,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
     """
     copy = {}
     for raw_name, raw in value.items():
-        # A converted aggregate has numbers as keys, so a placeholder in it contains the key of the aggregate.
+        # In a converted aggregate, the keys are numbers, and a placeholder contains the key of the aggregate.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
@@ -67,7 +67,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
 
 
 def _plain(value: Any, key: str, depth: int) -> Any:
-    """Copy any value as :func:`plain_object` does, or return ``None`` if the copy is empty."""
+    """Return a copy of any value in plain JSON types, or ``None`` if the copy is empty."""
     copy: Any
     if type(value) is dict and depth < MAX_DEPTH:  # by far the most frequent
         return plain_object(value, key, depth) or None
@@ -155,7 +155,7 @@ def port(value: Any) -> int | None:
 
 
 def outcome(value: Any) -> str | None:
-    """Convert ``threatHandled``, which is null if there was no threat, to ``success`` or ``failure``."""
+    """Convert ``threatHandled`` to ``success`` or ``failure``, or to ``None`` if there was no threat."""
     return _OUTCOMES.get(str(value).lower() if isinstance(value, bool) else (literal(value) or "").lower())
 
 
@@ -190,8 +190,8 @@ def mac_address(value: Any) -> str | None:
 def timestamp(value: Any) -> datetime | None:
     """Convert an ISO 8601 time, or a number of seconds or milliseconds since 1970.
 
-    A time without a time zone is in UTC, as the names of ePO's fields indicate. Return ``None`` for a time
-    before 1990.
+    A time without a time zone is taken as UTC, because ePO's field names end in ``UTC``. Return ``None``
+    for a time before 1990.
     """
     number = integer(value)
     try:

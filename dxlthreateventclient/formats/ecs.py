@@ -31,8 +31,8 @@ ECS_VERSION = "9.4.0"
 NAMESPACE = "epo"
 """The custom field for values that have no field in ECS."""
 
-# The event types for each outcome: one for the decision and one for the change to the file. Other outcomes
-# have neither.
+# Two event types for each outcome: the decision about the access and the change to the file. All other
+# outcomes have no event types.
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -53,8 +53,8 @@ def to_ecs(
 ) -> dict[str, Any]:
     r"""Convert a threat event into a document of the Elastic Common Schema.
 
-    A value of the wrong type, or without a field in ECS, is stored under ``epo`` in the structure of the
-    threat event. Empty values and unresolved placeholders are omitted.
+    A value that has the wrong type or no field in ECS keeps its path in the threat event, below ``epo``.
+    Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
@@ -128,8 +128,8 @@ def to_ecs(
             "vendor": VENDOR,
             "version": take(analyzer, "version", text),
         },
-        # ECS has a user.target field, but no process.target. Also keep the target's process in the remaining
-        # fields, to show that it belongs to the target.
+        # ECS has a user.target field, but no process.target. The target's process also remains in the unused
+        # fields, which show that the process belongs to the target.
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,
@@ -178,7 +178,7 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 
 def _endpoint(role: Fields) -> Fields:
-    # An endpoint in ECS has only one address. If the host has two addresses, the IPv6 address remains in the
+    # An endpoint in ECS has only one address. The IPv6 address of a host with two addresses remains in the
     # unused fields.
     addresses = take_addresses(role, room=1)
     return {

@@ -27,9 +27,9 @@ from dxlthreateventclient.formats._words import Outcome
 OCSF_VERSION = "1.5.0"
 """The OCSF version of the Detection Finding from :func:`to_ocsf`."""
 
-# The schema's captions for the severity numbers.
+# The captions of the severity numbers in the OCSF schema.
 _SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
-# If the schema has no number for an outcome, use ePO's word.
+# Use ePO's word for an outcome that has no number in the OCSF schema.
 _OUTCOMES: dict[Outcome, tuple[int, str | None, int, str | None]] = {
     "blocked": (2, "Denied", 2, "Blocked"),
     "deleted": (2, "Denied", 5, "Deleted"),
@@ -74,8 +74,8 @@ def to_ocsf(
 ) -> dict[str, Any]:
     """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the Security Control profile.
 
-    A value of the wrong type, or without an attribute in OCSF, is stored under ``unmapped`` in the structure
-    of the threat event. Empty values and unresolved placeholders are omitted.
+    A value that has the wrong type or no attribute in OCSF keeps its path in the threat event, below
+    ``unmapped``. Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``). By
@@ -92,7 +92,7 @@ def to_ocsf(
     message = Message(threat_event, event_id, arrived)
     event, analyzer = message.event, message.analyzer
     uid = message.id or _fingerprint(message.rest)
-    # Compute these values first, because the code below removes the fields from which they are computed.
+    # Read the outcome and the severity first, because the code below removes their fields.
     reading, severity = message.reading(), message.severity().ocsf
     is_firewall = reading.kind == "firewall"
 

@@ -15,7 +15,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
 
     The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, the
     outcome column contains ePO's word for the action. The columns are padded, never truncated, and safe for a
-    terminal. Joined together, the columns form a line of the ``text`` format.
+    terminal. The five columns, joined together, form a line of the ``text`` format.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :return: the five columns
@@ -28,7 +28,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     event, analyzer, target = message.event, message.analyzer, message.target
     moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
     reading = message.reading()
-    # Use the server's name for the severity, if any, instead of the name from this package.
+    # Prefer the name that ePO gives the severity to the name from this package.
     severity = (
         text(message.other.get("threatSeverityString"))
         or message.severity().name

@@ -43,8 +43,8 @@ class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt h
 class _Listener(socket.socket):
     """Remembers the accepted connections.
 
-    If asyncio stops between accepting a connection and starting its TLS handshake, asyncio leaves the
-    connection open. The client, which waits for the handshake, would then never reconnect.
+    An asyncio server that stops after accepting a connection but before the TLS handshake leaves the
+    connection open. The client would wait for the handshake instead of reconnecting.
     """
 
     def __init__(self, bound: socket.socket) -> None:
@@ -76,7 +76,7 @@ class BrokerThread:
             try:
                 asyncio.run(serving)
             except BaseException as error:
-                serving.close()  # asyncio may have failed before starting the coroutine
+                serving.close()  # in case asyncio has failed to start the coroutine
                 if started.done():
                     raise
                 started.set_exception(error)
@@ -101,7 +101,7 @@ class BrokerThread:
         asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result()
 
     def freeze(self) -> None:
-        """Suspend the broker's thread, as SIGSTOP suspends a process."""
+        """Suspend the broker's thread, just as SIGSTOP suspends a process."""
         if self._thaw is None:
             frozen, self._thaw = threading.Event(), threading.Event()
             self._loop.call_soon_threadsafe(_stand_still, frozen, self._thaw)
@@ -130,7 +130,7 @@ class BrokerThread:
         )
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stop.is_set():  # stop() does not close connections in the TLS handshake
+            if self._stop.is_set():  # no other code closes a connection in the TLS handshake
                 writer.transport.abort()
                 return
             self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())
@@ -146,8 +146,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # Abort all connections, because amqtt 0.12.1 would wait for slow readers, and would wait forever for
-        # a client that it has just begun to serve.
+        # Abort all connections, because amqtt 0.12.1 would wait for slow readers. For a client that it has
+        # just begun to serve, amqtt would even wait forever.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()

@@ -24,8 +24,8 @@ _DESTROY_TIMEOUT = 5.0
 class FixtureClients:
     """Connects and destroys clients, and publishes events to them from a separate client.
 
-    dxlclient handles messages in order of arrival, by default on one thread. To detect when an event has been
-    handled, this class publishes a marker after the event and waits for the marker.
+    By default, dxlclient handles messages on one thread, in the order of their arrival. To detect that an
+    event has been handled, ``FixtureClients`` publishes a marker after the event and waits for the marker.
 
     :param fabric: the fabric for the clients
     """
@@ -46,7 +46,7 @@ class FixtureClients:
         return dxl_client
 
     def destroy(self, dxl_client: DxlClient | None = None) -> None:
-        """Destroy a client, by default the publisher."""
+        """Destroy a client, or the publisher if no client is given."""
         dxl_client = dxl_client or self._publisher
         self._fabric.thaw()
         # If a client is destroyed while it reconnects, dxlclient prints tracebacks.
@@ -68,16 +68,16 @@ class FixtureClients:
         deadline = time.monotonic() + timeout
         event = None
         while event is None:
-            # An event published just after the connection was dropped would be lost.
+            # If the client has lost its connection and has not noticed, the event would be lost.
             if not self._reach(dxl_client, deadline):
                 raise TimeoutError(
                     f"nothing reached the client within {timeout:g} seconds: it is not connected, or its"
                     " worker thread is held up by a callback or by a full stream"
                 )
-            # Read this property to wait for its lock. After connecting, dxlclient holds the lock until it has
-            # subscribed to all topics.
+            # After connecting, dxlclient holds a lock until it has subscribed to all topics. Reading this
+            # property waits for the lock.
             _ = dxl_client.subscriptions
-            # After a connection loss, dxlclient ends the connection that its MQTT client has restored.
+            # After a connection loss, dxlclient closes the connection that its MQTT client has restored.
             with contextlib.suppress(DxlException):
                 event = publish_threat_event(
                     self._publisher, sample_threat_event() if threat_event is None else threat_event, topic

@@ -69,8 +69,8 @@ class LocalFabric:
         self.port = port
         self.directory = Path(directory or _temporary_directory()).absolute()
         ca = trustme.CA(organization_name="LocalFabric")
-        # The cipher in _tls() requires an RSA key for the broker. The other keys use a type that is faster to
-        # generate.
+        # The broker needs an RSA key because of the cipher in _tls(). All other keys are elliptic curve keys,
+        # which are faster to generate.
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
         client_certificate = ca.issue_cert(common_name="local-client")
         self._ca = ca
@@ -122,7 +122,7 @@ class LocalFabric:
     def stop(self) -> None:
         """Stop the broker abruptly, as in a crash, and remove the files.
 
-        Does nothing if the fabric is not running.
+        This method does nothing if the fabric is not running.
         """
         if self._broker is not None:
             self._broker.stop()
@@ -139,8 +139,8 @@ class LocalFabric:
     def freeze(self) -> None:
         """Stop responding to connected clients and to new connections.
 
-        The broker then behaves as if its machine were hung or its process had received SIGSTOP. A
-        ``DxlClient`` may need up to two keep-alive intervals (``config.keep_alive_interval``) to notice.
+        A frozen broker behaves like a broker whose process has received SIGSTOP. A ``DxlClient`` may need up
+        to two keep-alive intervals (``config.keep_alive_interval``) to notice.
 
         :raise RuntimeError: if the fabric is not running
         """
@@ -149,9 +149,9 @@ class LocalFabric:
     def thaw(self) -> None:
         """Resume after :meth:`freeze`.
 
-        The broker first handles the messages that arrived while it was frozen.
+        The broker first handles the messages that clients sent in the meantime.
 
-        Does nothing if the fabric is not frozen. Calling :meth:`stop` also thaws the fabric.
+        This method does nothing if the fabric is not frozen. :meth:`stop` also thaws the fabric.
         """
         if self._broker is not None:
             self._broker.thaw()
@@ -195,7 +195,7 @@ class LocalFabric:
     def _remove_files(self) -> None:
         while self._made:
             path = self._made.pop()
-            # The files may have been deleted, or the directory may contain other files.
+            # The user may have deleted the files or added other files to the directory.
             with contextlib.suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
 
@@ -211,8 +211,8 @@ class LocalFabric:
 
 def _listen(port: int) -> socket.socket:
     try:
-        # The kernel can bind a socket to an unreachable address. To check the route without sending data,
-        # connect a UDP socket.
+        # Connect a UDP socket, which sends no data, to check that the address can be reached. create_server()
+        # may succeed even if the address is unreachable.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))

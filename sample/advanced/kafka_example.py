@@ -112,7 +112,7 @@ def main() -> None:
         with client, client.threat_events(on_error=sender.reject) as events:
             on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
-            seconds = 0.0  # if interrupted, do not wait for acknowledgements
+            seconds = 0.0  # do not wait for acknowledgements after an interrupt
             try:
                 while True:
                     sender.poll()

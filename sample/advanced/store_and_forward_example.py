@@ -34,8 +34,8 @@ except ModuleNotFoundError as error:
 # Each event is stored in a file of its own. Deleting the file acknowledges the event and needs no disk space.
 QUEUE_DIRECTORY = Path("threat-event-queue")
 REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
-# Do not resend an event after one of these status codes: the service would never accept it, and later events
-# would have to wait.
+# Give up on an event after one of these status codes. The service would never accept the event, and later
+# events would have to wait.
 REFUSALS = (400, 413, 422, 431)
 
 Lane: TypeAlias = "SimpleQueue[Path]"
@@ -62,7 +62,7 @@ def file_for(number: int, threat_event: dict[str, Any]) -> Path:
 
 
 def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
-    """Return the lane of a file. All events of a host use the same lane."""
+    """Return the lane for the event in a file. All events of a host use the same lane."""
     return lanes[int(file.stem.partition("-")[2], 16) % len(lanes)]
 
 
@@ -147,7 +147,7 @@ def forward_all(lane: Lane, url: str) -> None:
 
 @contextmanager
 def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
-    """Forward events in the background. At the end, finish all requests and count the remaining events."""
+    """Forward events in the background. Finally, wait for open requests and count the remaining events."""
     threads = [threading.Thread(target=forward_all, args=(lane, url), daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()
@@ -178,7 +178,7 @@ def main() -> None:
         parser.error(f"cannot write to the directory {QUEUE_DIRECTORY}: {error}")
     secret("HTTP_TOKEN")  # reports an unreadable file early
 
-    # All threads share one lane, or each thread has a separate lane.
+    # Give each thread its own lane if the order matters. Otherwise, all threads share one lane.
     count = options.senders
     lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
     stored = sorted(QUEUE_DIRECTORY.glob("*.json"))

@@ -34,7 +34,7 @@ def syslog_message(text: str, now: datetime) -> bytes:
 
 
 class Collector:
-    """A persistent connection to a syslog collector. The connection is restored after each loss.
+    """A persistent connection to a syslog collector, restored after each loss.
 
     :param host: the collector's name or IP address
     :param port: the collector's port
@@ -67,8 +67,8 @@ class Collector:
             if self._connection is None:
                 self._connection = self._connect()
             self._raise_if_closed(self._connection)
-            # Set no time limit, because reconnecting would not help: even an unresponsive collector accepts
-            # new connections and messages.
+            # Set no time limit. Reconnecting would not help, because the operating system of an unresponsive
+            # collector still accepts connections.
             self._connection.sendall(message)
         except OSError:
             self._close()

@@ -113,7 +113,7 @@ def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tm
 
 @pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo, unbuffered: str) -> None:
-    """Nobody reads from the pipe before the signal, and the pipe has room for only about 40 events."""
+    """Nobody reads from the output pipe before the signal. The pipe has room for only about 40 events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", stdout=writer, PYTHONUNBUFFERED=unbuffered) as listening:
         os.close(writer)

@@ -28,7 +28,7 @@ def numbers_in(*files: Path) -> list[int]:
 
 
 def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """An incomplete last line, as after a power cut, stays in the file. The next event starts a new line."""
+    """If a power cut left an incomplete last line, ``listen`` ends that line before it writes an event."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:
@@ -79,7 +79,7 @@ def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, 
 
 @pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """If space becomes available in time, no event is lost. Otherwise, ``listen`` counts the lost events."""
+    """``listen`` writes all events if space becomes available in time. If not, it counts dropped events."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -117,7 +117,7 @@ def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: E
 
 
 def test_a_full_reject_file_ends_nothing(listen: Start, epo: Epo) -> None:
-    """A sender must not be able to end the program. The log contains the payloads missing from the file."""
+    """A sender must not be able to end ``listen``. The log contains the payloads that the file lacks."""
     with listen("--reject-file", "/dev/full") as listening:
         for _ in range(40):
             epo.send()
@@ -153,7 +153,7 @@ class TestTheHealthFile:
 
 
 def test_systemd_is_notified_while_the_loop_goes_on(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """If nobody reads from the output pipe, the loop hangs."""
+    """The loop waits as long as nobody reads from the output pipe."""
     reader, writer = os.pipe()
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "1"}
     with (

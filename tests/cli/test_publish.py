@@ -64,7 +64,7 @@ def test_after_a_bad_document_none_is_sent(arguments: Arguments, received: Recei
     assert completed.returncode == 2
     assert f"{tmp_path / 'bad.jsonl'}, line 2: what begins here is not JSON" in completed.stderr
     assert completed.stderr.count("\n") == 1
-    # The next event sent is the first event to arrive.
+    # No earlier event arrives before the event of this command.
     assert run(*arguments).returncode == 0
     assert "event" in received(1)[0]
 
@@ -73,7 +73,7 @@ def test_ctrl_c_says_how_many_were_sent(arguments: Arguments, received: Received
     with Command(*arguments, "--interval", 60, "--count", 3) as publish:
         received(1)
         assert publish.end(signal.SIGINT) == 130
-        # The signal may arrive after an event is sent but before it is counted.
+        # The signal may arrive before ``publish`` has counted the event.
         assert re.match(r"Sending 3 .*\nInterrupted after [01] events? of 3\n$", publish.errors.all())
 
 

@@ -66,7 +66,7 @@ def test_a_signal_is_not_lost_in_a_destructor() -> None:
 
 @pytest.mark.parametrize("is_ignored", [False, True], ids=["by default", "under nohup"])
 def test_sighup_ends_listen_as_sigterm_does(listen: Start, epo: Epo, is_ignored: bool) -> None:
-    """Closing a terminal sends SIGHUP, and nohup makes programs ignore SIGHUP."""
+    """A program receives SIGHUP when its terminal closes. Under nohup, programs ignore SIGHUP."""
     program = ["nohup", *PROGRAM] if is_ignored else PROGRAM
     with listen("--format", "jsonl", program=program) as listening:
         epo.send_many(3)

@@ -153,7 +153,7 @@ os._exit(0)
 def test_what_can_deliver_nothing_takes_nothing_and_can_be_left(
     fabric: LocalFabric, topic: str, how: str, reason: str
 ) -> None:
-    """Neither a forked child nor a client whose worker was ended by a plain callback can receive events."""
+    """A forked child cannot receive events, and neither can a client whose worker thread has ended."""
     with running(DEAD, fabric.config_file, topic, how) as process:
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
@@ -223,7 +223,7 @@ def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     dxl_client, epo = connect(), connect()
     tap, callback = Tap(dxl_client, topic), Receiver()
     with (
-        # Without this client, dxlclient would wait two minutes for an answer lost with the connection.
+        # Without a CommonThreatEventClient, dxlclient would wait two minutes for an answer that was lost.
         CommonThreatEventClient(epo),
         CommonThreatEventClient(dxl_client) as client,
         client.threat_events(topic) as events,

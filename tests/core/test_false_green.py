@@ -27,7 +27,7 @@ class TestAMissingPartOfDxlclient:
     def test_is_named_by_the_constructor(
         self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        """Without this part of dxlclient, a feed could appear connected forever after its broker has died."""
+        """If a part of dxlclient were missing, a feed could appear connected after its broker has died."""
         owner: Any = dxl_client
         *path, attribute = name.split(".")
         for part in path:

@@ -150,7 +150,7 @@ class TestAGap:
         assert feed.client.status().gaps == 8
 
     def test_is_what_dxlclient_itself_ends(self, feed: ReportingFeed) -> None:
-        """After a connection loss, dxlclient empties its queue, then closes even a restored connection."""
+        """After a connection loss, dxlclient empties its queue and then closes even a new connection."""
         started, go_on = threading.Event(), threading.Event()
 
         def slow(*_: object) -> None:
@@ -202,7 +202,7 @@ class TestAGap:
         assert feed.gaps[0].start < full
 
     def test_starts_just_before_it_if_events_come_in_bunches(self, feed: ReportingFeed) -> None:
-        """If a proxy forwards events four times a second, some events are always unread."""
+        """If a proxy forwards events four times per second, the network thread always finds unread events."""
         for bunch in range(1, 9):
             for _ in range(20):
                 feed.send()
@@ -251,7 +251,7 @@ class TestAGap:
     def test_covers_what_was_published_while_the_broker_was_silent(
         self, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A half-open connection is detected late, but the gap covers the whole time since the last message.
+        """A half-open connection is detected late, but the gap begins just before the last message.
 
         By itself, the MQTT client would report a loss twice, and dxlclient would connect twice.
         """
@@ -265,7 +265,7 @@ class TestAGap:
                 until(lambda: bool(gaps), "it is noticed")
                 own.thaw()
                 gaps.until_ended(1)
-                # On a busy machine, the connection may be lost again.
+                # On a busy machine, the client may lose its connection again.
                 with Publisher(dxl_client, topic):
                     until(lambda: bool(receiver.handled), "events arrive again")
                 assert caplog.text.count("Unexpected disconnect") == client.status().gaps

@@ -1,4 +1,4 @@
-"""The library stays thin: rules for imports between modules and for the modules that an import loads."""
+"""The library stays thin: rules for which modules may import each other and what an import may load."""
 
 import ast
 import subprocess
@@ -53,7 +53,7 @@ def imported_names(file: Path) -> set[str]:
 
 
 def room_of(name: str) -> str:
-    """Return the room or top-level module of an imported name: ``formats`` for ``formats._values``."""
+    """Return the room or top-level module of a name, for example ``formats`` for ``formats._values``."""
     first = name.split(".")[1:2] or ["__init__"]
     return first[0] if first[0] in ALLOWED else "__init__"
 

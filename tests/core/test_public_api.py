@@ -21,7 +21,7 @@ def public_api() -> list[str]:
 
 
 def described(owner: griffe.Module | griffe.Class) -> Iterator[str]:
-    # Members inherited from a private class of this package are also public.
+    # Include the members that a public class inherits from a private class.
     members = owner.all_members if isinstance(owner, griffe.Class) else owner.members
     for name, found in members.items():
         member = found.final_target if isinstance(found, griffe.Alias) and found.inherited else found

@@ -23,7 +23,7 @@ def as_object(receiver: Receiver) -> Any:
 
 
 def as_function(receiver: Receiver) -> Any:
-    """Return a method of the receiver. Each call returns a new method object."""
+    """Return the receiver's method as a callback. Every call returns another, equal method object."""
     return receiver.on_threat_event
 
 
@@ -117,7 +117,7 @@ class TestInsideACallback:
         assert successor.numbers == list(range(1, 100))
 
     def test_it_removes_itself_and_adds_itself_again(self, feed: Feed) -> None:
-        """The feed thread handles both changes later and unsubscribes only topics without callbacks."""
+        """The feed thread unsubscribes from a topic only if the topic still has no callback."""
         numbers: list[int] = []
 
         def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:
@@ -129,7 +129,7 @@ class TestInsideACallback:
         for number in range(10):
             feed.publish([number])
             until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
-            # This call returns when the feed thread has handled both changes.
+            # remove() returns after the feed thread has handled all earlier changes.
             feed.remove(print)
 
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(

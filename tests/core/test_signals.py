@@ -71,7 +71,7 @@ with DxlClient(DxlClientConfig.create_dxl_config_from_file(config)) as dxl_clien
 print(json.dumps({"interrupts": interrupts, "left": left}), flush=True)
 """
 
-# A loop over a stream with a small buffer. The buffer constantly fills and empties, so the stream logs a lot.
+# A loop over a stream. The small buffer keeps filling up and emptying, so the stream logs many messages.
 LOOP = """
 import faulthandler, sys
 from dxlclient.client import DxlClient

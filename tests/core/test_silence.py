@@ -1,4 +1,4 @@
-"""No failure is silent, however the program is set up."""
+"""Every failure is reported, whatever the program's logging configuration."""
 
 import logging
 import os
@@ -69,7 +69,8 @@ class TestAProgramThatSetsUpNoLogging:
                 publish_payload(dxl_client, b"{broken", EPO_THREAT_EVENT_RESPONSE_TOPIC)
                 publish_threat_event(dxl_client, sample_threat_event(threatName="good"))
                 printed.append(process.stdout.readline() if process.stdout else "")
-                return "".join(printed).count("good") == 2  # two good events surround a broken event
+                # One good event before the broken event, and one after it.
+                return "".join(printed).count("good") == 2
 
             until(has_printed, "it prints two good events")
             process.kill()

@@ -254,7 +254,7 @@ class TestTheBuffer:
         assert warnings(caplog) == []
 
     def test_makes_no_worker_wait_if_it_could_not_be_opened(self, worker: Worker) -> None:
-        """Events can arrive until the stream gives up waiting for the broker and is removed."""
+        """Events can arrive while the stream waits for the broker's acknowledgement."""
         delivering: list[threading.Thread] = []
 
         def give_up(*_: object) -> None:

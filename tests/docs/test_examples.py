@@ -41,7 +41,7 @@ PATIENCE = 30.0
 
 
 class Transcript(io.StringIO):
-    """The output of a block from all its threads."""
+    """The output of all threads of a block."""
 
     def __init__(self, expected: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Transcript(io.StringIO):
             return self._changed.wait_for(self.is_complete, timeout=PATIENCE)
 
     def wait_until_it_goes_on(self) -> bool:
-        """Wait until the block prints extra lines or has had time to end by itself."""
+        """Wait until the block has printed three more lines, or for the time that a block needs to end."""
         self.wait_until_complete()
         enough = self.getvalue().count("\n") + 3
         with self._changed:
@@ -107,7 +107,7 @@ def prepare(directory: Path, fabric: LocalFabric) -> None:
 def reader(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The current directory of a reader who tries out the examples."""
+    """The current directory of a reader who runs the examples."""
     prepare(tmp_path, fabric)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -124,7 +124,7 @@ def reader(
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
     """Interrupt a block that continues to run after it has printed its expected output.
 
-    A block that ends by itself is not interrupted, because it may be closing its resources.
+    An interrupt could disturb a block that is already closing its resources.
     """
     guard = threading.Lock()
     is_running = True
@@ -187,7 +187,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
 
 
 def outputs(page: Path) -> dict[int, str]:
-    """Return the expected output of each Python block, by the block's line number."""
+    """Map the line number of each Python block to the output that the page shows."""
     return {
         block.line: below.content
         for block, below in itertools.pairwise(blocks(page))
@@ -292,7 +292,7 @@ def command_lines() -> set[str]:
 
 
 def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str | None:
-    """Run a command line, send Ctrl-C if it does not end, and return the problem, if any."""
+    """Run a command line, press Ctrl-C if it does not end, and return the problem or None."""
     prepare(directory, fabric)
     if " fabric " in command:
         # The ``fabric`` command creates its directory and does not replace existing files.

@@ -1,4 +1,4 @@
-"""The conversion of ePO's words and codes into each format."""
+"""How ePO's words and codes are converted into each format."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any

@@ -43,7 +43,7 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
 
 def _is_ending(dxl_client: Any, thread: threading.Thread) -> bool:
     with suppress(AttributeError, OSError):  # the client may have ended.
-        # The MQTT client checks once a second whether it must end. Wake the client so that it checks now.
+        # Wake the MQTT client, which otherwise checks only once per second whether it must end.
         dxl_client._client._sockpairW.send(b"0")
     return thread.is_alive()
 

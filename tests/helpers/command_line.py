@@ -101,7 +101,7 @@ class Listen(Command):
     def said(self, *counts: int) -> list[str]:
         """Wait until the process ends, check the counts in its last line, and return the earlier lines.
 
-        The result omits the first message and, on a busy machine, the message logged when writing resumes.
+        The first line is omitted. On a busy machine, the message that writing has resumed is omitted, too.
         """
         _, *said, last = self.errors.all().splitlines()
         names = ("Received", "written", "rejected", "filtered", "dropped")

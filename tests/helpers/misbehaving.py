@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Run a local server that calls a function on a new thread for each connection, and yield the port."""
+    """Run a local server and yield its port. For each connection, a new thread calls a function."""
     accepted: list[socket.socket] = []
 
     def converse(connection: socket.socket) -> None:

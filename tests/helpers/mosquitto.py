@@ -105,7 +105,7 @@ class Mosquitto:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Kill mosquitto with SIGKILL. Like LocalFabric.stop(), this method closes no connection cleanly."""
+        """Kill mosquitto with SIGKILL, so that no connection is closed cleanly."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

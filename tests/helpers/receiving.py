@@ -89,7 +89,7 @@ def publish_numbers(
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events and return when they have arrived at this client and probably at all others."""
+    """Publish numbered events and return when this client, and most likely all other clients, have them."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):
@@ -142,7 +142,7 @@ class Publisher:
                     publish_numbers(self._dxl_client, [self.count], self._topic)
 
     def stop(self) -> None:
-        """Stop publishing. Afterwards, ``count`` is the number of the last event."""
+        """Stop publishing. ``count`` keeps the number of the last event."""
         self._stopped.set()
         self._thread.join()
 

@@ -74,7 +74,7 @@ class Consumer:
 
 @contextmanager
 def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event], object]) -> Iterator[None]:
-    """Loop over a stream on another thread. Handle all events that have arrived before ending."""
+    """Loop over a stream on another thread. Before the loop ends, it handles all events that have arrived."""
 
     def loop() -> None:
         for threat_event, event in events:
@@ -94,7 +94,7 @@ def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) 
         until(lambda: not reconnecting(), "all clients are connected", timeout)
         number = publisher.count + 1
         until(lambda: all(tap.last >= number for tap in taps), f"event {number} has arrived", timeout)  # noqa: B023
-        # If a client has closed its connection in the meantime, wait again.
+        # Wait again if a client has begun to reconnect since the last check.
         settled = not reconnecting()
 
 

@@ -31,7 +31,7 @@ WAITING = "Waiting for threat events..."
 def running_sample(
     config_file: Path | None, python: str | Path = sys.executable, root: Path = ROOT
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """Run the basic sample. If no file is given, DXLCLIENT_CONFIG is empty."""
+    """Run the basic sample with DXLCLIENT_CONFIG set to a file, or set to an empty string."""
     return started(python, root / SAMPLE.relative_to(ROOT), DXLCLIENT_CONFIG=str(config_file or ""))
 
 
@@ -71,7 +71,7 @@ def ids(events: list[Event]) -> list[str]:
 def until_passed_on(dxl_client: DxlClient) -> None:
     """Return when the broker has forwarded all events from this client.
 
-    If a sample ends after this call, the sample has either handled or counted every event.
+    A sample that ends later has handled or counted each of these events.
     """
     publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 

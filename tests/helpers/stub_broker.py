@@ -24,8 +24,8 @@ Answer = Callable[[str], int | None]
 class StubBroker:
     """An MQTT broker with mutually authenticated TLS, for any number of clients.
 
-    For each SUBSCRIBE, the broker calls ``answer``, which a test can replace at any time. The function
-    receives the topic and returns ``WITHHELD`` or the code of the SUBACK (``GRANTED`` or ``REFUSED``).
+    The broker calls ``answer`` for each SUBSCRIBE packet. A test can replace ``answer`` at any time. The
+    function receives the topic and returns ``WITHHELD``, or ``GRANTED`` or ``REFUSED`` for the SUBACK.
     """
 
     port: int
@@ -73,7 +73,7 @@ class StubBroker:
             session.reset()
 
     def converse(self, connection: socket.socket) -> None:
-        # dxlclient probes the port without TLS, and clients may vanish.
+        # Ignore EOFError: dxlclient probes the port without TLS, and a client may close its connection.
         with contextlib.suppress(EOFError), self._tls.wrap_socket(connection, server_side=True) as tls:
             session = _Session(tls)
             try:
@@ -160,7 +160,7 @@ class _Session:
 
     def reset(self) -> None:
         with contextlib.suppress(OSError):
-            # This option makes the following close() send an RST, and shutdown() ends the reading thread.
+            # Because of SO_LINGER, close() sends an RST packet. shutdown() ends the reading thread.
             self._tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._tls.shutdown(socket.SHUT_RD)
 

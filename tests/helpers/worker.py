@@ -30,7 +30,7 @@ class Worker:
         return self._kind(self.client, "/topic", **options)
 
     def deliver(self, *payloads: Any) -> list[Event]:
-        """Deliver events and return them. Like dxlclient's worker, wait while the stream has no room."""
+        """Deliver events and return them. If the stream is full, wait for room, like dxlclient's worker."""
         for payload in payloads:
             [callback] = {call.args[1] for call in self.dxl_client.add_event_callback.call_args_list}
             callback.on_event(delivered := event(payload, "/topic"))
@@ -41,7 +41,7 @@ class Worker:
         return self.deliver(*(json.dumps(numbered(number)).encode() for number in numbers))
 
     def start(self, *numbers: int) -> threading.Thread:
-        """Deliver events on another thread, which waits while the stream has no room."""
+        """Deliver events on another thread. If the stream is full, the thread waits for room."""
         thread = threading.Thread(target=self.number, args=numbers, daemon=True)
         thread.start()
         return thread

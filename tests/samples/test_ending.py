@@ -35,7 +35,7 @@ def test_ends_in_a_burst_and_counts_what_it_leaves(
     until_passed_on(dxl_client)
     sample.end(number)
     printed = len(re.findall(r"^(Threat event on|Severity|'threat )", sample.output, re.MULTILINE))
-    # Some events may not reach the process before it ends.
+    # The process may end before it has received all events.
     assert 0 < printed + sample.reported() <= 500
     assert "closed: 500 events handed over, 0 unread" not in sample.errors
 

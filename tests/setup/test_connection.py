@@ -67,7 +67,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Background threads that destroy clients, which takes a second. They end before the fabric."""
+    """Threads that destroy clients in the background. All of them end before the fabric stops."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:

@@ -49,7 +49,7 @@ ROOT, MARKERS = "/attack", "/marker"
 PUBLISHED_ON = ("", "/a", "/b", "/a/deep")
 LISTENED_ON = ("", "/a", "/b", "/#", "/a/#")
 BROKERS: dict[str, type[Mosquitto] | type[LocalFabric]] = {"mosquitto": Mosquitto, "fabric": LocalFabric}
-# The relative frequency of each action.
+# How often each action is chosen, relative to the others.
 ACTIONS = {"publish": 10, "add": 8, "stop": 8, "stream": 4, "settle": 4, "disturb": 1}
 
 
@@ -245,7 +245,7 @@ class World(logging.Handler):
                 until(self._is_started, "the broker has its port again")
 
     def _is_started(self) -> bool:
-        # Another program may briefly use the port.
+        # Another program may be using the port of the stopped broker for a moment.
         with suppress(OSError):
             self.broker.start()
             return True
@@ -294,7 +294,7 @@ class Run:
     def _act(self, thread: int) -> None:
         choices, mine = random.Random(f"{self.seed}/{thread}"), list[Callback | Stream]()
         for action in choices.choices(list(ACTIONS), list(ACTIONS.values()), k=choices.randint(5, 25)):
-            # Choices that depend on other threads must not change later actions.
+            # Use a new generator for each action, because other threads affect how many choices it makes.
             chance = random.Random(choices.random())
             match action:
                 case "add" | "stream":
@@ -343,7 +343,7 @@ class Run:
 
 
 def main() -> None:
-    """Attack the library for some time."""
+    """Attack the library until the time is up or a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="(default: a random one)")
     parser.add_argument("--seconds", type=float, default=120.0, help="for how long (default: %(default)s)")

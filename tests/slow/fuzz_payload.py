@@ -1,7 +1,7 @@
 """Feeds random payloads to the library, and reports the shortest payload that breaks a promise.
 
-Most payloads are mutations of a corpus payload's bytes or of a sample event's values. The printed seed
-repeats a failure: python tests/slow/fuzz_payload.py --seed N
+For most payloads, the program mutates the bytes of a payload in the corpus or the values of a sample event.
+To repeat a failure, use the printed seed: python tests/slow/fuzz_payload.py --seed N
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
 One run sends the same events to all consumers. Each consumer uses a separate DxlClient. Each lifetime of the
 broker is one phase of a run. A client counts as subscribed from the first event that it receives in a phase.
-A subscribed client must receive all later events up to the last event that reached the witness before the
-kill, because mosquitto sends an event to all subscribers before it reads the next event. Events published
-between the kill and the restart may be lost.
+Mosquitto sends an event to all subscribers before it reads the next event. Therefore, a subscribed client
+must receive every later event that reached the witness before the kill. Events published between the kill and
+the restart may be missed.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ TOPIC = "/test/kills"
 KILLS = 10
 BACKLOG = 60
 STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events.
-# The number of final events to ignore at the witness, which is the fast callback's client.
+# Ignore the last events that the witness receives before a kill. The witness is the fast callback's client.
 MARGIN = 10
 
 
 @dataclass
 class Phase:
-    """The events numbered above ``after`` and up to ``last``, sent during one lifetime of the broker."""
+    """The events from number ``after + 1`` to number ``last``, sent between two starts of the broker."""
 
     after: int
     last: int = 0

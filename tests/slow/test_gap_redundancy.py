@@ -1,4 +1,7 @@
-"""A redundant stream misses no event while two brokers, fed by a third broker, are killed alternately."""
+"""A redundant stream misses no event while its two brokers are killed alternately.
+
+A third broker forwards the events to both brokers.
+"""
 
 from contextlib import ExitStack
 
@@ -39,7 +42,7 @@ def test_a_redundant_stream_misses_and_repeats_nothing(capsys: pytest.CaptureFix
         events = stack.enter_context(redundant_threat_events(dxl_clients, TOPIC, on_gap=gaps.append))
         publisher_client = stack.enter_context(clients(hub.client_config))()
 
-        # Events published before the bridges connect do not count.
+        # Ignore the events that are published before the bridges connect.
         with (
             looping(events, lambda threat_event, _: received.append(number_of(threat_event))),
             Publisher(publisher_client, TOPIC, INTERVAL) as publisher,

@@ -1,9 +1,9 @@
 """All events published outside the reported gaps arrive, whatever happens to the connection.
 
 One run disturbs all consumers thirty times, with five kinds of disturbances in random order. Meanwhile, a
-publisher on a separate connection sends numbered events and records when it sends each event and receives it
-back. The broker accepts each event between the recorded times, possibly late if the broker is frozen. The
-environment variable GAPS_SEED repeats a run, and GAPS_ROUNDS makes a run longer.
+publisher on a separate connection sends numbered events. The publisher also subscribes to these events, and
+records when it sends and when it receives each of them. The broker accepts an event between these two times.
+The environment variable GAPS_SEED repeats a run, and GAPS_ROUNDS makes a run longer.
 """
 
 import os
@@ -36,11 +36,10 @@ pytestmark = [
 
 TOPIC = "/test/gaps"
 ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
-# The seconds that each consumer spends on an event.
+# The processing time of each consumer per event, in seconds.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
-# The additional gap time allowed for each disturbance, in seconds. A gap starts one second before the last
-# packet. Before it connects, dxlclient waits until its queue is empty, closes a connection restored in the
-# meantime, and waits between two attempts.
+# A gap may last this many seconds longer than the disturbance that causes it. A gap starts one second before
+# the last packet, and dxlclient empties its queue and waits before it reconnects.
 ALLOWANCE = 5.0
 
 _SUBACK = 9
@@ -187,7 +186,7 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            # Let some disturbances begin while dxlclient is still busy with the previous disturbance.
+            # Let some disturbances begin before dxlclient has recovered from the previous disturbance.
             if self.chance.random() < 0.7:
                 self.until_settled()
             # Publish a burst, followed by events at regular intervals.
@@ -206,7 +205,7 @@ class Run:
         return sorted(set(range(1, self.publisher.count + 1)) - set(consumer.handled))
 
     def unexplained(self, consumer: Consumer) -> list[int]:
-        """Return the numbers of missing events that the broker accepted outside the gaps."""
+        """Return the numbers of the events that the consumer missed although they were outside all gaps."""
         times = [
             (number, sent := self.publisher.sent[number - 1], self.tap.times.get(number, sent))
             for number in self.missing(consumer)

@@ -1,4 +1,4 @@
-"""A burst far larger than a stream's buffer, and a loop that starts late."""
+"""A stream receives every event of a burst that is far larger than its buffer."""
 
 import json
 
@@ -17,7 +17,7 @@ TOPIC = "/test/load"
 EVENTS = 20_000
 EVENT_SIZE = 5_000  # minimum, in bytes
 MAX_BUFFERED = 1_000
-# dxlclient queues 1,000 messages, and payloads may occupy twice their size as Python objects.
+# In bytes. dxlclient's queue holds 1,000 messages, and a decoded payload may need twice its size in memory.
 MEMORY_BOUND = 2 * (MAX_BUFFERED + 1_000) * EVENT_SIZE
 
 LATE_LOOP = """

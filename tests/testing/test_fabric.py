@@ -26,7 +26,7 @@ START = "from dxlthreateventclient.testing import LocalFabric\nLocalFabric().sta
 
 class TestBroker:
     def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
-        """A broker that remembered unused topics would compare each event with all of them."""
+        """If the broker remembered unused topics, it would compare each event with all these topics."""
         dxl_client.subscribe(topic)
         assert is_subscribed(topic)
         dxl_client.unsubscribe(topic)
@@ -170,7 +170,7 @@ class TestStart:
         fabric.stop()
 
     def test_an_error_of_the_event_loop_is_raised(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The broker's thread starts the event loop, which may fail for lack of file descriptors."""
+        """If the broker thread has no file descriptors left, creating the event loop fails."""
         monkeypatch.setattr("asyncio.events.new_event_loop", Mock(side_effect=OSError("Too many open files")))
         fabric = LocalFabric()
         with pytest.raises(OSError, match="Too many open files"):
@@ -184,7 +184,7 @@ class TestStart:
 
     @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
-        """A container's file system may be read-only. The test sets a file size limit of zero instead."""
+        """A file size limit of zero has the effect of a read-only file system in a container."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
         last_line = run(program=[*PYTHON, f"{limit}\n{START}"]).stderr.splitlines()[-1]
         assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")
