@@ -59,6 +59,11 @@ class Sender:
                 )
             except BufferError:
                 self._producer.poll(1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                logger.error("Message %r was not sent: %s", message_id, error)  # noqa: TRY400
+                return
             else:
                 return
 

@@ -108,6 +108,18 @@ class TestKafkaSample:
         assert headers["message_id"] == rejected.message_id.encode()
         assert str(headers["reason"]).startswith("b'payload is not JSON")
 
+    def test_names_an_oversized_event_and_goes_on(
+        self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start
+    ) -> None:
+        """A DXL message can be 1,048,576 bytes long, but a Kafka message only 1,000,000 bytes."""
+        sample = start(PRODUCER)
+        oversized = publish_payload(dxl_client, b'{"event": {}}' + b" " * 1_020_000)
+        publish(dxl_client, 1)
+        sample.until_printed("Acknowledged ", 1)
+        sample.end(signal.SIGTERM)
+        assert f"Message {oversized.message_id!r} was not sent: " in sample.errors
+        cluster.messages("threat-events", 1)
+
     @pytest.mark.slow
     def test_loses_and_repeats_nothing_while_the_cluster_is_away(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start
