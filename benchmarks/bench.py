@@ -1,10 +1,10 @@
-"""Compares the cost of this library with the cost of a bare dxlclient callback. Run it with ``make bench``.
+"""Compares the cost of this library with the cost of a bare dxlclient callback.
 
-All figures in a table come from the same run. In each round, one process runs every variant once, in random
-order. For each comparison, the benchmark prints the median of the ratios from all rounds, with a 95%
-bootstrap confidence interval. The broker queues each burst until all of it has been published, so that the
-publisher does not compete with the receiver for CPU time. The broker is mosquitto, or a LocalFabric if
-mosquitto is not installed.
+To run the benchmark, use ``make bench``. All figures in a table come from the same run. In each round, one
+process runs every variant once, in random order. For each comparison, the benchmark prints the median of the
+ratios from all rounds, with a 95% bootstrap confidence interval. The receiver handles each burst only after
+the publisher has sent the whole burst, so that the publisher does not compete with the receiver for CPU time.
+The broker is mosquitto, or a LocalFabric if mosquitto is not installed.
 """
 
 import argparse
@@ -34,7 +34,8 @@ HERE = Path(__file__).parent
 MARKER_TOPIC = "/dxlthreateventclient/bench/marker"
 
 BASE = "bare callback, json.loads"
-# Each tuple contains the variant, the baseline, the maximum CPU ratio and the minimum throughput ratio.
+# Each tuple in BURSTS contains a variant, the baseline, the maximum CPU ratio and the minimum throughput
+# ratio.
 BURSTS: dict[int, list[tuple[str, str, float | None, float | None]]] = {
     size: [
         ("bare callback, decodes nothing", BASE, None, None),
@@ -74,9 +75,10 @@ def payload_of(size: int) -> bytes:
 
 
 class Marker(EventCallback):
-    """A message that a client sends to itself.
+    """A marker message that a client sends to itself.
 
-    When the message returns, the broker has received all earlier messages from this client.
+    When a client receives its own marker message, the broker has received all earlier messages from that
+    client.
     """
 
     def __init__(self, client: DxlClient) -> None:
@@ -86,11 +88,11 @@ class Marker(EventCallback):
         client.add_event_callback(MARKER_TOPIC, self)
 
     def on_event(self, event: Event) -> None:
-        """Record that the message has returned."""
+        """Record that the marker message has returned."""
         self._is_back.set()
 
     def wait(self) -> None:
-        """Send the message and wait for its return."""
+        """Send the marker message and wait until the broker returns it."""
         self._is_back.clear()
         self._client.send_event(Event(MARKER_TOPIC))
         if not self._is_back.wait(60):
@@ -98,7 +100,7 @@ class Marker(EventCallback):
 
 
 class Receiver:
-    """The process under measurement and the client that publishes events to it."""
+    """Runs ``receiver.py`` as a separate process and publishes events to that process."""
 
     def __init__(self, config_file: Path) -> None:
         self._process = subprocess.Popen(
@@ -229,7 +231,7 @@ def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
 
 
 def bench_import(rounds: int) -> dict[str, Any]:
-    """Measure and print the time that this library, without msgspec, adds to the import of dxlclient."""
+    """Measure and print the import time of this library, excluding dxlclient and msgspec."""
     code = (
         "import sys, time, dxlclient.client; sys.modules['msgspec'] = None; start = time.perf_counter();"
         " import dxlthreateventclient; print(time.perf_counter() - start)"

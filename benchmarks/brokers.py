@@ -1,4 +1,4 @@
-"""The broker of the benchmarks: mosquitto, or a LocalFabric if mosquitto is not installed."""
+"""Runs the broker for the benchmarks: mosquitto, or a LocalFabric if mosquitto is not installed."""
 
 import os
 import shutil
@@ -57,7 +57,7 @@ def _configure(directory: Path) -> int:
         "[Certs]\nBrokerCertChain = ca.crt\nCertFile = client.pem\nPrivateKey = client.pem\n"
         f"[Brokers]\nbroker = broker;{port};127.0.0.1\n[BrokersWebSockets]\n"
     )
-    # When started by root without "user root", mosquitto would switch to a user who cannot read the key. The
+    # If root starts mosquitto without "user root", mosquitto switches to a user that cannot read the key. The
     # number of queued messages is unlimited, because the broker has to queue a whole burst.
     (directory / "mosquitto.conf").write_text(
         f"listener {port} 127.0.0.1\n"

@@ -1,9 +1,9 @@
-"""Measures the resources that ``listen`` uses as a service.
+"""Measures the resources that ``listen`` uses when it runs as a service.
 
-Run it with ``python benchmarks/listen.py``.
+Run this benchmark with ``python benchmarks/listen.py``.
 
 CPU times cover the whole process. The benchmark requires Linux, because it uses ``/proc`` and ``/dev/full``.
-The measurement of log rotation also requires logrotate.
+Log rotation is measured only if logrotate is installed.
 """
 
 import json
@@ -133,7 +133,7 @@ def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
     listen = Listen(config_file, directory / "burst")
     back = threading.Semaphore(0)
     with CommonThreatEventClient(epo) as client:
-        # The broker sends each event to both clients, so this client can count the events.
+        # The broker sends each event to ``listen`` and back to the publisher, which counts the events.
         client.add_threat_event_callback(lambda *_: back.release(), TOPIC)
         for _ in range(BURST):
             publish_threat_event(epo, event, TOPIC)
@@ -171,7 +171,7 @@ def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
 
 
 def restart(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Restart ``listen`` while events are published, and count the events that it missed."""
+    """Restart ``listen`` while events are published, and count the missed events."""
     output = directory / "restarted"
     _, event = next(iter(events().items()))
     stopped, published = threading.Event(), 0

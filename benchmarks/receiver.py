@@ -1,7 +1,7 @@
-"""Receives bursts of events with different variants and reports the cost of each.
+"""Measures the cost of receiving events with different callbacks and streams.
 
-``bench.py`` starts this process and measures it. The process prints requests to publish events and the
-results of its measurements, as lines of JSON.
+``bench.py`` starts this process. The process prints lines of JSON: requests to publish events, and results of
+measurements.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from dxlthreateventclient import (
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC as TOPIC
 
 GATE_TOPIC = "/dxlthreateventclient/bench/gate"
-"""An event on this topic blocks dxlclient's worker until the whole burst has been published."""
+"""An event on this topic blocks dxlclient's worker thread until the whole burst has been published."""
 
 # A variant is a context manager that calls done() for each event received while the context is open.
 Variant = Callable[[DxlClient, Callable[[Event], None]], Any]
@@ -158,7 +158,7 @@ VARIANTS: dict[str, tuple[Variant, int]] = {
 
 
 def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> dict[str, Any]:
-    """Receive a burst of events with one variant. Return the cost."""
+    """Return the CPU time and the throughput of a variant for a burst of events."""
     variant, callbacks = VARIANTS[name]
     missing = count * callbacks
     finished = threading.Event()
@@ -186,7 +186,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
 
 
 def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rate: float) -> dict[str, Any]:
-    """Receive events at a steady rate with one variant. Return their times of arrival."""
+    """Return the arrival time of each event while events are published at a steady rate."""
     variant, _ = VARIANTS[name]
     arrivals: dict[str, float] = {}
     finished = threading.Event()

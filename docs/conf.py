@@ -22,7 +22,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 
 nitpicky = True
-# Names from other projects. The build does not download the inventories of these projects.
+# Ignore names from other projects, because the build does not use intersphinx.
 nitpick_ignore_regex = [
     (r"py:.*", r"(dxlclient|collections|datetime|os|pathlib|types)\..*"),
     (

@@ -1,3 +1,3 @@
-"""The version of this package, written only here."""
+"""The package version, which is defined only in this file."""
 
 __version__ = "0.1.0"

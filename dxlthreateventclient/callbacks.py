@@ -45,7 +45,7 @@ class CommonThreatEventCallback(EventCallback):
             def on_threat_event(self, threat_event_dict, original_event):
                 print(threat_event_dict["event"]["threatName"])
 
-    The methods run on dxlclient's worker thread, for one event at a time.
+    The methods of a callback run on dxlclient's worker thread, which delivers one event at a time.
     """
 
     def on_event(self, event: Event) -> None:
@@ -70,10 +70,10 @@ class CommonThreatEventCallback(EventCallback):
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle an event that could not be decoded or handled.
+        """Handle a failure to decode an event, or an exception from :meth:`on_threat_event`.
 
         Override this method to save or report failed events. The default implementation logs an error with
-        the topic, the message id and the reason. Exceptions raised by this method are logged, and do not
+        the topic, the message id and the reason. Exceptions raised by this method are logged and do not
         affect later events or other callbacks.
 
         :param error: a :class:`~dxlthreateventclient.exceptions.ThreatEventDecodeError` if the payload could
@@ -104,8 +104,8 @@ def deliverer(
 
 
 def _deliverer_to(callback: Any, where: Predicate | None = None) -> Callable[[Event], Outcome]:
-    # Look up the methods for each event inside the try blocks of _deliver and hand_over, because the lookup
-    # itself may raise an exception.
+    # Use lambdas to look up the callback's methods inside the try blocks of _deliver and hand_over, because
+    # an attribute lookup may raise an exception.
     return partial(
         _deliver,
         lambda threat_event, event: callback.on_threat_event(threat_event, event),  # noqa: PLW0108
@@ -141,7 +141,7 @@ def _deliver(
 
 def _deliver_undecoded(callback: EventCallback, where: Predicate | None, event: Event) -> Outcome:
     if where is not None:
-        with suppress(ThreatEventDecodeError):  # the code below delivers and reports the event
+        with suppress(ThreatEventDecodeError):  # an event that cannot be decoded is not filtered
             if not is_wanted(where, decode_threat_event(event.payload), event):
                 return "filtered"
     try:
@@ -165,14 +165,14 @@ def is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> b
 
 def _refuse_coroutine(result: object) -> None:
     if inspect.iscoroutine(result):
-        result.close()  # otherwise Python warns that the coroutine was never awaited
+        result.close()  # closing a coroutine prevents Python's warning that the coroutine was never awaited
     elif not inspect.isgenerator(result) and not inspect.isasyncgen(result):
         return
     raise TypeError(f"the callback returned a {type(result).__name__}, which nothing runs: {ASYNCHRONOUS}")
 
 
 def log_error(error: BaseException, original_event: Event) -> None:
-    """Log an error with the message id and topic of its event, and a traceback if a callback raised it."""
+    """Log an error with the event's message id and topic. If a callback raised the error, add a traceback."""
     if isinstance(error, ThreatEventDecodeError):
         _log("Message %s on topic %s was not handled: %s", original_event, shown(error))
     elif isinstance(error, Exception):
@@ -189,9 +189,10 @@ def log_error(error: BaseException, original_event: Event) -> None:
 
 
 def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) -> None:
-    """Call an error hook with an error and its event.
+    """Call an error hook with an error and the event that caused the error.
 
-    If the hook itself raises an exception, log both errors. This function never raises an exception.
+    If the error hook raises an exception, log both this exception and the original error. This function never
+    raises an exception.
     """
     try:
         result = hook(error, original_event)
@@ -199,7 +200,7 @@ def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) 
             _refuse_coroutine(result)
     except BaseException as hook_error:  # SystemExit would end dxlclient's only worker thread
         if hook_error is not error:
-            # Log the first error even if the hook hides it with "raise ... from None".
+            # Show the original error in the traceback, even if the error hook uses "raise ... from None".
             hook_error.__suppress_context__ = False
         _log_on_worker("Message %s on topic %s: the error hook raised, too", original_event, hook_error)
 

@@ -45,8 +45,9 @@ class CommonThreatEventClient:
 
     Leaving the ``with`` block removes all callbacks and streams of this client, except callbacks that another
     client of the same ``DxlClient`` has also added. All methods can be called from any thread. If a callback
-    calls a method, the method does not wait for the broker, and the change takes effect with the next event.
-    To replace the last callback on a topic without a gap, add the new callback before removing the old one.
+    adds or removes a callback, the client does not wait for the broker, and the change takes effect with the
+    next event. To replace the last callback on a topic without a gap, add the new callback before removing
+    the old one.
 
     :param dxl_client: the DXL client that receives the events. The caller connects and destroys it. Callbacks
         can be added before it is connected.
@@ -72,11 +73,12 @@ class CommonThreatEventClient:
         self.close()
 
     def close(self) -> None:
-        """Remove all callbacks and streams of this client. Leaving the ``with`` block has the same effect.
+        """Remove all callbacks and streams of this client.
 
-        This method can be called more than once. If a signal handler raises an exception just as a ``with``
-        block begins, Python may skip the cleanup at the end of the block. A program whose signal handlers
-        raise exceptions should call this method at exit.
+        The client calls ``close()`` automatically at the end of its ``with`` block. This method can be called
+        more than once. If a signal handler raises an exception just as a ``with`` block begins, Python may
+        skip the cleanup at the end of the block. A program whose signal handlers raise exceptions should call
+        this method at exit.
         """
         for stream in self._streams():
             stream.close()
@@ -85,7 +87,7 @@ class CommonThreatEventClient:
     def status(self) -> FeedStatus:
         """Return the current state of the feed.
 
-        This method never waits, and can be called from any thread at any time.
+        This method never waits and can be called from any thread at any time.
         """
         member, streams = self._member, self._streams()
         listener, counts = member.listener, member.counts
@@ -157,7 +159,7 @@ class CommonThreatEventClient:
         """
         _check_callback(threat_event_callback)
         if on_error is not None and _is_callback_object(threat_event_callback):
-            raise TypeError("on_error goes with a function: override on_threat_event_error of the callback")
+            raise TypeError("on_error is for functions: override the callback's on_threat_event_error")
         _check_function("on_error", on_error)
         _check_function("where", where)
         check_topic(topic)
@@ -173,7 +175,7 @@ class CommonThreatEventClient:
     def remove_threat_event_callback(
         self, threat_event_callback: ThreatEventCallback, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
     ) -> None:
-        """Remove a callback added by :meth:`add_threat_event_callback`. Other callbacks on the topic remain.
+        """Remove a callback added by :meth:`add_threat_event_callback`.
 
         :param threat_event_callback: the callback to remove, whichever client added it; unknown callbacks are
             ignored
@@ -200,8 +202,8 @@ class CommonThreatEventClient:
                     print(threat_event["event"]["threatName"])
                     break
 
-        The stream is subscribed for the duration of its ``with`` block. At the end of the block, the stream
-        waits for the broker for up to one second to count events in transit.
+        The stream is subscribed for the duration of its ``with`` block. At the end of the ``with`` block, the
+        stream waits up to one second for events that the broker has already sent, and counts them as dropped.
 
         :param topic: the topic, or a filter that ends in ``/#``
         :param max_buffered: the maximum number of events waiting in memory for the loop. When the buffer
@@ -267,7 +269,8 @@ def _is_callback_object(callback: object) -> bool:
 def _check_callback(callback: object) -> None:
     if _is_callback_object(callback):
         for method in ("on_event", "on_threat_event", "on_threat_event_error"):
-            # Inspect the class, because reading a property of the object might raise an exception.
+            # Inspect the callback's class, because reading a property of the callback itself might raise an
+            # exception.
             _check_function(
                 method, getattr(callback if isinstance(callback, type) else type(callback), method, None)
             )

@@ -38,7 +38,7 @@ def load_configuration(
 ) -> DxlClientConfig:
     """Load a ``dxlclient.config`` file and check that a client can use the configuration.
 
-    The keep-alive interval is set to 60 seconds to detect a dead connection within two minutes.
+    Set the keep-alive interval to 60 seconds, so that dxlclient detects a dead connection within two minutes.
 
     :param config_file: the path of the file; ``python -m dxlclient provisionconfig`` writes one. The default
         is the value of the environment variable ``DXLCLIENT_CONFIG``, or else ``dxlclient.config`` in the
@@ -60,7 +60,7 @@ def load_configuration(
 
 
 def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None = None) -> Iterator[Step]:
-    """Yield the result of each check by :func:`load_configuration`, even after a failure.
+    """Yield the result of each check that :func:`load_configuration` performs, and continue after a failure.
 
     If the configuration file itself is invalid, no further checks run. See :func:`load_configuration` for the
     parameters.
@@ -93,7 +93,7 @@ def _parse(path: Path) -> ConfigObj:
     """Read the settings in the same way as dxlclient."""
     if not path.is_file():
         problem = "not a regular file" if path.exists() else "no such file"
-        raise ValueError(f"{problem}; 'python -m dxlclient provisionconfig' makes one")
+        raise ValueError(f"{problem}; 'python -m dxlclient provisionconfig' creates one")
     try:
         return ConfigObj(infile=str(path), raise_errors=True, file_error=True)
     except UnicodeDecodeError as error:
@@ -161,7 +161,7 @@ def _check_brokers(settings: ConfigObj) -> None:
 def _select_brokers(config: DxlClientConfig, section: str, names: list[str], broker: str | None) -> None:
     """Check that the configuration contains brokers. If ``broker`` is specified, keep only that broker."""
     if not names:
-        raise ValueError(f"no broker is named: add one to [{section}], or change UseWebSockets")
+        raise ValueError(f"no broker is configured: add one to [{section}], or change UseWebSockets")
     if broker is not None:
         if broker not in names:
             raise ValueError(f"[{section}] has no broker {broker!r}; it has {', '.join(names)}")
@@ -175,7 +175,7 @@ def _check_proxy(config: DxlClientConfig) -> None:
     if not proxy or not _is_port(port):
         raise ValueError(f"[Proxy] needs an Address and a Port from 1 to 65535, got {proxy!r} and {port!r}")
     try:
-        socket.gethostbyname(proxy)  # DxlClient's constructor resolves the name in the same way
+        socket.gethostbyname(proxy)  # DxlClient's constructor resolves the proxy's name with gethostbyname()
     except OSError as error:
         raise ValueError(f"the proxy's name {proxy} cannot be resolved: {in_words(error)}") from error
 

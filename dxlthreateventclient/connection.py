@@ -1,7 +1,7 @@
 """Connects a DXL client for the first time, or raises an error that explains the failure.
 
-``DxlClient.connect()`` does not explain its failures, and some problems make it block forever. Therefore,
-``connect()`` first probes all brokers with its own sockets.
+``DxlClient.connect()`` does not explain its failures and may block forever, so ``connect()`` first probes all
+brokers with its own sockets.
 """
 
 import logging
@@ -34,10 +34,10 @@ _TIMEOUT = 15.0  # time limit per attempt, in seconds, with one third for each s
 def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float = _TIMEOUT) -> None:
     """Connect a ``DxlClient``, or raise an error with the cause and the remedy.
 
-    Each attempt probes all brokers in parallel. Between attempts, the function logs the reason as a warning
-    and waits. By default, the delay starts at 1 second (``reconnect_delay``) and doubles after each attempt,
-    up to ``reconnect_delay_max``. A connected client stays connected. For an object that is not a
-    ``DxlClient``, such as a mock, the function calls the object's own ``connect()``.
+    Each attempt probes all brokers in parallel. Before each new attempt, the function logs the previous
+    failure as a warning and waits. By default, the delay starts at 1 second (``reconnect_delay``) and doubles
+    after each attempt, up to ``reconnect_delay_max``. A connected client stays connected. For an object that
+    is not a ``DxlClient``, such as a mock, the function calls the object's own ``connect()``.
 
     .. code-block:: python
 
@@ -108,11 +108,12 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
         return
     brokers, retries = config.brokers, config.connect_retries
     if not brokers:
-        raise BrokerConnectionError("the configuration names no broker", is_final=True)
+        raise BrokerConnectionError("the configuration contains no broker", is_final=True)
     probes = [probe.Probe(config, broker, seconds / 3) for broker in brokers]
     usable, _ = _first(deadline, [(tried.name, tried.hello) for tried in probes])
     kind = "websocket_brokers" if config.use_websockets else "brokers"
-    # Given several brokers, dxlclient may wait for a silent broker until the keep-alive interval ends.
+    # Give dxlclient only the usable broker, because dxlclient may otherwise wait for a silent broker until
+    # the keep-alive interval ends.
     setattr(config, kind, [brokers[usable]])
     config.connect_retries = 0
     try:
@@ -125,8 +126,8 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
 def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tuple[int, T]:
     """Call functions in parallel and return the index and result of the first function that succeeds.
 
-    The functions run in daemon threads, because no time limit applies to ``getaddrinfo()`` or to a proxy that
-    sends one byte at a time.
+    Each function runs in a daemon thread, because ``getaddrinfo()`` has no time limit, and a proxy that sends
+    one byte at a time can circumvent a socket's time limit.
 
     :param deadline: the time limit, by the monotonic clock
     :param calls: for each call, the name of the peer and the function
@@ -151,6 +152,6 @@ def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tup
             if not isinstance(outcome, BrokerConnectionError):
                 outcome = BrokerConnectionError(f"cannot connect to {calls[index][0]}: {in_words(outcome)}")
             errors[index] = outcome
-    # Report only the permanent errors, if any, because those must be fixed first.
+    # If any errors are permanent, report only the permanent errors, because the user must fix them first.
     final = [error for error in errors if error.is_final]
     raise BrokerConnectionError("; ".join(map(str, final or errors)), is_final=bool(final))

@@ -1,13 +1,14 @@
 """The key names of a threat event, with one class for each level of the message."""
 
-# To add a key to the message, add it here, to the class for its level in threat_event.py, and to the table
-# for its level in docs/threatevent.rst. If ePO sends the key in every event, also add it to
-# sample_threat_event() in testing/events.py. If a SIEM needs the key, also add it to formats/ and to the
-# tables in docs/formats.rst. Tests check that the code and the tables agree.
+# To add a key to the message, define a constant in constants.py, annotate the key in threat_event.py, and
+# describe the key in docs/threatevent.rst. If ePO sends a key in every event, add the key to
+# sample_threat_event() in testing/events.py. If a SIEM needs a key, convert the key in formats/ and describe
+# the key in docs/formatsecs.rst, docs/formatscef.rst and docs/formatsocsf.rst. Tests compare the keys in the
+# code with the tables in docs/.
 
 
 class ThreatEventProps:
-    """The top level of the message."""
+    """The top-level object of a threat event."""
 
     EVENT_MESSAGE_TYPE = "eventMessageType"
     EVENT_MESSAGE_VERSION = "eventMessageVersion"

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 class Gap:
     """A period in which events may have been missed. DXL does not store events for disconnected clients.
 
-    A gap starts at the last moment when the connection was known to work, possibly long before the client
-    noticed the loss. The gap ends when the broker has acknowledged all subscriptions again. Every event that
-    was published outside the gaps has arrived.
+    A gap starts one second before the last moment at which all incoming data had been read, and ends when the
+    broker has acknowledged all subscriptions again. An event published outside the gaps has arrived, unless
+    the broker dropped the event.
     """
 
     start: datetime

@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Work with ePO threat events on a DXL fabric.",
-        epilog=f"Try it without any set-up: {PROGRAM} demo",
+        epilog=f"Try it without any setup: {PROGRAM} demo",
     )
     parser.add_argument("--version", action="version", version=f"dxlthreateventclient {__version__}")
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)

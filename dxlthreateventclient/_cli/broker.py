@@ -33,26 +33,31 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
     try:
         client = DxlClient(config)
     except Exception as error:  # dxlclient raises various exceptions
-        raise CommandError(f"cannot make a DXL client of the configuration: {error}", status=2) from error
+        raise CommandError(f"cannot create a DXL client from the configuration: {error}", status=2) from error
     log.is_in_use = True
     try:
         yield client
     finally:
         log.is_in_use = False
-        # Do not wait for destroy() to return, because that takes a second. The operating system cleans up the
-        # rest when the process exits.
+        # Do not wait until destroy() has released all resources, because the operating system releases them
+        # when the process exits.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 
 def close_in_time(close: Callable[[], object], seconds: float) -> None:
-    """Call ``close`` and wait at most ``seconds``. Closing can take minutes if the broker is unreachable."""
+    """Call ``close`` and return after at most ``seconds`` seconds.
+
+    If the broker is unreachable, closing can take minutes.
+    """
     closing = threading.Thread(target=close, daemon=True)
     closing.start()
     closing.join(seconds)
 
 
 class Echo(EventCallback):
-    """Sends messages to itself. When a message returns, the broker has received all earlier messages.
+    """Sends echo messages from the client to itself.
+
+    When an echo message comes back, the broker has received all messages that the client sent earlier.
 
     :param client: the unconnected client. Its connect() then includes this subscription in its time limit.
     """
@@ -69,7 +74,7 @@ class Echo(EventCallback):
         self._back.put(event.message_id)
 
     def wait(self) -> float:
-        """Send a message and wait until it returns.
+        """Send an echo message and wait for the message to come back.
 
         :return: the time until the message returned, in seconds
         :raise DxlException: if the connection is lost, or the message does not return

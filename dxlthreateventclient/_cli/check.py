@@ -26,7 +26,7 @@ from dxlthreateventclient.formats import one_line
 _STYLES = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
 # A certificate that expires within this many days causes a warning.
 _SOON = 30
-# Wait this many seconds for the acknowledgement, which may arrive just after the test message.
+# The time limit for the broker to acknowledge the subscription after the test message, in seconds.
 _ACKNOWLEDGED_WITHIN = 3.0
 _HINT = (
     "All is well here. If no threat events arrive, check ePO: its automatic response 'Send DXL Threat Event'"
@@ -90,7 +90,7 @@ def _try(config: DxlClientConfig, broker: Broker, can_connect: bool) -> Finding:
     version, ends = try_broker(config, broker, with_tls=can_connect)
     if not ends:
         return Finding(f"{version}; all further steps need the certificates and the key")
-    detail = f"{version}, it accepts the client certificate, and its own is valid until {ends:%Y-%m-%d}"
+    detail = f"{version}, accepts the client certificate; broker certificate valid until {ends:%Y-%m-%d}"
     return Finding(detail, ends)
 
 
@@ -101,7 +101,7 @@ def _check_feed(report: "_Report", config: DxlClientConfig) -> None:
 
         def send() -> Finding:
             connect(client, retries=0)
-            return Finding(f"sent on a topic of its own, and back after {1000 * echo.wait():.0f} ms")
+            return Finding(f"sent on a separate topic and received after {1000 * echo.wait():.0f} ms")
 
         def subscribe() -> Finding:
             deadline = time.monotonic() + _ACKNOWLEDGED_WITHIN
@@ -133,7 +133,7 @@ class _Report:
         try:
             detail, ends, is_warning = check()
         except (BrokerConnectionError, DxlException, ValueError) as error:
-            # An error that cannot be fixed by retrying is more likely to be the cause.
+            # A permanent error is a more likely cause than an error that may disappear after a retry.
             may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
             self._failures.append((may_pass, f"{step}: {error}"))
             self.add("failed", step, str(error), status=status)

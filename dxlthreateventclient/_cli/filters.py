@@ -16,7 +16,7 @@ from dxlthreateventclient.constants import (
 )
 from dxlthreateventclient.formats import OUTCOMES, explain, severity_of
 
-# Each option selects events by the values at these paths in the event object.
+# For each option, the paths of the tested values in the event object.
 _PATHS: dict[str, Sequence[Sequence[str]]] = {
     "id": [[EventProps.EVENT_ID]],
     "category": [[EventProps.CATEGORY]],
@@ -27,7 +27,7 @@ _PATHS: dict[str, Sequence[Sequence[str]]] = {
         [EventProps.TARGET, TargetProps.HOST_NAME],
     ],
 }
-# ePO's spellings of "no value". As an action, "none" is a value and means that nothing was done.
+# ePO's spellings of "no value". The action "none" is a value, because it means that nothing was done.
 _NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
 _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
 
@@ -51,8 +51,8 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
     """Return a function that selects events, or ``None`` to select all events.
 
-    An event must match at least one pattern of each given option. An event without a value for an option also
-    matches that option.
+    An event must match at least one pattern of each given option. An option never excludes an event that has
+    no value for the tested property.
     """
     patterns = {
         name: re.compile("|".join(map(fnmatch.translate, given)), re.IGNORECASE)

@@ -15,8 +15,9 @@ from typing import Any
 from dxlthreateventclient import FeedStatus
 from dxlthreateventclient._cli.terminal import tell
 
-# The interval between status checks and the interval between reports of an unchanged status, in seconds.
+# The interval between status checks, in seconds.
 _LOOK_EVERY = 0.2
+# The interval between reports of an unchanged status, in seconds.
 _REPORT_EVERY = 10.0
 
 
@@ -30,8 +31,8 @@ def notify(state: str) -> None:
 class Health:
     """Reports the status every 10 seconds, and when the connection, a subscription or a gap changes.
 
-    While the loop over the events makes progress, this class pings systemd's watchdog every 10 seconds, or
-    more often if the watchdog requires it.
+    Unless the loop over the events is stuck, ``Health`` pings systemd's watchdog every 10 seconds, or more
+    often if the watchdog's time limit is short.
 
     :param file: the file for the status as JSON, if any
     :param status: returns the status
@@ -92,9 +93,9 @@ class Health:
 def _ping_interval() -> float:
     """Return the interval between two pings of systemd's watchdog, in seconds."""
     limit = os.environ.get("WATCHDOG_USEC", "")
-    # systemd advises pinging at half of the time limit, but one late ping would then end the process. Ping at
-    # a quarter instead. Ignore WATCHDOG_PID, which may be the process id of a shell that started this
-    # process.
+    # Ping at a quarter of the watchdog's time limit. With half of the limit, as systemd recommends, a single
+    # late ping would end the process. Ignore WATCHDOG_PID, which may be the process id of a shell that
+    # started this process.
     quarter = float(limit) / 4e6 if limit.isdecimal() else 0.0
     return min(quarter or _REPORT_EVERY, _REPORT_EVERY)
 

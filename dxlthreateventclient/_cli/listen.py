@@ -24,8 +24,8 @@ from dxlthreateventclient._cli.signals import Ending
 from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# The maximum number of events buffered while a file cannot be written. The stream can buffer twice as many,
-# because a full stream would block dxlclient until the connection is lost.
+# The maximum number of events buffered while a file cannot be written. The stream can buffer 2 * _KEPT
+# events, because a full stream would block dxlclient until the connection is lost.
 _KEPT = 10_000
 
 # The time limit for unsubscribing, in seconds.
@@ -48,9 +48,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
     add("--topic", type=arguments.topic_filter, action="append", help=what)
     add_filters(parser)
     add("--count", metavar="N", type=arguments.positive, help="end after N events")
-    what = (
-        "how often to try again if no broker can be reached at the start; -1: no limit (default: %(default)s)"
-    )
+    what = "number of retries if no broker can be reached at the start; -1: no limit (default: %(default)s)"
     add("--retries", metavar="N", type=arguments.retries, default=5, help=what)
     what = (
         "append events to this file instead of stdout; fields such as %%Y-%%m-%%d stand for the time in UTC;"
@@ -75,7 +73,7 @@ def run_listen(options: argparse.Namespace) -> int:
 
 
 class _Listening:
-    """A run of ``listen`` with its stream and counters."""
+    """Runs the ``listen`` subcommand and counts the events."""
 
     def __init__(
         self,
@@ -186,10 +184,7 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Return the topics that no other filter covers.
-
-    Otherwise, the events of a topic that a filter covers would arrive twice.
-    """
+    """Omit each topic that another filter in ``topics`` covers, so that no event arrives twice."""
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

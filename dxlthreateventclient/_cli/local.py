@@ -46,7 +46,7 @@ def run_fabric(options: argparse.Namespace) -> int:
             f"  {fabric.config_file}\n"
             "Now try, in another terminal:\n"
             f"  DXLCLIENT_CONFIG={config_file} python sample/basic/basic_threat_event_callback_example.py\n"
-            "or, which needs no sample:\n"
+            "or, without a sample:\n"
             f"  {arguments.PROGRAM} listen --config {config_file}\n"
             "and send it an event from a third terminal:\n"
             f"  {arguments.PROGRAM} publish --config {config_file}"
@@ -64,7 +64,7 @@ def run_demo(options: argparse.Namespace) -> int:
         CommonThreatEventClient(client).threat_events() as stream,
     ):
         for dxl_client in (client, epo):
-            # Disable reconnecting, because the fabric stops before the clients are closed.
+            # Disable reconnecting, because the fabric may stop before the clients are closed.
             dxl_client.config.reconnect_when_disconnected = False
             dxl_client.connect()
         tell("Waiting for threat events...")

@@ -21,8 +21,8 @@ _TRY_EVERY = 0.5
 class LineFile:
     """A file to which complete lines are appended.
 
-    If the file was moved, for example by logrotate, the next line is written to a new file. No signal is
-    needed, because each write checks whether the path still refers to the open file.
+    If the file was moved, for example by logrotate, the next line is written to a new file. Each write
+    checks whether the path still refers to the open file.
 
     :param pattern: the path of the file, in which ``strftime`` fields stand for the time in UTC
     """
@@ -156,7 +156,7 @@ class Rejects:
         self._is_failing = False
 
     def __call__(self, error: ThreatEventDecodeError, event: Event) -> None:
-        """Report a payload. Report the error if the payload cannot be written to the file."""
+        """Report a payload, and append the payload to the reject file if there is one."""
         self.count += 1
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
@@ -178,5 +178,5 @@ class Rejects:
             self._is_failing = True
         else:
             if self._is_failing:
-                tell(f"The reject file {self._file} can be written again; it lacks {self.not_kept} payloads")
+                tell(f"The reject file {self._file} can be written again, without {self.not_kept} payloads")
             self._is_failing = False

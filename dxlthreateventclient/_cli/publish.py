@@ -47,7 +47,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
     )
     parser.set_defaults(interrupted=INTERRUPTED)
     add = parser.add_argument
-    what = "a JSON object, an array of them, or one in each line; '-' is stdin (default: a sample event)"
+    what = "a JSON object, an array of objects, or one per line; '-' is stdin (default: a sample event)"
     add("files", nargs="*", metavar="FILE", help=what)
     what = "the configuration of the DXL client; required, to prevent sending false threats by accident"
     add("-c", "--config", metavar="FILE", required=True, help=what)
@@ -120,10 +120,10 @@ def read_documents(file: str) -> list[dict[str, Any]]:
             reason = getattr(error, "reason", _TOO_DEEP)
             raise _error(name, line, reason.replace("payload", "this", 1)) from error
         if len(payload) > _LARGEST:
-            what = f"this event takes {len(payload)} bytes, and a DXL message holds at most {_LARGEST}"
+            what = f"this event has {len(payload)} bytes, but a DXL message can contain at most {_LARGEST}"
             raise _error(name, line, what)
     if not documents:
-        raise CommandError(f"{name} holds no threat event", status=2)
+        raise CommandError(f"{name} contains no threat event", status=2)
     return documents
 
 
@@ -149,7 +149,7 @@ def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
             value, position = _decoder.raw_decode(text, position)
         except (RecursionError, ValueError) as error:
             reason = _TOO_DEEP if isinstance(error, RecursionError) else error
-            raise _error(name, line, f"what begins here is not JSON: {reason}") from error
+            raise _error(name, line, f"here begins invalid JSON: {reason}") from error
         yield line, value
 
 

@@ -23,7 +23,7 @@ _CHECK_EVERY = 0.25
 # The delay before reporting that events are still being written, in seconds.
 _SAY_AFTER = 1.0
 
-# The time allowed for a regular exit before the process is ended abruptly, in seconds.
+# The time limit for a normal exit before os._exit() ends the process, in seconds.
 _END_WITHIN = 1.5
 
 _came: set[int] = set()
@@ -40,7 +40,10 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def interrupt_on_signals() -> None:
-    """Make the first signal raise KeyboardInterrupt and the second end the process without a traceback."""
+    """Raise KeyboardInterrupt on the first signal.
+
+    The second signal ends the process without a traceback.
+    """
 
     def interrupt(number: int, _: object) -> None:
         on_signals(lambda *_: os._exit(INTERRUPTED))
@@ -82,8 +85,8 @@ class Ending:
         self._seconds = seconds
         self._report = report
         self._deadline = math.inf
-        # Only a SimpleQueue is safe to use in a signal handler. Starting a thread or setting an Event
-        # acquires a lock that the interrupted code may hold.
+        # The signal handler uses a SimpleQueue, because starting a thread or setting an Event acquires a lock
+        # that the interrupted code may hold.
         self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._end_in_time, daemon=True).start()
         on_signals(self._on_signal)
@@ -106,7 +109,7 @@ class Ending:
             self._signals.get(timeout=min(_SAY_AFTER, self._seconds))
             self._seconds = 0.0  # a second signal
         if self._seconds > _SAY_AFTER and self.status is None:
-            self._tell("Writing what has arrived. Another Ctrl-C or SIGTERM ends this at once")
+            self._tell("Writing the remaining events. Another Ctrl-C or SIGTERM ends the process immediately")
             with suppress(queue.Empty):
                 self._signals.get(timeout=self._seconds - _SAY_AFTER)
         time.sleep(_END_WITHIN)
@@ -119,6 +122,6 @@ class Ending:
 
     @staticmethod
     def _tell(message: str) -> None:
-        # Writing to a pipe that nobody reads would hang. On Windows, select() accepts only sockets.
+        # A write to a full pipe that nobody reads would block. On Windows, select() accepts only sockets.
         if sys.platform == "win32" or (sys.stderr and select.select([], [sys.stderr], [], 0)[1]):
             tell(message)

@@ -16,8 +16,9 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
-# The maximum number of dxlclient's log lines to remember, and the number of seconds to remember each line.
+# The maximum number of dxlclient's log lines to remember.
 _REMEMBERED = 1000
+# The number of seconds to remember each log line.
 _FORGET_AFTER = 600.0
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # Bold red, red, yellow.
 _NOT_STOPPED = "1;37;41"  # Bold white on red.
@@ -39,7 +40,7 @@ class CommandError(Exception):
 
 def tell(message: str) -> None:
     """Print a message to stderr. Ignore failures to write."""
-    if sys.stderr is None:  # stderr is closed, so print() would write to stdout
+    if sys.stderr is None:  # print() would write to stdout instead of the closed stderr
         return
     start = _CLEAR_LINE if _is_terminal(sys.stderr) else ""
     try:
@@ -70,7 +71,7 @@ def write(text: str) -> None:
 
 
 def _drop_buffer(stream: IO[str]) -> None:
-    # Otherwise, Python would flush the stream again at exit, fail again, and print a traceback.
+    # Redirect the stream to the null device, because Python prints a traceback if flushing fails at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -108,8 +109,8 @@ def show_progress(text: str) -> None:
 class _Log(logging.Handler):
     """Writes each log record as one line.
 
-    dxlclient repeats the same log lines for each connection attempt. This class hides a line from dxlclient
-    that was already logged during the last ten minutes. ``--verbose`` shows all lines.
+    dxlclient repeats the same log lines for each connection attempt. The handler hides a line if dxlclient
+    logged the same line during the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False
@@ -130,7 +131,7 @@ class _Log(logging.Handler):
             tell(line)
 
     def _is_new(self, line: str) -> bool:
-        line = re.sub(r"[\d.]+", "", line)  # ignore the seconds until the next attempt
+        line = re.sub(r"[\d.]+", "", line)  # ignore numbers, such as the delay before the next attempt
         now = time.monotonic()
         is_new = now - self._logged.get(line, -_FORGET_AFTER) >= _FORGET_AFTER
         if len(self._logged) == _REMEMBERED:
@@ -143,9 +144,9 @@ log = _Log()
 
 
 def report_faults(*, verbose: bool) -> None:
-    """Write warnings, errors, and exceptions that end a thread to stderr, one line each.
+    """Write each warning, error and uncaught thread exception to stderr as one line.
 
-    When a broker disappears, dxlclient's threads do not catch all exceptions.
+    When a broker disappears, uncaught exceptions may end threads of dxlclient.
 
     :param verbose: write all log messages of dxlclient and this package
     """
@@ -159,7 +160,7 @@ def report_faults(*, verbose: bool) -> None:
 
 
 def _tell_unraisable(failed: "sys.UnraisableHookArgs") -> None:
-    # pause() handles a signal that arrives during a destructor.
+    # Do not report a KeyboardInterrupt from a destructor, because pause() raises another one.
     if not isinstance(failed.exc_value, KeyboardInterrupt):
         tell(f"{failed.err_msg or 'ignored'}: {_describe(failed.exc_value)}")
 

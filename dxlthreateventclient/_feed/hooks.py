@@ -293,7 +293,7 @@ class Hooks:
         self._teardowns = max(0, self._teardowns - 1)
         result = disconnect()
         if result == MQTT_ERR_NO_CONN and self._user_data._connected:
-            # Without a call to on_disconnect(), dxlclient would wait in vain and would not reconnect.
+            # Without this call, dxlclient waits ten seconds for on_disconnect() and then does not reconnect.
             self._mqtt.on_disconnect(self._mqtt, self._user_data, 0)
         return result
 
@@ -313,7 +313,7 @@ class Hooks:
         try:
             result = loop_read(*arguments)
         except Exception as error:  # noqa: BLE001 - it would end the network thread
-            self._feed.report("The broker sent a malformed packet. Connecting again.", error)
+            self._feed.report("The broker sent a malformed packet. Reconnecting.", error)
             self._mqtt.on_disconnect(self._mqtt, self._user_data, 1)
             result = 1
         if self._stashed:

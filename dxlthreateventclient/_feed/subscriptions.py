@@ -228,7 +228,7 @@ class Feed:
         elif subscription.state is _State.ASKED:
             subscription.change(_State.REFUSED if is_refused else _State.ACKNOWLEDGED)
             if is_refused:
-                self.report(f"The broker refuses the subscription to {topic}: no events arrive on it")
+                self.report(f"The broker refused the subscription to {topic}: no events can arrive")
 
     def _bring_in_step(self) -> None:
         if self._has_gap() and self.hooks.why_dead():

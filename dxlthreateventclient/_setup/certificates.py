@@ -15,12 +15,12 @@ from dxlclient.client_config import DxlClientConfig
 
 from dxlthreateventclient.exceptions import ConfigurationError
 
-UPDATE = "'python -m dxlclient updateconfig' gets the present CA certificates"
+UPDATE = "'python -m dxlclient updateconfig' gets the current CA certificates"
 WEAK = ("CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "EE_KEY_TOO_SMALL", 66, 67, 68)
 """OpenSSL's codes for a weak signature or key: error reasons on the client, verify codes for the broker."""
-STRONG = "have it issued anew, with an RSA key of 2,048 bits or more and SHA-256"
+STRONG = "have it reissued with SHA-256 and an RSA key of at least 2,048 bits"
 
-# Patterns in the content of files that OpenSSL rejects, each with a description of the problem. The first
+# Patterns to search for in a file that OpenSSL rejects, each with a description of the problem. The first
 # match counts.
 _FORMS = (
     (rb"\A\s*\Z", "is empty: get the file again"),
@@ -32,14 +32,14 @@ _FORMS = (
     (rb"[^\n]-----BEGIN", "has a BEGIN that does not start a line: put each one on a line of its own"),
     (rb"BEGIN [^-]+-----[ \t]*\S", r"has its PEM on one line, or has \n written out: separate the lines"),
     (rb"BEGIN OPENSSH", "is in OpenSSH's own format: convert it with 'ssh-keygen -p -m PEM'"),
-    (rb"ENCRYPTED", "has a password, which dxlclient cannot give: remove it with 'openssl pkey'"),
-    (rb"-----BEGIN (?!.*-----END [^-]+-----)", "is cut off: a line END is missing, get the whole file"),
+    (rb"ENCRYPTED", "has a password, which dxlclient cannot supply: remove it with 'openssl pkey'"),
+    (rb"-----BEGIN (?!.*-----END [^-]+-----)", "is truncated, the END line is missing: get the whole file"),
 )
-_DAMAGED = "is damaged: it cannot be decoded, get it again"
+_DAMAGED = "is damaged and cannot be decoded: get it again"
 
 
 class Step(NamedTuple):
-    """The result of one check by :func:`~dxlthreateventclient.configuration.load_configuration`."""
+    """The result of a check that :func:`~dxlthreateventclient.configuration.load_configuration` performs."""
 
     name: str
     """``configuration``, ``CA certificates``, ``client certificate`` or ``private key``."""
@@ -120,7 +120,7 @@ def _content(path: str) -> bytes:
 
 
 def _wrong_form(content: bytes, wanted: str) -> str | None:
-    """Return the reason why OpenSSL rejects a file, or None if the content does not reveal the reason."""
+    """Explain why OpenSSL rejects a file, or return None if the file's content does not show the reason."""
     content = content.removeprefix(BOM_UTF8)
     for pattern, what in _FORMS:
         if re.search(pattern, content, re.DOTALL):
@@ -154,7 +154,8 @@ def _check_certificate(name: str, config: DxlClientConfig) -> Step:
     path = config.cert_file
     certificate = _certificates(path)[0]
     try:
-        # Without a key, this call always fails, but OpenSSL checks the certificate first.
+        # Without a private key, load_cert_chain() always fails, but OpenSSL checks the certificate before it
+        # looks for the key.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password="")
     except ssl.SSLError as error:
         if error.reason in WEAK:
@@ -183,5 +184,5 @@ def _check_key(name: str, config: DxlClientConfig) -> Step:
         else:
             raise ValueError(_DAMAGED) from error
     if os.name == "posix" and Path(path).stat().st_mode & 0o077:
-        return Step(name, f"{detail}; others can read it: 'chmod 600' keeps it private", is_warning=True)
+        return Step(name, f"{detail}; other users can read it: use 'chmod 600'", is_warning=True)
     return Step(name, detail)

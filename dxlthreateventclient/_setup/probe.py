@@ -1,8 +1,8 @@
 """Probes a broker by following the same steps as dxlclient, and explains any failure.
 
-The steps are a TCP connection (direct or through a proxy), a TLS handshake, a WebSocket handshake if
-configured, and an MQTT CONNECT packet. With TLS 1.3, only the answer to CONNECT shows whether the broker
-accepts the client certificate.
+To connect, dxlclient opens a TCP connection (directly or through a proxy), performs a TLS handshake, performs
+a WebSocket handshake if configured, and sends an MQTT CONNECT packet. With TLS 1.3, only the answer to
+CONNECT shows whether the broker accepts the client certificate.
 """
 
 import re
@@ -26,7 +26,7 @@ _QUESTION = "is it the port of a DXL broker?"
 # MQTT packets: a CONNECT with a client ID of 38 characters, and the first bytes of a CONNACK.
 _CONNECT = b"\x10\x32\x00\x04MQTT\x04\x02\x00\x3c\x00\x26{%s}"
 _CONNACK = b"\x20\x02\x00"
-_ANSWERS = {3: "it is not available now", 4: "it asks for a user", 5: "it does not authorize this client"}
+_ANSWERS = {3: "it is not available now", 4: "it needs a user name", 5: "it does not authorize this client"}
 _UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -38,12 +38,12 @@ _UPGRADE = {
 # OpenSSL's names for the alerts that a broker sends to refuse a client certificate. DECRYPT_ERROR means that
 # the signature does not match, for example because a CA was recreated under the same name.
 _REFUSALS = re.compile("ALERT_.*(ACCESS_DENIED|CERTIFICATE|DECRYPT_ERROR|UNKNOWN_CA)")
-# OpenSSL's names for the errors raised if the client and the broker share no TLS version or no cipher.
+# OpenSSL's names for the errors raised if the client and the broker have no common TLS version or cipher.
 _NOTHING_IN_COMMON = re.compile(
     "HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS_AVAILABLE|PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL"
 )
-# The exceptions raised after the broker has closed the connection. An alert from the broker may still be
-# unread.
+# The exceptions raised after the broker has closed the connection. If sending fails, the client may still be
+# able to read a TLS alert from the broker.
 _CLOSED = (ConnectionError, ssl.SSLEOFError)
 
 
@@ -67,7 +67,7 @@ class Probe:
         """The broker's name for messages."""
         self._proxy: dict[str, Any] = {}
         if config.use_websockets and None not in (config.proxy_addr, config.proxy_port):
-            # dxlclient passes the same arguments to PySocks.
+            # The arguments that dxlclient passes to PySocks to connect through a proxy.
             names = [f"proxy_{name}" for name in ("type", "addr", "port", "rdns", "username", "password")]
             self._proxy = {name: getattr(config, name) for name in names}
             self._proxy["proxy_port"] = int(self._proxy["proxy_port"])
@@ -117,7 +117,7 @@ class Probe:
         raise BrokerConnectionError(f"{', '.join(failures)}; {question}")
 
     def _context(self) -> ssl.SSLContext:
-        """Return a TLS context like that of dxlclient: one cipher for TLS 1.2, and no host name check."""
+        """Return a TLS context with dxlclient's settings: one cipher for TLS 1.2, and no host name check."""
         config, context = self._config, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         try:
@@ -205,7 +205,7 @@ class Probe:
             # Some brokers refuse a client without giving a reason.
             return f"closed the connection ({reason}): does it trust {certificate}, and {_QUESTION}", False
         if not code:
-            return f"takes connections and stays silent ({reason}): {_QUESTION}", False
+            return f"accepts connections but does not answer ({reason}): {_QUESTION}", False
         proxy = " Or does the proxy answer in several parts? dxlclient reads only the first."
         return f"does not speak TLS ({reason}): {_QUESTION}{proxy if self._proxy else ''}", True
 

@@ -142,7 +142,7 @@ def forward_all(lane: Lane, url: str) -> None:
             except tenacity.RetryError:
                 return
             except OSError:
-                logger.exception("The file stays, and is forwarded after a restart")
+                logger.exception("The file is kept and forwarded after a restart")
 
 
 @contextmanager

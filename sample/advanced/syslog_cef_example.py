@@ -112,7 +112,7 @@ class Collector:
             self._connection.close()
             self._connection = None
             logger.warning(
-                "The connection was lost after %d messages: the last of them may not have arrived", self._sent
+                "Connection lost after %d messages: the last messages may not have arrived", self._sent
             )
         self._sent = 0
 

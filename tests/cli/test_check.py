@@ -120,7 +120,7 @@ def test_another_warning_is_no_alarm(fabric: LocalFabric, tmp_path: Path) -> Non
     completed = run("check", "-c", config_file, "--warn-days", 1)
     assert completed.returncode == 0
     assert steps(completed)["private key"] == "warning"
-    assert "others can read it" in completed.stdout
+    assert "other users can read it" in completed.stdout
     assert f"warning  configuration: {config_file}: Username in [Proxy] is not read" in completed.stdout
     assert "secret" not in completed.stdout
 

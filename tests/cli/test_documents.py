@@ -37,7 +37,7 @@ def test_each_form_is_read(tmp_path: Path, monkeypatch: Any, content: bytes, exp
     assert read_documents("-") == expected
 
 
-TOO_LARGE = "this event takes 1050009 bytes, and a DXL message holds at most 1047552"
+TOO_LARGE = "this event has 1050009 bytes, but a DXL message can contain at most 1047552"
 BAD = {
     "broken": (b'{"a": 1,\n"b" 2}', 1, "Expecting ':' delimiter: line 2 column 5"),
     "cut off": (b'{"a": 1}\n{"b":\n{"c": 3}\n', 2, "Expecting ',' delimiter: line 3"),
@@ -68,7 +68,7 @@ def test_a_bad_document_is_named(tmp_path: Path, content: bytes, line: int, reas
 def test_a_file_without_a_document_is_an_error(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "events.json"
     file.write_bytes(content)
-    with pytest.raises(CommandError, match="holds no threat event"):
+    with pytest.raises(CommandError, match="contains no threat event"):
         read_documents(str(file))
 
 

@@ -136,7 +136,7 @@ def test_it_ends_with_1_if_nobody_reads(listen: Start, epo: Epo, seconds: int) -
         epo.send_many(100)
         listening.process.send_signal(signal.SIGTERM)
         if seconds:
-            listening.errors.wait_for("Another Ctrl-C or SIGTERM ends this at once")
+            listening.errors.wait_for("Another Ctrl-C or SIGTERM ends the process immediately")
             listening.process.send_signal(signal.SIGTERM)
         assert listening.process.wait(SOON) == 1
         [counts] = re.findall("Received 100, written (.*), rejected 0, .*ropped (.*)", listening.errors.all())

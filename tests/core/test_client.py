@@ -106,7 +106,7 @@ class TestArguments:
             client.threat_events(on_error=wrong)
 
     def test_on_error_goes_with_a_function(self, client: CommonThreatEventClient) -> None:
-        with pytest.raises(TypeError, match="override on_threat_event_error"):
+        with pytest.raises(TypeError, match="override the callback's on_threat_event_error"):
             client.add_threat_event_callback(Receiver(), on_error=print)
 
     @pytest.mark.parametrize(

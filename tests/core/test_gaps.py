@@ -344,7 +344,7 @@ class TestASubscription:
         feed.broker.answer = lambda _: REFUSED
         feed.client.add_threat_event_callback(print, other := f"{feed.topic}/other")
         assert feed.client.status().subscribed == (feed.topic,)
-        until(lambda: f"refuses the subscription to {other}" in caplog.text, "it is logged")
+        until(lambda: f"refused the subscription to {other}" in caplog.text, "it is logged")
 
     def test_whose_acknowledgement_is_lost_is_asked_for_again(self, feed: ReportingFeed) -> None:
         answers = iter([WITHHELD])

@@ -168,7 +168,7 @@ KINDS: dict[str, Broken] = {
     ),
     "silent": Broken(
         stay_silent,
-        f"takes connections and stays silent | (no answer in time): {QUESTION}",
+        f"accepts connections but does not answer | (no answer in time): {QUESTION}",
         False,
         timeout=1.5,
     ),
@@ -188,7 +188,7 @@ KINDS: dict[str, Broken] = {
     "another CA": Broken(
         tls(),
         "{broker} has a certificate | is not signed by a CA in BrokerCertChain | updateconfig' gets the"
-        " present CA certificates; or is it not that of a DXL broker?",
+        " current CA certificates; or is it not that of a DXL broker?",
         change=put("ca.crt", lambda: foreign_ca().pem),
     ),
     "an expired certificate": Broken(
@@ -197,7 +197,7 @@ KINDS: dict[str, Broken] = {
     ),
     "an RSA key of 1,024 bits": Broken(
         tls(_small_key, ciphers="AES128-SHA256:@SECLEVEL=0"),
-        "or one of its CAs is weak, and OpenSSL on this machine refuses it | with an RSA key of 2,048 bits",
+        "or one of its CAs is weak, and OpenSSL on this machine refuses it | RSA key of at least 2,048 bits",
     ),
     # The client's certificate and MQTT.
     "refuses the client": Broken(

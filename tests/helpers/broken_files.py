@@ -98,7 +98,7 @@ def _issued(begins: int, ends: int) -> Identity:
 
 KINDS: dict[str, Broken] = {
     # The configuration file itself.
-    "no file": Broken(Path.unlink, "no such file; 'python | provisionconfig' makes one"),
+    "no file": Broken(Path.unlink, "no such file; 'python | provisionconfig' creates one"),
     "UTF-16": Broken(_config(CONFIG.encode("utf-16")), "is not in UTF-8, but perhaps in UTF-16"),
     "Latin-1": Broken(_config(b"# \xfc\n"), "Latin-1 or Windows-1252: save it as UTF-8"),
     # The lines of the configuration.
@@ -136,7 +136,7 @@ KINDS: dict[str, Broken] = {
         edit("one;8883;", "one,8883,"),
         "one in [Brokers] must be id;port;host name;IP address, without commas | from 1 to 65535",
     ),
-    "no broker": Broken(edit("[Brokers]", "[Mine]"), "no broker is named: add one to [Brokers]"),
+    "no broker": Broken(edit("[Brokers]", "[Mine]"), "no broker is configured: add one to [Brokers]"),
     "WebSockets without brokers": Broken(
         _websockets(""), "add one to [BrokersWebSockets], or change UseWebSockets"
     ),
@@ -164,14 +164,14 @@ KINDS: dict[str, Broken] = {
         put("client.key", lambda: client().pem),
         "must hold a PRIVATE KEY in PEM format, holds CERTIFICATE",
     ),
-    "PEM cut off": Broken(put("client.crt", lambda: client().pem[:-30]), "is cut off: a line END is missing"),
+    "PEM cut off": Broken(put("client.crt", lambda: client().pem[:-30]), "is truncated, the END line"),
     "one bad block behind a good one": Broken(
         put("ca.crt", lambda: fabric_ca().pem + _damaged(foreign_ca().pem)),
-        "ca.crt) is damaged: it cannot be decoded",
+        "ca.crt) is damaged and cannot be decoded",
     ),
     "a key with a password": Broken(put("client.key", lambda: client().encrypted_key_pem), "has a password"),
     "a key that is damaged": Broken(
-        put("client.key", lambda: _damaged(client().key_pem)), "it cannot be decoded"
+        put("client.key", lambda: _damaged(client().key_pem)), "is damaged and cannot be decoded"
     ),
     "the CA before the certificate": Broken(
         put("client.crt", lambda: fabric_ca().pem + client().pem),

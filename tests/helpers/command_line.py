@@ -107,7 +107,7 @@ class Listen(Command):
         names = ("Received", "written", "rejected", "filtered", "dropped")
         expected = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
         assert expected in last, last
-        return [line for line in said if not line.startswith("Writing what has arrived")]
+        return [line for line in said if not line.startswith("Writing the remaining events")]
 
 
 Start: TypeAlias = Callable[..., Listen]

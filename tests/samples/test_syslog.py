@@ -207,7 +207,7 @@ class TestConnection:
                 read_until(connection, cef(event))
         sample.end(signal.SIGTERM)
         assert len(sample.lines("Sent ")) == 3
-        assert sample.errors.count("lost after 1 messages: the last of them may not have arrived") == 2
+        assert sample.errors.count("lost after 1 messages: the last messages may not have arrived") == 2
 
     def test_a_collector_that_hangs_is_waited_for(
         self, dxl_client: DxlClient, listener: socket.socket, start: Start

@@ -99,9 +99,7 @@ class TestACompleteConfiguration:
 
     def test_warns_of_a_key_that_others_can_read(self, config_file: Path) -> None:
         config_file.with_name("client.key").chmod(0o644)
-        assert list(steps(config_file))[-1].detail.endswith(
-            "others can read it: 'chmod 600' keeps it private"
-        )
+        assert list(steps(config_file))[-1].detail.endswith("other users can read it: use 'chmod 600'")
 
     @pytest.mark.parametrize(
         ("lines", "warning"),

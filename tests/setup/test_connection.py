@@ -218,7 +218,7 @@ class TestConnect:
 
     def test_refuses_a_client_without_brokers(self, client: DxlClient) -> None:
         client.config.brokers = []
-        with pytest.raises(BrokerConnectionError, match="names no broker"):
+        with pytest.raises(BrokerConnectionError, match="contains no broker"):
             connect(client)
 
     def test_refuses_a_destroyed_client(self, fabric: LocalFabric) -> None:
