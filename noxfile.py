@@ -36,7 +36,7 @@ def make(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def core(session: nox.Session) -> None:
-    """Run the tests of the core without the extra ``fast``."""
+    """Run the core tests without the ``fast`` extra."""
     _test(session, "test", "tests/core")
 
 

@@ -1,10 +1,10 @@
-"""Compares the cost of this library with the cost of a bare dxlclient callback.
+"""Compares this library's cost with that of a bare dxlclient callback.
 
 To run the benchmark, use ``make bench``. All figures in a table come from the same run. In each round, one
 process runs every variant once, in random order. For each comparison, the benchmark prints the median of the
 ratios from all rounds, with a 95% bootstrap confidence interval. The receiver handles each burst only after
-the publisher has sent the whole burst, so that the publisher does not compete with the receiver for CPU time.
-The broker is mosquitto, or a LocalFabric if mosquitto is not installed.
+the publisher has sent it, so that they do not compete for CPU time. The broker is mosquitto, or a LocalFabric
+if mosquitto is not installed.
 """
 
 import argparse
@@ -77,8 +77,7 @@ def payload_of(size: int) -> bytes:
 class Marker(EventCallback):
     """A marker message that a client sends to itself.
 
-    When a client receives its own marker message, the broker has received all earlier messages from that
-    client.
+    When a client receives its own marker message, the broker has received all of its earlier messages.
     """
 
     def __init__(self, client: DxlClient) -> None:
@@ -100,7 +99,7 @@ class Marker(EventCallback):
 
 
 class Receiver:
-    """Runs ``receiver.py`` as a separate process and publishes events to that process."""
+    """Runs ``receiver.py`` as a separate process and publishes events to it."""
 
     def __init__(self, config_file: Path) -> None:
         self._process = subprocess.Popen(

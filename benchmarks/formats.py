@@ -26,7 +26,7 @@ def events() -> dict[str, dict[str, Any]]:
 
 
 def measure(threat_event: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Return the median CPU time of each function for a threat event, in microseconds."""
+    """Return each function's median CPU time per threat event, in microseconds."""
     payload = json.dumps(threat_event)
     functions: dict[str, Callable[[], object]] = {
         "json.loads": lambda: json.loads(payload),

@@ -1,7 +1,7 @@
 """Measures the cost of receiving events with different callbacks and streams.
 
-``bench.py`` starts this process. The process prints lines of JSON: requests to publish events, and results of
-measurements.
+``bench.py`` starts this process. The process prints requests to publish events and measurement results, one
+JSON object per line.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Gate(EventCallback):
         self.is_open = threading.Event()
 
     def on_event(self, event: Event) -> None:
-        """Wait until the gate is opened."""
+        """Wait until the gate is open."""
         self.is_open.wait()
 
 
@@ -158,7 +158,7 @@ VARIANTS: dict[str, tuple[Variant, int]] = {
 
 
 def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> dict[str, Any]:
-    """Return the CPU time and the throughput of a variant for a burst of events."""
+    """Return a variant's CPU time and throughput for a burst of events."""
     variant, callbacks = VARIANTS[name]
     missing = count * callbacks
     finished = threading.Event()

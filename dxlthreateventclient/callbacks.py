@@ -165,7 +165,7 @@ def is_wanted(where: Predicate, threat_event: dict[str, Any], event: Event) -> b
 
 def _refuse_coroutine(result: object) -> None:
     if inspect.iscoroutine(result):
-        result.close()  # closing a coroutine prevents Python's warning that the coroutine was never awaited
+        result.close()  # closing a coroutine prevents Python's warning that it was never awaited
     elif not inspect.isgenerator(result) and not inspect.isasyncgen(result):
         return
     raise TypeError(f"the callback returned a {type(result).__name__}, which nothing runs: {ASYNCHRONOUS}")
@@ -189,9 +189,9 @@ def log_error(error: BaseException, original_event: Event) -> None:
 
 
 def hand_over(hook: ErrorFunction, error: BaseException, original_event: Event) -> None:
-    """Call an error hook with an error and the event that caused the error.
+    """Call an error hook with an error and the event that caused it.
 
-    If the error hook raises an exception, log both this exception and the original error. This function never
+    If the error hook raises an exception, log it together with the original error. This function never
     raises an exception.
     """
     try:

@@ -1,10 +1,9 @@
-"""The key names of a threat event, with one class for each level of the message."""
+"""The key names of a threat event, with one class for each level."""
 
 # To add a key to the message, define a constant in constants.py, annotate the key in threat_event.py, and
-# describe the key in docs/threatevent.rst. If ePO sends a key in every event, add the key to
-# sample_threat_event() in testing/events.py. If a SIEM needs a key, convert the key in formats/ and describe
-# the key in docs/formatsecs.rst, docs/formatscef.rst and docs/formatsocsf.rst. Tests compare the keys in the
-# code with the tables in docs/.
+# describe it in docs/threatevent.rst. If ePO sends a key in every event, add it to sample_threat_event() in
+# testing/events.py. If a SIEM needs a key, convert it in formats/ and describe it in docs/formatsecs.rst,
+# docs/formatscef.rst and docs/formatsocsf.rst. Tests compare the keys in the code with the tables in docs/.
 
 
 class ThreatEventProps:

@@ -43,7 +43,7 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
     r"""Decode the payload of a DXL message into a threat event dictionary.
 
     The payload must be a JSON object in UTF-8. The decoder ignores a leading byte order mark and any trailing
-    NUL bytes or whitespace, which some DXL publishers add. With msgspec, which the extra ``fast`` installs,
+    NUL bytes or whitespace, which some DXL publishers add. With msgspec, which the ``fast`` extra installs,
     decoding takes about half the time. Results and errors are the same with and without msgspec.
 
     :param payload: the payload of a ``dxlclient.message.Event``

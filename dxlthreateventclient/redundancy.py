@@ -55,7 +55,7 @@ def redundant_threat_events(  # noqa: PLR0913
     Connect each ``DxlClient`` to a different broker of the same fabric. An event from one client is skipped
     only if another client has already delivered more events with the same message id. The stream remembers at
     most 100,000 message ids. Each message id is forgotten when all clients have delivered it, or after ten
-    minutes. If a copy of a forgotten event arrives, the stream delivers the event again.
+    minutes. If a copy of a forgotten event arrives, the stream delivers it again.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
     :param topic: the topic, or a filter that ends in ``/#``
@@ -97,7 +97,7 @@ class _Connections:
         """For each client, the start and end of each gap."""
         self._reported: OrderedDict[datetime, datetime] = OrderedDict()
         self._reporting = threading.Lock()
-        # For each message id, the time of the first delivery and the number of deliveries by each client.
+        # For each message id, the time of the first delivery, and how often each client has delivered it.
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._route: Route | None = None

@@ -1,4 +1,4 @@
-"""The gaps in a feed of threat events, and the status of the feed."""
+"""The gaps in a feed of threat events, and its status."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ class Gap:
 
     A gap starts one second before the last moment at which all incoming data had been read, and ends when the
     broker has acknowledged all subscriptions again. An event published outside the gaps has arrived, unless
-    the broker dropped the event.
+    the broker dropped it.
     """
 
     start: datetime
@@ -34,7 +34,7 @@ class Gap:
 
     @property
     def duration(self) -> timedelta | None:
-        """The length of the gap, or ``None`` if the gap is still open."""
+        """The length of the gap, or ``None`` if it is still open."""
         return None if self.end is None else self.end - self.start
 
 

@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 # The maximum duration of a single wait, in seconds. Long waits are split because Ctrl-C does not interrupt a
 # wait on Windows.
 _LONGEST_STEP = 1.0
-# While the buffer is full, the worker checks the buffer every _LOOK_EVERY seconds. Usually, the loop wakes
-# the worker earlier.
+# While the buffer is full, the worker checks it every _LOOK_EVERY seconds. Usually, the loop wakes the worker
+# earlier.
 _LOOK_EVERY = 0.1
 # An ``async for`` loop never waits while the buffer contains events, so it lets other tasks run every
 # _LONGEST_TURN seconds.
@@ -43,7 +43,7 @@ _Taken: TypeAlias = tuple[dict[str, Any], Event]
 class _StreamedEvent(Event):
     """An event whose finalizer runs no Python code.
 
-    The finalizer of dxlclient's ``Event`` is written in Python and would run on the thread of the loop.
+    dxlclient's ``Event`` has a finalizer written in Python, which would run on the loop's thread.
     Python ignores any exception that a signal handler raises during a finalizer, so Ctrl-C would have no
     effect.
     """
@@ -79,7 +79,7 @@ class Stream(EventCallback):
         self._on_error = log_error if on_error is None else on_error
         self._where = where
         # The buffered events. If `where` has been called for an event, the decoded dictionary is stored with
-        # the event. None marks the end.
+        # it. None marks the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         # _has_warned is True if the stream has logged a warning since the buffer was last empty.
         self._is_opened = self._is_closed = self._has_warned = False
@@ -222,10 +222,10 @@ class ThreatEventStream(Stream):
 
     Created by ``CommonThreatEventClient.threat_events()``.
 
-    The stream buffers each event immediately but decodes the event only when the loop takes it, so a slow
-    loop does not prevent dxlclient from reconnecting. Several threads can take events from one stream. Each
-    event is delivered to only one thread. If a signal handler raises an exception while a thread is taking an
-    event, that event may be lost.
+    The stream buffers each event immediately but decodes it only when the loop takes it, so a slow loop does
+    not prevent dxlclient from reconnecting. Several threads can take events from one stream. Each event is
+    delivered to only one thread. If a signal handler raises an exception while a thread is taking an event,
+    the event may be lost.
     """
 
     def __enter__(self) -> "ThreatEventStream":
@@ -282,7 +282,7 @@ class AsyncThreatEventStream(Stream):
 
     Created by ``CommonThreatEventClient.async_threat_events()``.
 
-    The stream buffers each event immediately but decodes the event only when the loop takes it. The stream
+    The stream buffers each event immediately but decodes it only when the loop takes it. The stream
     never blocks the event loop, and lets other tasks run every 10 ms even if many events are waiting. Several
     tasks can take events from one stream. Each event is delivered to only one task. No event is lost when a
     waiting task is cancelled.
@@ -302,7 +302,7 @@ class AsyncThreatEventStream(Stream):
         self._loop, self._arrival = asyncio.get_running_loop(), asyncio.Event()
         self._is_opened = True
         # Subscribe on a separate thread, because subscribing waits for the broker. Do not use the default
-        # executor, because asyncio.run() waits for the executor at exit.
+        # executor, because asyncio.run() waits for it at exit.
         subscribed: Future[None] = Future()
         subscribed.set_running_or_notify_cancel()
 

@@ -101,7 +101,7 @@ def handling(original_event: Event) -> Iterator[None]:
 
 
 def secret(name: str) -> str | None:
-    """Return the value of an environment variable, or the content of the file named in ``<name>_FILE``.
+    """Return an environment variable's value, or the content of the file named in ``<name>_FILE``.
 
     :raise ConfigurationError: if the file cannot be read
     """

@@ -74,7 +74,7 @@ class Echo(EventCallback):
         self._back.put(event.message_id)
 
     def wait(self) -> float:
-        """Send an echo message and wait for the message to come back.
+        """Send an echo message and wait for its return.
 
         :return: the time until the message returned, in seconds
         :raise DxlException: if the connection is lost, or the message does not return

@@ -156,12 +156,12 @@ class Rejects:
         self._is_failing = False
 
     def __call__(self, error: ThreatEventDecodeError, event: Event) -> None:
-        """Report a payload, and append the payload to the reject file if there is one."""
+        """Report a payload, and append it to the reject file if there is one."""
         self.count += 1
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # If the payload of a DXL message is not bytes, save the repr() of the payload instead.
+        # If the payload of a DXL message is not bytes, save its repr().
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

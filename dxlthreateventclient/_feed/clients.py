@@ -26,7 +26,7 @@ _LONGEST_STEP = 1.0
 _LONGEST_REPORT = 1.0
 # If the broker does not answer within _PATIENCE seconds, a stream's full buffer may be blocking the answer.
 _PATIENCE = 0.1
-# Store the feed in an attribute of the MQTT client, so that all wrappers of a DxlClient share one feed.
+# Store the feed in an MQTT client attribute, so that all wrappers of a DxlClient share it.
 _FEED = "_dxlthreateventclient"
 _making = threading.Lock()
 
@@ -142,7 +142,7 @@ class Member:
             raise
 
     def remove(self, topic: str, callback: Any) -> None:
-        """Remove a callback from a topic, regardless of which client added the callback."""
+        """Remove a callback from a topic, regardless of which client added it."""
         for route in self._find(topic, callback):
             self._drop(route)
 

@@ -22,7 +22,7 @@ def start_thread(
 
     ``Thread.start()`` waits for the new thread to begin. If a signal handler interrupts ``Thread.start()``
     with an exception, the new thread may never run. Signal handlers run only on the main thread, so a helper
-    thread calls ``Thread.start()``.
+    thread makes the call.
 
     :param failed: called if the system cannot start another thread
     """

@@ -28,7 +28,7 @@ class Route(EventCallback):
     """A route from a topic to a callback.
 
     A route is equal to its callback, so that tests can assert that a test double of ``DxlClient`` received
-    the callback.
+    it.
 
     :param topic: the topic or filter
     :param callback: the caller's own object
@@ -45,7 +45,7 @@ class Route(EventCallback):
         self.callback = callback
         self.owners: list[Member] = []
         self.is_removed = False
-        # A draining route requests no new events. A drained route has delivered all events that had arrived.
+        # A draining route requests no new events. A drained route has delivered every event that reached it.
         self.is_draining = self.is_drained = False
         # The number of events that arrived for this route, and the number passed to the callback.
         self.arrived = self.received = 0
@@ -129,7 +129,7 @@ class Dispatcher(EventCallback):
     def remove(self, route: Route) -> bool:
         """Remove a route.
 
-        Return True if the current thread removed the route, and False if the route was already gone.
+        Return True if the current thread removed the route, and False if it was already gone.
         """
         route.is_removed = True
         removed = self._routes.pop(id(route), None)

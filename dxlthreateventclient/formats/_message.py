@@ -170,7 +170,7 @@ def _object(fields: Fields, key: str) -> Fields:
 
 
 def _digests(file: Fields) -> list[tuple[str, str, str]]:
-    """Return the key, the ECS algorithm name and the value of each valid digest of a file."""
+    """Return the key, ECS algorithm name and value of each valid digest of a file."""
     named = ((key, key.lower().replace("-", ""), value) for key, value in _object(file, "hash").items())
     found = ((key, name, digest(name, value)) for key, name, value in named)
     return sorted(((key, name, value) for key, name, value in found if value), key=lambda item: item[1])

@@ -33,7 +33,7 @@ class RegistryPath(NamedTuple):
 
     @property
     def key_path(self) -> str:
-        """The path of the key, with the original spelling of the hive."""
+        """The key's path, with the hive as it was spelled."""
         return self.path[: -len(self.value)].rstrip("\\") if self.value else self.path
 
 
@@ -68,7 +68,7 @@ def account(written: str | None) -> tuple[str | None, str | None]:
 
 
 def registry_path(written: str) -> RegistryPath | None:
-    """Split a registry path, which can be the path of a key or of a value."""
+    """Split the path of a registry key or value."""
     lower = written.lower()
     for start, hive in HIVES.items():
         if lower.startswith(start) and written[len(start) : len(start) + 1] in ("\\", ""):

@@ -54,7 +54,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
     """
     copy = {}
     for raw_name, raw in value.items():
-        # In a converted aggregate, the keys are numbers, and a placeholder contains the key of the aggregate.
+        # In a converted aggregate, the keys are numbers, and a placeholder contains the aggregate's key.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
@@ -130,7 +130,7 @@ def text(value: Any) -> str | None:
 
 
 def name_of(value: Any) -> str | None:
-    """Return the name of a file or program, or ``None`` if ePO reports the name as unknown."""
+    """Return the name of a file or program, or ``None`` if ePO reports it as unknown."""
     found = text(value)
     return None if found is None or found.lower().rpartition("|")[2] in NAMELESS else found
 
@@ -142,7 +142,7 @@ def action_word(value: Any) -> str | None:
 
 
 def integer(value: Any) -> int | None:
-    """Convert a number or text to an integer if the integer fits into 64 bits."""
+    """Convert a number or text to an integer, or to ``None`` if it does not fit into 64 bits."""
     digits = literal(value)
     number = int(digits) if digits and _INTEGER.fullmatch(digits) else None
     return number if number is not None and _is_long(number) else None

@@ -129,7 +129,7 @@ def to_ecs(
             "version": take(analyzer, "version", text),
         },
         # ECS has a user.target field, but no process.target. The target's process also remains in the unused
-        # fields, which show that the process belongs to the target.
+        # fields, which show that it belongs to the target.
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,

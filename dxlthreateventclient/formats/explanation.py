@@ -1,4 +1,4 @@
-"""Explains the meaning of an event and the outcome of the threat."""
+"""Explains an event's meaning and the threat's outcome."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args

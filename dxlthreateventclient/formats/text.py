@@ -28,7 +28,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     event, analyzer, target = message.event, message.analyzer, message.target
     moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
     reading = message.reading()
-    # Prefer the name that ePO gives the severity to the name from this package.
+    # Prefer ePO's name for the severity to this package's name.
     severity = (
         text(message.other.get("threatSeverityString"))
         or message.severity().name

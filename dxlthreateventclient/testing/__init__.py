@@ -14,7 +14,7 @@ __all__ = ["LocalFabric", "publish_threat_event", "sample_threat_event"]
 
 
 def __getattr__(name: str) -> Any:
-    # Import LocalFabric on first use, so that sample events work without the extra ``testing``.
+    # Import LocalFabric on first use, so that sample events work without the ``testing`` extra.
     if name == "LocalFabric":
         from dxlthreateventclient.testing.fabric import LocalFabric  # noqa: PLC0415
 

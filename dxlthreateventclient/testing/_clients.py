@@ -25,7 +25,7 @@ class FixtureClients:
     """Connects and destroys clients, and publishes events to them from a separate client.
 
     By default, dxlclient handles messages on one thread, in the order of their arrival. To detect that an
-    event has been handled, ``FixtureClients`` publishes a marker after the event and waits for the marker.
+    event has been handled, ``FixtureClients`` publishes a marker after it and waits for the marker.
 
     :param fabric: the fabric for the clients
     """

@@ -12,7 +12,7 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# A broker accepts messages of up to 1 MiB, including dxlclient's envelope of 55 bytes.
+# A broker accepts messages of up to 1 MiB, including dxlclient's 55-byte envelope.
 _MAX_PAYLOAD = 1024 * 1024 - 64
 
 

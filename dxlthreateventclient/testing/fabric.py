@@ -139,8 +139,8 @@ class LocalFabric:
     def freeze(self) -> None:
         """Stop responding to connected clients and to new connections.
 
-        A frozen broker behaves like a broker whose process has received SIGSTOP. A ``DxlClient`` may need up
-        to two keep-alive intervals (``config.keep_alive_interval``) to notice.
+        A frozen broker behaves like a broker whose process has received SIGSTOP. A ``DxlClient`` may take up
+        to two keep-alive intervals (``config.keep_alive_interval``) to notice that the broker is frozen.
 
         :raise RuntimeError: if the fabric is not running
         """
@@ -212,7 +212,7 @@ class LocalFabric:
 def _listen(port: int) -> socket.socket:
     try:
         # Connect a UDP socket, which sends no data, to check that the address can be reached. create_server()
-        # may succeed even if the address is unreachable.
+        # may succeed even if it cannot.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))

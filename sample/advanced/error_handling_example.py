@@ -63,7 +63,7 @@ def append(file: Path, line: str) -> None:
 
 
 def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
-    """Yield the number and the event of each line, with None as the event of an incomplete line."""
+    """Yield each line's number and event. The event of an incomplete line is None."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:

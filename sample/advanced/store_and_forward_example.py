@@ -86,7 +86,7 @@ def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: 
 
 
 def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add the bearer token. Reread the token each time, because the token file can be replaced."""
+    """Add the bearer token. Read the token each time, because its file can be replaced."""
     request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
     return request
 

@@ -36,7 +36,7 @@ def test_each_is_one_line_and_the_status_2(tmp_path: Path, subcommand: str) -> N
     results = [json.loads(line) for line in completed.stdout.splitlines()]
     for name, config_file, (status, output, errors) in zip(KINDS, config_files, results, strict=True):
         assert status == 2, name
-        # ``check`` writes its report to stdout and ends the report with the most likely cause.
+        # ``check`` writes its report to stdout, ending with the most likely cause.
         said, silent = (output, errors) if subcommand == "check" else (errors, output)
         assert silent == "", name
         assert f"{config_file}: " in said.splitlines()[-1], name

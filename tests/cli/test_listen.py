@@ -27,7 +27,7 @@ from helpers.receiving import Epo
 from dxlthreateventclient.formats import FORMATS
 from dxlthreateventclient.testing import LocalFabric, publish_threat_event, sample_threat_event
 
-SOON = TIMEOUT  # shorter than dxlclient's timeout of two minutes and the drain time of 80 seconds
+SOON = TIMEOUT  # shorter than dxlclient's two-minute timeout and the 80-second drain time
 
 # Characters that could control a terminal or break a line, and a lone surrogate.
 HOSTILE = {
@@ -129,7 +129,7 @@ def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo
 
 @pytest.mark.parametrize("seconds", [0, 80], ids=["the time limit", "a second signal"])
 def test_it_ends_with_1_if_nobody_reads(listen: Start, epo: Epo, seconds: int) -> None:
-    """The last line of output reports the number of unwritten events."""
+    """The last output line reports the number of unwritten events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", "--drain-seconds", seconds, stdout=writer) as listening:
         os.close(writer)

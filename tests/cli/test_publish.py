@@ -64,7 +64,7 @@ def test_after_a_bad_document_none_is_sent(arguments: Arguments, received: Recei
     assert completed.returncode == 2
     assert f"{tmp_path / 'bad.jsonl'}, line 2: here begins invalid JSON" in completed.stderr
     assert completed.stderr.count("\n") == 1
-    # No earlier event arrives before the event of this command.
+    # The first event to arrive is the one from this command.
     assert run(*arguments).returncode == 0
     assert "event" in received(1)[0]
 

@@ -44,7 +44,7 @@ class TestDraining:
     def test_hands_over_what_had_arrived(
         self, connect: Connect, dxl_client: DxlClient, topic: str, workers: int, below: str
     ) -> None:
-        """The loop also receives the events in dxlclient's queue and the events that waiting workers hold."""
+        """The loop also receives the events in dxlclient's queue and those that waiting workers hold."""
         receiving = connect(incoming_message_queue_size=20, incoming_message_thread_pool_size=workers)
         count = 10 + workers + 20
         with (

@@ -315,7 +315,7 @@ def test_on_gap_may_take_its_time_raise_and_call_the_client(
 
 
 class TestASubscription:
-    """dxlclient's own timeout of two minutes is longer than the time limit of a test."""
+    """dxlclient's own two-minute timeout is longer than a test's time limit."""
 
     @pytest.mark.parametrize("what", ["remove", "close"])
     def test_that_the_broker_withholds_delays_no_removal(self, feed: ReportingFeed, what: str) -> None:

@@ -117,7 +117,7 @@ class TestInsideACallback:
         assert successor.numbers == list(range(1, 100))
 
     def test_it_removes_itself_and_adds_itself_again(self, feed: Feed) -> None:
-        """The feed thread unsubscribes from a topic only if the topic still has no callback."""
+        """The feed thread unsubscribes from a topic only if it still has no callback."""
         numbers: list[int] = []
 
         def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:

@@ -25,7 +25,7 @@ SCRIPT = Path(sys.executable).with_name("dxlthreateventclient")
 
 
 def instructions(file: Path) -> list[tuple[str, str]]:
-    """Return the lines of a systemd unit or a Containerfile as pairs of a keyword and its value."""
+    """Return the keyword and value on each line of a systemd unit or a Containerfile."""
     lines = re.sub(r"\\\n\s*", "", file.read_text()).splitlines()
     return [
         (word, rest.strip())

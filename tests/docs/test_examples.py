@@ -5,7 +5,7 @@ The Python blocks of a page run in order, in one namespace and in a directory th
 names ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a
 whole program uses only its own names and must print something. A block that runs forever receives Ctrl-C
 after it has printed its output on the page (or any output if the page shows none) and three more lines. A
-block with a caption is saved in a file with that name. If a saved file is a test, pytest runs the file.
+block with a caption is saved in a file with that name. If a saved file is a test, pytest runs it.
 """
 
 import builtins
@@ -41,7 +41,7 @@ PATIENCE = 30.0
 
 
 class Transcript(io.StringIO):
-    """The output of all threads of a block."""
+    """The output of all threads that a block starts."""
 
     def __init__(self, expected: str) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def is_program(block: Block) -> bool:
 
 
 def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str, Any]) -> None:
-    """Run a Python block and compare its output with the output on the page."""
+    """Run a Python block and compare its output with the page."""
     if is_program(block):
         expected = expected or "\n"
     transcript = Transcript(expected)
@@ -187,7 +187,7 @@ def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str,
 
 
 def outputs(page: Path) -> dict[int, str]:
-    """Map the line number of each Python block to the output that the page shows."""
+    """Map each Python block's line number to the output that the page shows for it."""
     return {
         block.line: below.content
         for block, below in itertools.pairwise(blocks(page))
@@ -210,7 +210,7 @@ WITH_EXAMPLES = [page for page in PAGES + MODULES if blocks(page, "python")]
 def test_the_python_examples_of_a_page_run(page: Path, reader: Path, dxl_client: DxlClient) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     if page in MODULES:
-        # Import the names of the docstring's module and of the package.
+        # Import all names from the docstring's module and from the package.
         module = vars(importlib.import_module(module_of(page)))
         package = {name: getattr(dxlthreateventclient, name) for name in dxlthreateventclient.__all__}
         namespace |= {**module, **package, "DxlClient": DxlClient}
@@ -285,7 +285,7 @@ def test_the_doctests_of_a_module_pass(page: Path) -> None:
 
 
 def command_lines() -> set[str]:
-    """Return the documented command lines of this package and of the basic sample."""
+    """Return the documented command lines for this package and the basic sample."""
     start = re.compile(r"python (-m dxlthreateventclient|sample/basic/)")
     runnable = (block for page in PAGES for block in blocks(page, "sh") if not block.not_run)
     return {line for block in runnable for line in block.content.splitlines() if start.match(line)}

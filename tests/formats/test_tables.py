@@ -120,7 +120,7 @@ class TestTheTableOfAFormat:
 
 
 def example() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the example event of the page, and the results of its conversion into all formats."""
+    """Return the page's example event and its conversion into each format."""
     threat_event, ecs, ocsf = (
         json.loads((DOCS / "formats" / f"{name}.json").read_text()) for name in ("event", "ecs", "ocsf")
     )

@@ -26,7 +26,7 @@ Content = Callable[[], str | bytes]
 
 
 def write_good(directory: Path) -> Path:
-    """Write a correct configuration with its files, and return the path of the configuration."""
+    """Write a correct configuration with its files, and return its path."""
     (directory / "ca.crt").write_text(fabric_ca().pem)
     config_file = directory / "dxlclient.config"
     config_file.write_text(CONFIG)

@@ -37,7 +37,7 @@ class Lines:
                     self._changed.notify_all()
 
     def wait_for(self, text: str, *, times: int = 1) -> str:
-        """Wait until the output contains ``text`` ``times`` times, and return the output."""
+        """Wait until the output contains ``text`` ``times`` times, and return it."""
         with self._changed:
             assert self._changed.wait_for(lambda: "".join(self._lines).count(text) >= times, TIMEOUT), (
                 f"{text!r} is not in {self._lines}"

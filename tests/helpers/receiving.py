@@ -75,7 +75,7 @@ def event(payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC) -> Event:
 def publish_payload(
     dxl_client: DxlClient, payload: Any, topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
-    """Publish a DXL event with the given payload and return the event."""
+    """Publish a DXL event with the given payload, and return it."""
     published = event(payload, topic)
     dxl_client.send_event(published)
     return published
@@ -136,7 +136,7 @@ class Publisher:
     def _publish(self) -> None:
         while not self._stopped.wait(self.interval):
             if self._dxl_client.connected:
-                # Increase the count before sending, so that no event in transit has a number above the count.
+                # Increase the count before sending, so that no event in transit has a higher number.
                 self.sent.append(datetime.now(timezone.utc))
                 with suppress(DxlException):  # the connection was just lost
                     publish_numbers(self._dxl_client, [self.count], self._topic)

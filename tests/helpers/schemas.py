@@ -72,7 +72,8 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _expected_types(allowed: _Allowed) -> Iterator[dict[str, Any]]:
-    """Yield rules: a category requires one of its types, and a type requires one of its categories."""
+    """Yield the schema rules by which each category requires one of its types, and each type one of its
+    categories."""
     categories = allowed["event.category"]
     for category, types in categories.items():
         yield _implies("category", [category], "type", types or [])
@@ -178,7 +179,7 @@ def is_harmless(text: str) -> bool:
 
 
 def check_formats(threat_event: dict[str, Any]) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """Check that the conversions of a threat event obey the rules of all three formats.
+    """Check a threat event's conversion into each of the three formats.
 
     :return: the event in ECS, CEF and OCSF
     """

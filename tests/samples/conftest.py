@@ -35,7 +35,7 @@ def dxl_client(shared_client: DxlClient) -> DxlClient:
 
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric) -> Iterator[Start]:
-    """A function that starts a sample with options and waits until the sample prints a given line."""
+    """A function that starts a sample with options and waits until it prints a given line."""
     with ExitStack() as samples:
 
         def started_sample(command: list[str], *options: str, until: str = WAITING) -> Sample:

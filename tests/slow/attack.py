@@ -217,7 +217,7 @@ class World(logging.Handler):
         self.broker: Mosquitto | LocalFabric = BROKERS[broker]()
         stack.enter_context(self.broker)
         connect = stack.enter_context(clients(self.broker.client_config))
-        # The broker of a LocalFabric sends an event once for each matching subscription.
+        # LocalFabric's broker sends an event once for each matching subscription.
         self.copies = 1 if broker == "mosquitto" else len(LISTENED_ON)
         self.numbers = itertools.count()
         self._disturbing = threading.Lock()
@@ -245,7 +245,7 @@ class World(logging.Handler):
                 until(self._is_started, "the broker has its port again")
 
     def _is_started(self) -> bool:
-        # Another program may be using the port of the stopped broker for a moment.
+        # Another program may briefly use the stopped broker's port.
         with suppress(OSError):
             self.broker.start()
             return True

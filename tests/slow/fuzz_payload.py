@@ -1,6 +1,6 @@
 """Feeds random payloads to the library, and reports the shortest payload that breaks a promise.
 
-For most payloads, the program mutates the bytes of a payload in the corpus or the values of a sample event.
+Most payloads are made by mutating a corpus payload's bytes or a sample event's values.
 To repeat a failure, use the printed seed: python tests/slow/fuzz_payload.py --seed N
 """
 

@@ -36,7 +36,7 @@ pytestmark = [
 
 TOPIC = "/test/gaps"
 ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
-# The processing time of each consumer per event, in seconds.
+# Each consumer's processing time per event, in seconds.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
 # A gap may last this many seconds longer than the disturbance that causes it. A gap starts one second before
 # the last packet, and dxlclient empties its queue and waits before it reconnects.

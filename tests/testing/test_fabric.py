@@ -184,7 +184,7 @@ class TestStart:
 
     @pytest.mark.usefixtures("without_coverage")
     def test_no_writable_temporary_directory_is_the_reason(self) -> None:
-        """A file size limit of zero has the effect of a read-only file system in a container."""
+        """A file size limit of zero has the same effect as a container's read-only file system."""
         limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
         last_line = run(program=[*PYTHON, f"{limit}\n{START}"]).stderr.splitlines()[-1]
         assert last_line.startswith("FileNotFoundError: [Errno 2] No usable temporary directory found in")
