@@ -62,8 +62,8 @@ class CommonThreatEventCallback(EventCallback):
         """Handle a threat event. Override this method.
 
         :param threat_event_dict: the decoded payload, a ``dict[str, Any]``; see the page *The threat event*
-            for its keys. It is typed ``Any`` so that an override can also annotate it as
-            :class:`~dxlthreateventclient.threat_event.ThreatEvent`.
+            for its keys. It is typed ``Any`` so that an override can also annotate it
+            as :class:`~dxlthreateventclient.threat_event.ThreatEvent`.
         :param original_event: a copy of the DXL event that carried the threat event
         :raise NotImplementedError: unless overridden
         """

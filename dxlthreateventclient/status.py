@@ -42,7 +42,7 @@ class Gap:
 class FeedStatus:
     """The state of a :class:`~dxlthreateventclient.client.CommonThreatEventClient` at a given moment.
 
-    All counts start when the client is created. A ``DxlClient`` that is a mock counts as not connected.
+    All counts start when the client is created. A mock ``DxlClient`` counts as not connected.
     """
 
     connected: bool | None

@@ -1,6 +1,6 @@
 """The command-line interface: ``python -m dxlthreateventclient``.
 
-The command line uses only the package's public names, as any other program would.
+The commands use only the package's public names, as any other program would.
 """
 
 import argparse

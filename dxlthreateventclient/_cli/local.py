@@ -64,7 +64,7 @@ def run_demo(options: argparse.Namespace) -> int:
         CommonThreatEventClient(client).threat_events() as stream,
     ):
         for dxl_client in (client, epo):
-            # Disable reconnecting, because the fabric may stop before the clients are closed.
+            # Disable reconnection, because the fabric may stop before the clients are closed.
             dxl_client.config.reconnect_when_disconnected = False
             dxl_client.connect()
         tell("Waiting for threat events...")

@@ -140,7 +140,7 @@ def _read(name: str, file: str) -> str:
 
 
 def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
-    """Yield each JSON value in the text, or each item of an array, with its line number."""
+    """Yield each JSON value in the text, with its line number. An array yields its items."""
     is_array = text.lstrip().startswith("[") and text.endswith("]")
     position, end = (text.index("[") + 1, len(text) - 1) if is_array else (0, len(text))
     while (position := _BETWEEN.match(text, position, end).end()) < end:  # type: ignore[union-attr] # it matches

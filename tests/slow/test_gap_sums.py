@@ -153,7 +153,8 @@ def flap(mosquitto: Mosquitto, between: Proxy, chance: random.Random) -> None:
 
 
 class Run:
-    """The results of a run: the disturbances, the published events, and the consumers with their events."""
+    """The results of a run: the disturbances, the published events, and the events that each consumer
+    received."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.seed = int(os.environ.get("GAPS_SEED", time.time_ns() % 1_000_000))
