@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # The maximum duration of a single wait, in seconds. Long waits are split because Ctrl-C does not interrupt a
 # wait on Windows.
 _LONGEST_STEP = 1.0
-# While the buffer is full, the worker checks it every _LOOK_EVERY seconds. Usually, the loop wakes the worker
+# While the buffer is full, the worker checks it every _LOOK_EVERY seconds. The loop usually wakes the worker
 # earlier.
 _LOOK_EVERY = 0.1
 # An ``async for`` loop never waits while the buffer contains events, so it lets other tasks run every
@@ -380,8 +380,8 @@ class AsyncThreatEventStream(Stream):
         self._turn_began = time.monotonic()
 
     def _announce(self) -> None:
-        # Wake the event loop only if a task is waiting. Waking the event loop for each event would take
-        # longer than decoding the event.
+        # Wake the event loop only if a task is waiting. Waking it for each event would take longer than
+        # decoding the event.
         if self._is_opened and (self._is_waiting or self._is_closed or self._loop.is_closed()):
             self._is_waiting = False
             try:

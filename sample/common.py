@@ -20,8 +20,8 @@ CONFIG_FILE = os.environ.get("DXLCLIENT_CONFIG") or Path(__file__).with_name("dx
 GRACE = 8
 """The number of seconds a sample may continue after a signal. Docker kills it after 10 seconds."""
 
-# Log warnings and errors of dxlclient and this library to stderr. The log includes each gap, each event that
-# could not be handled, and the number of unread events in a closed stream.
+# Log warnings and errors from dxlclient and this library to stderr. The log includes each gap, each event
+# that could not be handled, and the number of unread events in a closed stream.
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
 
 # Escape characters that the terminal or pipe cannot encode.
@@ -131,13 +131,13 @@ def kafka_settings(file: str) -> dict[str, str]:
 
 
 def positive(text: str) -> int:
-    """Convert the value of an option to a positive integer, or let argparse report the error."""
+    """Convert an option's value to a positive integer, or let argparse report the error."""
     if not text.isdecimal() or not 0 < int(text) <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {sys.maxsize}, got {text!r}")
     return int(text)
 
 
 def missing_extra(error: ModuleNotFoundError) -> int:
-    """Print the command that installs the dependencies of a sample. Return the exit status."""
+    """Print the command that installs a sample's dependencies. Return the exit status."""
     print(f"{error}: pip install 'dxlthreateventclient[samples]'", file=sys.stderr)
     return 2

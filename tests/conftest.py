@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from dxlthreateventclient.testing import LocalFabric
 
-# Run few examples locally and many in CI. To keep chance out of the results, the examples are always the same
-# and have no time limit. "make fuzz" searches for new examples.
+# Run few examples locally and many in CI. The examples are always the same and have no time limit, so that
+# results do not depend on chance. "make fuzz" searches for new examples.
 for profile, count in {"quick": 10, "thorough": 200}.items():
     settings.register_profile(
         profile,
@@ -89,6 +89,7 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable coverage for the programs of a test, because a full disk has no room for coverage data."""
+    """Disable coverage for the programs that a test starts, because a full disk has no room for coverage
+    data."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)

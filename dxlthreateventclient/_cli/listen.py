@@ -24,7 +24,7 @@ from dxlthreateventclient._cli.signals import Ending
 from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, write
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
-# The maximum number of events buffered while a file cannot be written. The stream can buffer 2 * _KEPT
+# The maximum number of events buffered while a file cannot be written. The stream has room for 2 * _KEPT
 # events, because a full stream would block dxlclient until the connection is lost.
 _KEPT = 10_000
 

@@ -1,8 +1,8 @@
 """Requests the subscriptions on each connection until the broker acknowledges them.
 
 Each ``DxlClient`` has one feed thread, which manages the subscriptions and sends the feed's requests.
-Other threads change the routes and add calls to the inbox of the feed thread. After each call, the feed
-thread updates the subscriptions to match the topics of the routes.
+Other threads change the routes and add calls to the feed thread's inbox. After each call, the feed
+thread updates the subscriptions to match the routes' topics.
 """
 
 import logging

@@ -45,7 +45,7 @@ def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | No
 
 
 def take_addresses(fields: Fields, room: int) -> list[str]:
-    """Return the addresses of a host, and remove the first ``room`` addresses from the fields."""
+    """Return a host's addresses, and remove the first ``room`` of them from the fields."""
     found: list[str] = []
     for key in ("ipv4", "ipv6"):
         address = ip_address(fields.get(key))
@@ -181,7 +181,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _items(values: Any) -> list[Any]:
-    """Return the values of an aggregate, which may be comma-separated text or already converted."""
+    """Return an aggregate's values, which may be comma-separated text or already converted."""
     if isinstance(values, dict):
         return list(values.values())
     return [value.strip() for value in values.split(",")] if isinstance(values, str) else _list(values)

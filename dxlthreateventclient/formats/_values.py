@@ -14,8 +14,8 @@ from dxlthreateventclient.formats._vocabulary import NAMELESS, NOTHING
 
 T = TypeVar("T")
 
-# Elasticsearch's "flattened" type, which suits the custom namespace, accepts 20 levels by default. A threat
-# event has four levels.
+# Elasticsearch's "flattened" type, which suits the custom namespace, accepts up to 20 levels of nesting by
+# default. A threat event has four levels.
 MAX_DEPTH = 20
 ELLIPSIS = "…"
 

@@ -64,7 +64,7 @@ class FixtureClients:
     def publish(
         self, dxl_client: DxlClient, threat_event: Mapping[str, Any] | None, topic: str, timeout: float
     ) -> Event:
-        """Publish a threat event and return when the callbacks of a client have handled it."""
+        """Publish a threat event and return when a client's callbacks have handled it."""
         deadline = time.monotonic() + timeout
         event = None
         while event is None:

@@ -149,7 +149,7 @@ class LocalFabric:
     def thaw(self) -> None:
         """Resume after :meth:`freeze`.
 
-        The broker first handles the messages that clients sent in the meantime.
+        The broker first handles the messages that arrived in the meantime.
 
         This method does nothing if the fabric is not frozen. :meth:`stop` also thaws the fabric.
         """

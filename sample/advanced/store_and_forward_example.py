@@ -31,7 +31,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-# Each event is stored in a file of its own. Deleting the file acknowledges the event and needs no disk space.
+# Each event is stored in its own file. Deleting the file acknowledges the event and needs no disk space.
 QUEUE_DIRECTORY = Path("threat-event-queue")
 REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
 # Give up on an event after one of these status codes. The service would never accept the event, and later

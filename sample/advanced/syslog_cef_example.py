@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(missing_extra(error))
 
-# Facility local0 (16), severity warning (4). The CEF text contains the severity of the event.
+# Facility local0 (16), severity warning (4). The CEF text contains the event's severity.
 PRIORITY = 16 * 8 + 4
 logger = logging.getLogger(__name__)
 

@@ -81,7 +81,7 @@ def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_pat
         sent = [epo.send_payload(bad) for bad in (b"\xff\0junk", b"", [1, {"a": 2}], 7)]
         epo.send()
         listening.output.wait_for("\n")
-        # The reject file contains each payload immediately, not only at the end.
+        # Each payload is written to the reject file immediately, not only at the end.
         kept, *lines = rejects.read_text().splitlines()
         assert listening.end() == 0
         said = listening.said(5, 1, 4, 0, 0)

@@ -67,7 +67,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, feed: Feed, kind: Callable[[Receiver], Any]
     ) -> None:
-        """A callback receives each event once, however often and through whichever client it is added."""
+        """A callback receives each event once, no matter how often and through which client it is added."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(feed.dxl_client) as other:
@@ -105,7 +105,7 @@ class TestAddingACallback:
 
     @pytest.mark.parametrize("in_front", [True, False])
     def test_a_filter_receives_from_its_topic_and_all_below(self, feed: Feed, in_front: bool) -> None:
-        """In MQTT, ``a/#`` also matches ``a``, so the broker sends the events on both."""
+        """In MQTT, ``a/#`` also matches ``a``, so the broker sends the events on both topics."""
         feed.client.add_threat_event_callback(receiver := Receiver(), f"{feed.topic}/#" if in_front else "#")
         for number, below in enumerate(["", "/one", "/one/two"]):
             feed.publish([number], below)

@@ -18,7 +18,7 @@ from dxlthreateventclient import CommonThreatEventClient
 
 
 class Equal(Receiver):
-    """A callback that has no hash and equals all other instances, like a dataclass with equal fields."""
+    """A callback that has no hash and is equal to all other instances, like a dataclass with equal fields."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -27,7 +27,7 @@ class Equal(Receiver):
 
 
 class Incomparable(Equal):
-    """A callback whose comparisons have no truth value, like those of a NumPy array."""
+    """A callback that, like a NumPy array, returns comparison results without a truth value."""
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("the truth value is ambiguous")
@@ -121,7 +121,7 @@ def test_a_message_that_is_no_event_does_not_count_as_dropped(feed: Feed) -> Non
 def test_where_passes_over_what_is_not_wanted_and_no_more(
     feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Malformed events and events for which the predicate raises an exception are delivered."""
+    """An event is delivered even if it is malformed or the predicate raises an exception for it."""
 
     def is_wanted(threat_event: dict[str, Any]) -> bool:
         number = number_of(threat_event)

@@ -23,7 +23,7 @@ def as_object(receiver: Receiver) -> Any:
 
 
 def as_function(receiver: Receiver) -> Any:
-    """Return the receiver's method as a callback. Every call returns another, equal method object."""
+    """Return the receiver's method as a callback. Each call returns a new but equal method object."""
     return receiver.on_threat_event
 
 

@@ -1,7 +1,7 @@
 """Streams: threat events in a for loop or an async for loop.
 
 Tests that use the fixture "kind" run with a ThreatEventStream and with an AsyncThreatEventStream on each
-event loop. The file test_async_stream.py tests the promises that only asynchronous streams make.
+event loop. test_async_stream.py tests the promises that only asynchronous streams make.
 """
 
 import math

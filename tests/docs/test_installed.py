@@ -40,7 +40,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(
     request: pytest.FixtureRequest, distributions: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A directory that contains the unpacked sdist and an environment with the package.
+    """A directory with the unpacked sdist and an environment that contains the package.
 
     The environment contains either the wheel built from the sdist or the sdist in editable mode.
     """

@@ -1,4 +1,4 @@
-"""The meanings of ePO's numbers, words and codes in each format match the tables."""
+"""Each format gives ePO's numbers, words and codes the meanings in the tables."""
 
 import csv
 from typing import Any

@@ -1,4 +1,4 @@
-"""The tables on the pages about the formats match the code."""
+"""The tables on the format pages match the code."""
 
 import json
 import re

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Run a local server and yield its port. For each connection, a new thread calls a function."""
+    """Run a local server that handles each connection on a new thread, and yield its port."""
     accepted: list[socket.socket] = []
 
     def converse(connection: socket.socket) -> None:

@@ -142,7 +142,7 @@ class Publisher:
                     publish_numbers(self._dxl_client, [self.count], self._topic)
 
     def stop(self) -> None:
-        """Stop publishing. ``count`` keeps the number of the last event."""
+        """Stop publishing. ``count`` still holds the last event's number."""
         self._stopped.set()
         self._thread.join()
 

@@ -71,7 +71,7 @@ def ids(events: list[Event]) -> list[str]:
 def until_passed_on(dxl_client: DxlClient) -> None:
     """Return when the broker has forwarded all events from this client.
 
-    A sample that ends later has handled or counted each of these events.
+    A sample that ends after this call has handled or counted all of these events.
     """
     publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 

@@ -67,7 +67,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Threads that destroy clients in the background. All of them end before the fabric stops."""
+    """Background threads that destroy clients and end before the fabric stops."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:

@@ -252,7 +252,8 @@ class World(logging.Handler):
         return False
 
     def settle(self) -> tuple[float, float]:
-        """Wait until every DxlClient has handled all earlier events, and return the start and end times."""
+        """Wait until every DxlClient has handled all earlier events. Return the times when the wait began and
+        ended."""
         began, marker = time.time(), next(self.numbers)
 
         def is_seen_by_all() -> bool:

@@ -69,7 +69,7 @@ class Proxy:
         """Reset the connections of all clients."""
         for client in tuple(self._clients):
             with suppress(OSError):
-                # This option makes the following close() send an RST, and shutdown() ends the reading thread.
+                # Because of SO_LINGER, close() sends an RST packet. shutdown() ends the reading thread.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.shutdown(socket.SHUT_RD)
 
