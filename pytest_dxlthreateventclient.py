@@ -100,8 +100,8 @@ def publish_and_wait(
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
     ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes the given
-    event, or a sample event by default. The function returns the DXL event after all callbacks of the client
-    have run, and raises ``TimeoutError`` if they do not finish in time. Pass ``dxl_client`` to wait for a
+    event, or a sample event by default. It returns the DXL event after all of the client's callbacks have
+    run, and raises ``TimeoutError`` if they do not finish in time. Pass ``dxl_client`` to wait for a
     different client.
     """
 

@@ -63,7 +63,7 @@ class Listen:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Return the resident memory of the process, in bytes."""
+        """Return the process's resident memory, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
 

@@ -186,7 +186,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
 
 
 def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rate: float) -> dict[str, Any]:
-    """Return the arrival time of each event while events are published at a steady rate."""
+    """Return each event's arrival time while events are published at a steady rate."""
     variant, _ = VARIANTS[name]
     arrivals: dict[str, float] = {}
     finished = threading.Event()

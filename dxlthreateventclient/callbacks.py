@@ -45,7 +45,7 @@ class CommonThreatEventCallback(EventCallback):
             def on_threat_event(self, threat_event_dict, original_event):
                 print(threat_event_dict["event"]["threatName"])
 
-    The methods of a callback run on dxlclient's worker thread, which delivers one event at a time.
+    A callback's methods run on dxlclient's worker thread, which delivers one event at a time.
     """
 
     def on_event(self, event: Event) -> None:

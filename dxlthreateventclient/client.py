@@ -85,7 +85,7 @@ class CommonThreatEventClient:
         self._member.close()
 
     def status(self) -> FeedStatus:
-        """Return the current state of the feed.
+        """Return the feed's current state.
 
         This method never waits and can be called from any thread at any time.
         """

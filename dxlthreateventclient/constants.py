@@ -73,7 +73,7 @@ class FilesProps:
 
 
 class HashProps:
-    """The ``hash`` object of a file."""
+    """A file's ``hash`` object."""
 
     MD5 = "MD5"
     SHA1 = "SHA-1"

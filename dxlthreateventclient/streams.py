@@ -365,7 +365,7 @@ class AsyncThreatEventStream(Stream):
                     return taken
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until an event may be available."""
+        """Wait until an event might be available."""
         # Do not use asyncio.wait_for(), which can lose a cancellation on Python 3.11.
         timer = self._loop.call_later(seconds, self._arrival.set) if seconds < math.inf else None
         self._arrival.clear()

@@ -5,7 +5,7 @@ Keys that ePO sends in every event are required, so that type checkers accept
 ``threat_event["event"]["target"]["hostName"]``. Other senders may omit some of the required keys. Any text
 may be empty or null, and any number may be sent as a string.
 
-Annotate the parameter of a callback as follows:
+Annotate a callback's parameter as follows:
 
 .. code-block:: python
 

@@ -89,7 +89,7 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable coverage for the programs that a test starts, because a full disk has no room for coverage
+    """Disable coverage for the programs that a test starts, because a full disk leaves no room for coverage
     data."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)

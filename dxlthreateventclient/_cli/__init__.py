@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the argument parser of the command line."""
+    """Return the argument parser for the command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Work with ePO threat events on a DXL fabric.",

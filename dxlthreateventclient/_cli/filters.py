@@ -51,7 +51,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
     """Return a function that selects events, or ``None`` to select all events.
 
-    An event must match at least one pattern of each given option. An option never excludes an event that has
+    An event must match at least one pattern for each given option. An option never excludes an event that has
     no value for the tested property.
     """
     patterns = {

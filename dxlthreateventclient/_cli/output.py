@@ -21,7 +21,7 @@ _TRY_EVERY = 0.5
 class LineFile:
     """A file to which complete lines are appended.
 
-    If the file was moved, for example by logrotate, the next line is written to a new file. Each write
+    If the file was moved, for example by logrotate, the next line is written to a new file. Every write first
     checks whether the path still refers to the open file.
 
     :param pattern: the path of the file, in which ``strftime`` fields stand for the time in UTC

@@ -32,7 +32,7 @@ _came: set[int] = set()
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """Install a handler that runs on the main thread for Ctrl-C, SIGTERM and SIGHUP."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    # If SIGHUP is ignored, as with nohup or --output, it must remain ignored. Windows has no SIGHUP.
+    # If SIGHUP is already ignored, as under nohup or with --output, leave it ignored. Windows has no SIGHUP.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     for number in numbers:
@@ -113,7 +113,7 @@ class Ending:
             with suppress(queue.Empty):
                 self._signals.get(timeout=self._seconds - _SAY_AFTER)
         time.sleep(_END_WITHIN)
-        # Writing is blocked because the reader of the pipe has stopped or the disk does not respond.
+        # Writing is blocked because the pipe's reader has stopped or the disk is not responding.
         try:
             if self.status is None:
                 self._tell(self._report())

@@ -1,4 +1,4 @@
-"""The output of the command line: events on stdout, and one-line messages on stderr."""
+"""The command line's output: events on stdout, and one-line messages on stderr."""
 
 import logging
 import os
@@ -101,7 +101,7 @@ def text_of(threat_event: Mapping[str, Any], event: Event, name: str, *, is_pain
 
 
 def show_progress(text: str) -> None:
-    """Show progress on the last line of the terminal until the next message appears."""
+    """Show progress on the terminal's last line until the next message appears."""
     if sys.stderr and _is_terminal(sys.stderr):
         print(f"{_CLEAR_LINE}{text}", end="", file=sys.stderr, flush=True)
 
@@ -146,7 +146,7 @@ log = _Log()
 def report_faults(*, verbose: bool) -> None:
     """Write each warning, error and uncaught thread exception to stderr as one line.
 
-    When a broker disappears, uncaught exceptions may end threads of dxlclient.
+    When a broker disappears, uncaught exceptions may end dxlclient's threads.
 
     :param verbose: write all log messages of dxlclient and this package
     """

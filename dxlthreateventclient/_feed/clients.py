@@ -1,4 +1,4 @@
-"""Manages the callbacks, event counts and gaps of each client."""
+"""Manages each client's callbacks, event counts and gaps."""
 
 import threading
 import time

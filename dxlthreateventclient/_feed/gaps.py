@@ -52,7 +52,7 @@ def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> N
 class Reporter:
     """Logs messages and calls ``on_gap`` on a separate thread.
 
-    Logging handlers and ``on_gap`` can be slow or call methods of the client.
+    Logging handlers and ``on_gap`` can be slow or call the client's methods.
 
     A thread for which other threads wait must never log. Up to Python 3.12, an exception in a signal handler
     during a logging call can leave the logging handler locked.

@@ -45,7 +45,8 @@ class Route(EventCallback):
         self.callback = callback
         self.owners: list[Member] = []
         self.is_removed = False
-        # A draining route requests no new events. A drained route has delivered every event that reached it.
+        # A draining route does not request new events. A drained route has delivered every event that reached
+        # it.
         self.is_draining = self.is_drained = False
         # The number of events that arrived for this route, and the number passed to the callback.
         self.arrived = self.received = 0
@@ -208,6 +209,6 @@ def check_topic(topic: str) -> None:
 
 
 def _matches(wanted: str, topic: str) -> bool:
-    """Return True if a topic or filter matches a topic. The filter ``/a/#`` also matches ``/a``."""
+    """Return True if a topic or a filter matches the given topic. The filter ``/a/#`` also matches ``/a``."""
     is_below = wanted.endswith("#") and (topic.startswith(wanted[:-1]) or topic == wanted[:-2])
     return is_below or wanted == topic

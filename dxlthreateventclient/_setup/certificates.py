@@ -1,4 +1,4 @@
-"""Checks the certificates and the private key of a configuration, and explains any problems."""
+"""Checks a configuration's certificates and private key, and explains any problems."""
 
 import os
 import re

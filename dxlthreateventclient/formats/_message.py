@@ -92,7 +92,7 @@ class Message:
         return take(self.event, "id", text) or take(self.event, "eventId", text)
 
     def severity(self) -> Severity:
-        """Return the severity on the scale of each format."""
+        """Return the severity on each format's scale."""
         return SEVERITIES.get(integer(self.event.get("threatSeverity")), UNKNOWN_SEVERITY)
 
     def reading(self) -> Reading:
@@ -113,7 +113,7 @@ class Message:
         return registry_path(path) or (RegistryPath(path, None, None, None) if is_registry else None)
 
     def file(self) -> tuple[str | None, dict[str, str]]:
-        """Return the path and the digests of the target's file.
+        """Return the path and digests of the target's file.
 
         If the target has no path, the first entry of ``files`` supplies the path and the digests. If the
         target has a path, the digests come from the first entry with no name or with the target's name.
@@ -140,7 +140,7 @@ class Message:
             yield f"otherData.{key}", value
 
     def aggregates(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the kind (``ip``, ``hosts`` or ``user``), the path and the text of each aggregated value."""
+        """Yield each aggregated value's kind (``ip``, ``hosts`` or ``user``), path and text."""
         for key, values in self.other.items():
             kind = aggregate_of(key)
             if kind:

@@ -48,12 +48,12 @@ def split_path(path: str) -> tuple[str, str]:
 
 
 def extension(name: str) -> str:
-    """Return the extension of a file name, without the dot."""
+    """Return a file name's extension, without the dot."""
     return ntpath.splitext(name)[1].removeprefix(".")
 
 
 def process(written: str) -> Process:
-    """Split the name of a process, which may be a path followed by arguments."""
+    """Split a process's name, which may be a path followed by arguments."""
     match = _QUOTED_PROGRAM.fullmatch(written) or _PROGRAM.fullmatch(written)
     program, arguments = (match["program"], match["arguments"]) if match else (written, "")
     name = split_path(program)[1] or program

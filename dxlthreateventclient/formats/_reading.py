@@ -69,7 +69,7 @@ class Reading(NamedTuple):
 
 
 def read(event: Mapping[str, Any]) -> Reading:
-    """Interpret the ``event`` object of a message that contains only plain JSON values."""
+    """Interpret a message's ``event`` object, which must contain only plain JSON values."""
     number, category, threat_type = _said(event, "id"), _said(event, "category"), _said(event, "threatType")
     # Events from other products store the event number under another key.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))

@@ -178,7 +178,7 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 
 def _endpoint(role: Fields) -> Fields:
-    # An endpoint in ECS has only one address. The IPv6 address of a host with two addresses remains in the
+    # An endpoint in ECS has only one address. If a host has two addresses, its IPv6 address remains in the
     # unused fields.
     addresses = take_addresses(role, room=1)
     return {

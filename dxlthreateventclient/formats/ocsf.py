@@ -27,7 +27,7 @@ from dxlthreateventclient.formats._words import Outcome
 OCSF_VERSION = "1.5.0"
 """The OCSF version of the Detection Finding from :func:`to_ocsf`."""
 
-# The captions of the severity numbers in the OCSF schema.
+# The OCSF schema's captions for the severity numbers.
 _SEVERITIES = ("Unknown", "Informational", "Low", "Medium", "High", "Critical")
 # Use ePO's word for an outcome that has no number in the OCSF schema.
 _OUTCOMES: dict[Outcome, tuple[int, str | None, int, str | None]] = {

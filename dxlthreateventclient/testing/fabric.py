@@ -130,7 +130,7 @@ class LocalFabric:
             self._remove_files()
 
     def drop_connections(self) -> None:
-        """Reset the connection of each client, as a firewall might. Clients can reconnect immediately.
+        """Reset each client's connection, as a firewall might. Clients can reconnect immediately.
 
         :raise RuntimeError: if the fabric is not running or is frozen
         """

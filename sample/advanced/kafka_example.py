@@ -91,7 +91,7 @@ def _report(message_id: str, error: KafkaError | None, _: Message) -> None:
 
 
 def host_of(threat_event: dict[str, Any]) -> str | None:
-    """Return the host as the event's key, so that the events of each host stay in order."""
+    """Return the host as the event's key, so that each host's events stay in order."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}} if host:
             return host.encode(errors="replace").decode()

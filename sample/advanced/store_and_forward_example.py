@@ -62,7 +62,7 @@ def file_for(number: int, threat_event: dict[str, Any]) -> Path:
 
 
 def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
-    """Return the lane for an event file. All events of a host use the same lane."""
+    """Return the lane for an event file. All events from a host use the same lane."""
     return lanes[int(file.stem.partition("-")[2], 16) % len(lanes)]
 
 

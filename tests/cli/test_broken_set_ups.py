@@ -8,7 +8,7 @@ import pytest
 from helpers.broken_files import KINDS, write_good
 from helpers.command_line import run
 
-# Runs a subcommand with many configurations in one process. Prints the exit status and output of each run.
+# Runs a subcommand with many configurations in one process. Prints each run's exit status and output.
 PROGRAM = """
 import contextlib, io, json, sys
 from dxlthreateventclient._cli import main

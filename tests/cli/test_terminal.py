@@ -75,7 +75,7 @@ def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden:
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: bool) -> None:
-    """dxlclient's threads fail when parts of the client are gone, which is normal only during closing."""
+    """dxlclient's threads fail when parts of the client are gone, which is normal only while it closes."""
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()
@@ -111,7 +111,7 @@ def test_events_reach_terminals_and_pipes_in_any_locale(
 
 
 def shown(program: str, **environment: str) -> str:
-    """Return the terminal output of a program."""
+    """Return a program's terminal output."""
     imports = "from dxlclient.message import Event; from dxlthreateventclient._cli import terminal as t"
     return shown_on_terminal(program=[sys.executable, "-c", f"{imports}; {program}"], **environment)
 

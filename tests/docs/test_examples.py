@@ -1,11 +1,11 @@
 """Run every example in README.md, docs/ and the docstrings against a real fabric.
 
-The Python blocks of a page run in order, in one namespace and in a directory that contains a
-``dxlclient.config``, as if a reader pasted them. A simulated ePO continuously publishes threat events. The
-names ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a
-whole program uses only its own names and must print something. A block that runs forever receives Ctrl-C
-after it has printed its output on the page (or any output if the page shows none) and three more lines. A
-block with a caption is saved in a file with that name. If a saved file is a test, pytest runs it.
+A page's Python blocks run in order, in one namespace and in a directory that contains a ``dxlclient.config``,
+as if a reader pasted them. A simulated ePO continuously publishes threat events. The names ``config``,
+``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a whole program uses
+only its own names and must print something. A block that runs forever receives Ctrl-C after it has printed
+its output on the page (or any output if the page shows none) and three more lines. A block with a caption is
+saved in a file with that name. If a saved file is a test, pytest runs it.
 """
 
 import builtins

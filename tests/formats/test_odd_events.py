@@ -1,4 +1,4 @@
-"""The formats accept any threat event, and readers of each format accept the results."""
+"""The formats accept any threat event, and each format's readers accept the results."""
 
 import functools
 import json

@@ -36,7 +36,7 @@ KNOWN: dict[str, Any] = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, 
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the path and value of each field in a document, with ``[]`` for lists of objects."""
+    """Yield each field's path and value in a document, with ``[]`` for lists of objects."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else key)

@@ -124,7 +124,7 @@ class Broken(NamedTuple):
 
 
 def over_websockets(section: str = "") -> Spoil:
-    """Make the configuration use WebSockets, optionally through a proxy."""
+    """Switch the configuration to WebSockets, optionally through a proxy."""
     return edit(
         "[BrokersWebSockets]\n", f"[General]\nUseWebSockets = yes\n[BrokersWebSockets]\n{BROKER}{section}"
     )

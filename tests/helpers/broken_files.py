@@ -35,7 +35,7 @@ def write_good(directory: Path) -> Path:
 
 
 def use(identity: Callable[[], Identity]) -> Spoil:
-    """Make the configuration use a client's certificate and key."""
+    """Switch the configuration to a client's certificate and key."""
 
     def spoil(config_file: Path) -> None:
         config_file.with_name("client.crt").write_text(identity().pem)

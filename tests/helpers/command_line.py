@@ -165,7 +165,7 @@ def without(*modules: str) -> list[str]:
 
 
 def copy_of_configuration(fabric: LocalFabric, directory: Path, **replacements: str) -> Path:
-    """Copy the configuration and other files of a fabric, with some settings replaced."""
+    """Copy a fabric's configuration and other files, with some settings replaced."""
     for file in fabric.directory.iterdir():
         shutil.copy(file, directory)
     config_file = directory / "dxlclient.config"

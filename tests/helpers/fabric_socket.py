@@ -1,4 +1,4 @@
-"""A bare socket that acts as a client of a fabric."""
+"""A bare socket that acts as a fabric's client."""
 
 import socket
 import ssl

@@ -77,7 +77,7 @@ def until_passed_on(dxl_client: DxlClient) -> None:
 
 
 class Sample:
-    """A sample that runs in a directory where ``my-fabric`` contains the files of a running fabric.
+    """A sample that runs in a directory where ``my-fabric`` contains a running fabric's files.
 
     The sample writes its output to files, which never block and survive a SIGKILL.
     """

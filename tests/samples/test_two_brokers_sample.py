@@ -15,6 +15,6 @@ def test_the_two_brokers_sample_prints_each_event_once(
         lines = sample.until_printed("2", count)
     fabric.drop_connections()
     sample.until_printed("GAP Events on", 2)
-    # Kill the sample, because an interrupt during a reconnect makes a thread of dxlclient fail.
+    # Kill the sample, because an interrupt during a reconnect makes a dxlclient thread fail.
     sample.kill()
     assert [name for line in lines for name in ("first", "second") if name in line] == ["first", "second"]

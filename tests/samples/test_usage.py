@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.samples import ROOT
 
-# Runs many command lines in one process. Prints the exit status and output of each command line.
+# Runs many command lines in one process. Prints each command line's exit status and output.
 PROGRAM = """
 import contextlib, io, json, runpy, sys
 

@@ -265,7 +265,7 @@ class TestTryBroker:
     def test_ends_in_time_if_a_firewall_drops_all_packets(self, fabric: LocalFabric) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
             port = full.getsockname()[1]
-            # When the connection queue of a socket is full, the kernel stops answering.
+            # When a socket's connection queue is full, the kernel stops answering.
             with ExitStack() as queue:
                 for _ in range(3):
                     waiting = queue.enter_context(socket.socket())

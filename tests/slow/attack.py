@@ -80,7 +80,7 @@ class Client:
 
 
 class Listener(ABC):
-    """A callback or a stream, with the periods during which it listened and the events it received."""
+    """A callback or a stream, with the times when it listened and the events it received."""
 
     KINDS: tuple[str, ...] = ()
 

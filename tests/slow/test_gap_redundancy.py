@@ -16,7 +16,7 @@ from dxlthreateventclient import Gap, redundant_threat_events
 
 pytestmark = [
     pytest.mark.slow,
-    # If the connection is lost again, a reconnecting thread of dxlclient fails.
+    # If the connection is lost again, dxlclient's reconnecting thread fails.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
