@@ -20,7 +20,7 @@ from pahoproxy.client import MQTT_ERR_NO_CONN, MQTT_ERR_SUCCESS, Client
 if TYPE_CHECKING:
     from dxlthreateventclient._feed.subscriptions import Feed
 
-# The private names used in this module, with the purpose of each name.
+# The private names used in this module, with the purpose of each.
 _PARTS = {
     "_client": "sees connections, acknowledgements and messages",
     "_thread_pool": "delivers the events",

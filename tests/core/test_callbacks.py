@@ -67,7 +67,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, feed: Feed, kind: Callable[[Receiver], Any]
     ) -> None:
-        """A callback receives each event once, no matter how often and through which client it is added."""
+        """A callback receives each event once, even if several clients add it several times."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(feed.dxl_client) as other:

@@ -106,6 +106,6 @@ def reconnecting() -> bool:
 
 
 def _is_left_over(thread: threading.Thread) -> bool:
-    """Return True if a thread waits forever for its queue because its client was destroyed."""
+    """Return True if a thread is stuck waiting on its queue because its client was destroyed."""
     arguments = vars(thread).get("_args", ())
     return any(isinstance(one, DxlClient) and vars(one)["_destroyed"] for one in arguments)
