@@ -77,7 +77,8 @@ def payload_of(size: int) -> bytes:
 class Marker(EventCallback):
     """A marker message that a client sends to itself.
 
-    When a client receives its own marker message, the broker has received all of its earlier messages.
+    When a client receives its own marker message, the broker has already received all of the client's earlier
+    messages.
     """
 
     def __init__(self, client: DxlClient) -> None:

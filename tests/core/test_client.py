@@ -1,4 +1,4 @@
-"""The client with invalid arguments and with a mocked DxlClient."""
+"""How the client behaves with invalid arguments and with a mocked DxlClient."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -62,7 +62,7 @@ class Transcript(io.StringIO):
             return self._changed.wait_for(self.is_complete, timeout=PATIENCE)
 
     def wait_until_it_goes_on(self) -> bool:
-        """Wait until the block has printed three more lines or has had time to end."""
+        """Wait until the block has printed three more lines or has had time to finish."""
         self.wait_until_complete()
         enough = self.getvalue().count("\n") + 3
         with self._changed:

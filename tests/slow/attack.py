@@ -3,8 +3,8 @@
 A program has up to four threads. The threads add and remove callbacks, and open, close, drain and cancel
 streams. The threads also publish events, and freeze and restart the broker. The start and end times of these
 calls determine the events that each listener must receive: all events that the broker provably sent outside
-the reported gaps while the listener was active. These events must arrive once, unchanged and in order. No
-other event may arrive.
+the reported gaps while the listener was active. These events must arrive exactly once, unchanged and in
+order. No other event may arrive.
 
 Each program is generated from a seed, which increases by one for each program. With --seed N, the first
 program repeats program N, as far as the timing of threads and the broker allows.

@@ -31,7 +31,7 @@ def held() -> dict[str, int]:
 
 
 def until_no_more_is_held(than: dict[str, int]) -> None:
-    # An earlier test may release its resources late, so smaller counts are fine.
+    # An earlier test may release its resources late, so lower counts are fine.
     until(lambda: all(count <= than[what] for what, count in held().items()), f"at most {than}")
 
 
