@@ -1,8 +1,8 @@
 """Fixtures for all tests: a fabric, a client connected to it, and a topic for each test.
 
-A fabric takes a moment to start, and a client takes a second to destroy. Therefore, all tests in a pytest
-process share one fabric and one client. Separate topics isolate the tests. No test may leave a subscription
-behind.
+A fabric takes a moment to start, and destroying a client takes about a second. Therefore, all tests in a
+pytest process share one fabric and one client. Separate topics isolate the tests. No test may leave a
+subscription behind.
 """
 
 import os

@@ -25,7 +25,7 @@ from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, writ
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
 # The maximum number of events buffered while a file cannot be written. The stream has room for 2 * _KEPT
-# events, because a full stream would block dxlclient until the connection is lost.
+# events, because a full stream would block dxlclient until the connection was lost.
 _KEPT = 10_000
 
 # The time limit for unsubscribing, in seconds.

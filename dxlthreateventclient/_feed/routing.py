@@ -27,8 +27,8 @@ _MOST_REMEMBERED = 1000
 class Route(EventCallback):
     """A route from a topic to a callback.
 
-    A route is equal to its callback, so that tests can assert that a test double of ``DxlClient`` received
-    it.
+    A route compares equal to its callback, so that tests can assert that a mock ``DxlClient`` received the
+    callback.
 
     :param topic: the topic or filter
     :param callback: the caller's own object
@@ -209,6 +209,9 @@ def check_topic(topic: str) -> None:
 
 
 def _matches(wanted: str, topic: str) -> bool:
-    """Return True if a topic or a filter matches the given topic. The filter ``/a/#`` also matches ``/a``."""
+    """Return True if ``wanted``, a topic or a filter, matches ``topic``.
+
+    The filter ``/a/#`` also matches ``/a``.
+    """
     is_below = wanted.endswith("#") and (topic.startswith(wanted[:-1]) or topic == wanted[:-2])
     return is_below or wanted == topic

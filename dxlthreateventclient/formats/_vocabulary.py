@@ -16,7 +16,7 @@ NAMELESS = frozenset(
 
 
 class Severity(NamedTuple):
-    """A severity as a word and as a number on each format's scale."""
+    """A severity, as a word and as a number on each format's scale."""
 
     name: str | None
     cef: int
