@@ -2,9 +2,9 @@
 
 To run the benchmark, use ``make bench``. All figures in a table come from the same run. In each round, one
 process runs every variant once, in random order. For each comparison, the benchmark prints the median of the
-ratios from all rounds, with a 95% bootstrap confidence interval. The receiver handles each burst only after
-the publisher has sent it, so that the two processes do not compete for CPU time. The broker is mosquitto, or
-a LocalFabric if mosquitto is not installed.
+ratios from all rounds, with a 95% bootstrap confidence interval. The receiver starts handling each burst only
+after the publisher has finished sending it, so that the two processes do not compete for CPU time. The broker
+is mosquitto, or a LocalFabric if mosquitto is not installed.
 """
 
 import argparse

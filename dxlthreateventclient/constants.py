@@ -2,7 +2,7 @@
 
 # To add a key to the message, define a constant in constants.py, annotate the key in threat_event.py, and
 # describe it in docs/threatevent.rst. If ePO sends a key in every event, add it to sample_threat_event() in
-# testing/events.py. If a SIEM needs a key, add its conversion in formats/, and describe it in
+# testing/events.py. If a SIEM needs a key, add its conversion to formats/ and describe the key in
 # docs/formatsecs.rst, docs/formatscef.rst and docs/formatsocsf.rst. Tests compare the keys in the code with
 # the tables in docs/.
 

@@ -73,7 +73,7 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 class Finding(NamedTuple):
-    """The result of a step that succeeded or caused a warning."""
+    """The result of a step that succeeded, with or without a warning."""
 
     detail: str
     ends: datetime | None = None  # when a certificate expires

@@ -18,7 +18,7 @@ from dxlthreateventclient import CommonThreatEventClient
 
 
 class Equal(Receiver):
-    """A callback that has no hash and is equal to all other instances, like a dataclass with equal fields."""
+    """An unhashable callback that compares equal to every other instance of its class."""
 
     def __eq__(self, other: object) -> bool:
         return True
