@@ -1,7 +1,7 @@
 """Fixtures for pytest: ``dxl_fabric``, ``dxl_client`` and ``publish_and_wait``.
 
 Because pytest imports this module in every run, it imports the package only when a test uses a fixture. The
-public fixtures depend only on private fixtures. Therefore, a ``conftest.py`` file can replace one public
+public fixtures depend only on private fixtures. A ``conftest.py`` file can therefore replace one public
 fixture without affecting the others.
 
 The module works with pytest 6.2.5 and newer. Annotations are not evaluated, because some of their names do

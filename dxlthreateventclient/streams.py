@@ -185,8 +185,8 @@ class Stream(EventCallback):
     def _report(self, route: Route, passed_over: int) -> int:
         """Log and return the number of events that the loop did not receive."""
         unread, taken = self.buffered, next(self._taken)
-        # Also count the events that arrived after the end of the stream, the event that a waiting worker
-        # holds, and an event that was lost because a signal handler raised an exception.
+        # Also count events that arrived after the end of the stream, the event held by a waiting worker, and
+        # any event lost because a signal handler raised an exception.
         passed_over += next(self._entered) - next(self._filtered) - taken - unread
         if unread or passed_over:
             counts = f"{taken} events handed over, {unread} unread, {passed_over} passed over"

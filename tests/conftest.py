@@ -1,8 +1,8 @@
 """Fixtures for all tests: a fabric, a client connected to it, and a topic for each test.
 
-A fabric takes a moment to start, and destroying a client takes about a second. Therefore, all tests in a
-pytest process share one fabric and one client. Separate topics isolate the tests. No test may leave a
-subscription behind.
+A fabric takes a moment to start, and destroying a client takes about a second. All tests in a pytest process
+therefore share one fabric and one client. Separate topics isolate the tests. No test may leave a subscription
+behind.
 """
 
 import os
@@ -34,8 +34,8 @@ settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 def pytest_configure() -> None:
     """Let programs started by tests receive Ctrl-C, even if a shell started pytest in the background.
 
-    A shell without job control makes its background programs and their children ignore SIGINT. With a handler
-    that does nothing, pytest still ignores Ctrl-C, but the programs that tests start receive it.
+    A shell without job control makes its background processes and their children ignore SIGINT. With a
+    handler that does nothing, pytest still ignores Ctrl-C, but the programs that tests start receive it.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)

@@ -178,8 +178,8 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 
 def _endpoint(role: Fields) -> Fields:
-    # An endpoint in ECS has only one address. If a host has both an IPv4 and an IPv6 address, the IPv6
-    # address remains in the unused fields.
+    # In ECS, an endpoint has only one address. If a host has both an IPv4 and an IPv6 address, the IPv6
+    # address is left among the unused fields.
     addresses = take_addresses(role, room=1)
     return {
         "ip": addresses[0] if addresses else None,

@@ -1,10 +1,10 @@
 """A broker is repeatedly killed while events flow and slow consumers have a backlog.
 
 One run sends the same events to all consumers. Each consumer uses a separate DxlClient. A run has one phase
-for each start of the broker. A client counts as subscribed from the first event that it receives in a phase.
-Mosquitto sends an event to all subscribers before it reads the next event. Therefore, a subscribed client
-must receive every later event that reached the witness before the kill. Events published between the kill and
-the restart may be missed.
+for each time the broker starts. A client counts as subscribed from the first event that it receives in a
+phase. Mosquitto sends an event to all subscribers before it reads the next event. A subscribed client must
+therefore receive every later event that reached the witness before the kill. Events published between the
+kill and the restart may be missed.
 """
 
 from collections.abc import Iterator
