@@ -1,4 +1,4 @@
-"""Handles ePO threat events from a Kafka topic. All workers of a group share the events."""
+"""Handles ePO threat events from a Kafka topic. All workers in a group divide the events among themselves."""
 
 import argparse
 import logging

@@ -47,7 +47,7 @@ class TestEightThreadsThatAddAndRemove:
     def test_the_same_one_leave_it_removed_when_the_client_closes(
         self, dxl_client: DxlClient, topic: str
     ) -> None:
-        """The callback stays removed, no matter how adding, removing and closing overlap."""
+        """The callback stays removed, no matter how calls to add, remove and close overlap."""
 
         def add_and_remove(client: CommonThreatEventClient) -> None:
             with suppress(RuntimeError):  # the client is closed

@@ -1,4 +1,4 @@
-"""The store-and-forward sample, killed repeatedly, with an HTTP server that often fails."""
+"""The store-and-forward sample, killed repeatedly while sending to an HTTP server that often fails."""
 
 import http.server
 import json
