@@ -1,4 +1,4 @@
-"""Handles ePO threat events from a Kafka topic. All workers in a group divide the events among themselves."""
+"""Handles ePO threat events from a Kafka topic. All events are divided among the workers in a group."""
 
 import argparse
 import logging

@@ -68,7 +68,7 @@ def ocsf(threat_event: Any, known: Any) -> dict[str, Any]:
 
 
 def without(threat_event: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the event and the message details, with one item removed from one of them."""
+    """Return the event and the message details, with an item removed from either the event or the details."""
     if path in KNOWN:
         return threat_event, KNOWN | {path: None}
     return changed(path, None, threat_event), KNOWN
