@@ -178,5 +178,5 @@ class Rejects:
             self._is_failing = True
         else:
             if self._is_failing:
-                tell(f"The reject file {self._file} can be written again, without {self.not_kept} payloads")
+                tell(f"The reject file {self._file} can be written again, but lacks {self.not_kept} payloads")
             self._is_failing = False

@@ -149,7 +149,7 @@ def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
             value, position = _decoder.raw_decode(text, position)
         except (RecursionError, ValueError) as error:
             reason = _TOO_DEEP if isinstance(error, RecursionError) else error
-            raise _error(name, line, f"here begins invalid JSON: {reason}") from error
+            raise _error(name, line, f"invalid JSON begins here: {reason}") from error
         yield line, value
 
 

@@ -62,7 +62,7 @@ def test_after_a_bad_document_none_is_sent(arguments: Arguments, received: Recei
     (tmp_path / "bad.jsonl").write_text('{"n": 2}\n{"n": 3\n')
     completed = run(*arguments, tmp_path / "good.json", tmp_path / "bad.jsonl")
     assert completed.returncode == 2
-    assert f"{tmp_path / 'bad.jsonl'}, line 2: here begins invalid JSON" in completed.stderr
+    assert f"{tmp_path / 'bad.jsonl'}, line 2: invalid JSON begins here" in completed.stderr
     assert completed.stderr.count("\n") == 1
     # The first event to arrive is the one from this command.
     assert run(*arguments).returncode == 0

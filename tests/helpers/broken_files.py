@@ -164,7 +164,9 @@ KINDS: dict[str, Broken] = {
         put("client.key", lambda: client().pem),
         "must hold a PRIVATE KEY in PEM format, holds CERTIFICATE",
     ),
-    "PEM cut off": Broken(put("client.crt", lambda: client().pem[:-30]), "is truncated, the END line"),
+    "PEM cut off": Broken(
+        put("client.crt", lambda: client().pem[:-30]), "is truncated, the END line is missing"
+    ),
     "one bad block behind a good one": Broken(
         put("ca.crt", lambda: fabric_ca().pem + _damaged(foreign_ca().pem)),
         "ca.crt) is damaged and cannot be decoded",
