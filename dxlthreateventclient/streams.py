@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from dxlclient.callbacks import EventCallback
 from dxlclient.message import Event
@@ -19,9 +19,6 @@ from dxlthreateventclient._feed.routing import Outcome, Route, Source
 from dxlthreateventclient.callbacks import Predicate, is_wanted, log_error
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 from dxlthreateventclient.payload import decode_threat_event
-
-if TYPE_CHECKING:
-    import asyncio  # imported at run time only when a stream needs asyncio
 
 __all__ = ["AsyncThreatEventStream", "ThreatEventStream"]
 
@@ -288,13 +285,12 @@ class AsyncThreatEventStream(Stream):
     waiting task is cancelled.
     """
 
-    _loop: "asyncio.AbstractEventLoop"
-    _arrival: "asyncio.Event"
     # True while a task is waiting or about to wait.
     _is_waiting = False
     _turn_began = 0.0
 
     async def __aenter__(self) -> "AsyncThreatEventStream":
+        # Load asyncio only for programs that use it.
         import asyncio  # noqa: PLC0415
         from concurrent.futures import Future  # noqa: PLC0415
 
@@ -304,16 +300,16 @@ class AsyncThreatEventStream(Stream):
         # Subscribe on a separate thread, because subscribing waits for the broker. Do not use the default
         # executor, because asyncio.run() waits for it at exit.
         subscribed: Future[None] = Future()
-        subscribed.set_running_or_notify_cancel()
 
         def subscribe() -> None:
             try:
                 self._source.add(self._route)
+                finish = partial(subscribed.set_result, None)
             except BaseException as error:  # noqa: BLE001 - raised on the event loop
-                subscribed.set_exception(error)
+                finish = partial(subscribed.set_exception, error)
+            if subscribed.set_running_or_notify_cancel():
+                finish()
             else:
-                subscribed.set_result(None)
-            if self._is_closed:
                 # The task was cancelled while it waited for the subscription.
                 self._source.remove_everywhere(self)
 
@@ -321,6 +317,7 @@ class AsyncThreatEventStream(Stream):
         try:
             await asyncio.wrap_future(subscribed)
         except BaseException:
+            subscribed.cancel()
             self._leave()
             raise
         return self

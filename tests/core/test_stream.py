@@ -282,6 +282,21 @@ class TestLeaving:
         [message] = warnings(caplog)
         assert "1 events handed over, 4 unread, 3 passed over" in message
 
+    def test_counts_no_event_as_unread_if_closed_while_opening(
+        self, worker: Worker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The loop of a closed stream still takes the events in the buffer."""
+        events = worker.stream()
+
+        def close_early(*_: object) -> None:
+            worker.number(0)
+            events.close()
+
+        worker.dxl_client.add_event_callback.side_effect = close_early
+        with events:
+            assert taken(events) == [0]
+        assert warnings(caplog) == []
+
     def test_leaves_all_topics_of_the_stream(self, feed: Feed) -> None:
         with feed.client.threat_events(feed.topic) as events:
             feed.add(events, "/other")
