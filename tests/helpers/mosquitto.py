@@ -23,6 +23,17 @@ restart_timeout 1
 """
 
 
+def _reserve_port() -> socket.socket:
+    """Return a socket that keeps a free port for mosquitto, even while mosquitto is down.
+
+    The operating system gives the port to no other program, but lets a server that asks for it listen there.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
+
+
 class Mosquitto:
     """Runs mosquitto in a temporary directory, on a free port with mutually authenticated TLS.
 
@@ -39,9 +50,8 @@ class Mosquitto:
         self._executable = executable
         self._directory = tempfile.TemporaryDirectory(prefix="dxl-mosquitto-")
         self.directory = Path(self._directory.name)
-        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
-            self.port: int = free.getsockname()[1]
-            self.plain_port: int = other.getsockname()[1]
+        self._reserved = _reserve_port(), _reserve_port()
+        self.port, self.plain_port = (reserved.getsockname()[1] for reserved in self._reserved)
         self.ca = trustme.CA()
         self._process: subprocess.Popen[bytes] | None = None
         broker = self.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
@@ -112,8 +122,10 @@ class Mosquitto:
             self._process = None
 
     def close(self) -> None:
-        """Kill mosquitto and remove its files."""
+        """Kill mosquitto, remove its files and give up its ports."""
         self.stop()
+        for reserved in self._reserved:
+            reserved.close()
         self._directory.cleanup()
 
     def __enter__(self) -> "Mosquitto":

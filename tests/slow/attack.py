@@ -20,6 +20,7 @@ import random
 import sys
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -366,7 +367,12 @@ def main() -> None:
             print(f"seed {seed}", end="\r", flush=True)
             faulthandler.dump_traceback_later(WATCHDOG, exit=True)
             run = Run(world, pool, seed)
-            run()
+            try:
+                run()
+            except BaseException:
+                # Print the error first, because the pool's other threads may wait until the watchdog ends them.
+                traceback.print_exc()
+                raise
             total += run.counts
         faulthandler.cancel_dump_traceback_later()
     print(f"from seed {options.seed}:", ", ".join(f"{count} {name}" for name, count in total.items()))
