@@ -34,13 +34,13 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
-    """A function that runs a user's tests in this process, or in a new process if options are given."""
+    """A function that runs a user's tests in a new process, without the garbage of other tests."""
     pytester.makeini("[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
 
     def run_tests(tests: str, *options: str, conftest: str = "") -> pytest.RunResult:
         pytester.makeconftest(conftest)
         pytester.makepyfile(CALLBACK + tests)
-        return pytester.runpytest_subprocess(*options) if options else pytester.runpytest_inprocess()
+        return pytester.runpytest_subprocess(*options)
 
     return run_tests
 
