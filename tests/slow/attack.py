@@ -370,7 +370,7 @@ def main() -> None:
             try:
                 run()
             except BaseException:
-                # Print the error first, because the pool's other threads may wait until the watchdog ends them.
+                # Print the error now, because the other threads may wait until the watchdog ends the process.
                 traceback.print_exc()
                 raise
             total += run.counts
