@@ -22,6 +22,7 @@ from helpers.command_line import (
     shown_on,
     without,
 )
+from helpers.ports import reserve_port
 from helpers.receiving import Epo
 
 from dxlthreateventclient.formats import FORMATS
@@ -113,7 +114,7 @@ def test_an_event_too_deep_to_be_written_is_rejected(listen: Start, epo: Epo, tm
 
 @pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
 def test_what_has_arrived_when_a_signal_comes_is_written(listen: Start, epo: Epo, unbuffered: str) -> None:
-    """Nobody reads from the output pipe before the signal. The pipe has room for only about 40 events."""
+    """Nothing reads from the output pipe before the signal. The pipe has room for only about 40 events."""
     reader, writer = os.pipe()
     with listen("--format", "jsonl", stdout=writer, PYTHONUNBUFFERED=unbuffered) as listening:
         os.close(writer)
@@ -217,7 +218,7 @@ def test_a_terminal_gets_colors_and_whole_lines(listen: Start, epo: Epo) -> None
 
 
 def test_it_waits_for_a_broker_and_reports_a_gap(tmp_path: Path, topic: str) -> None:
-    with LocalFabric() as fabric:
+    with LocalFabric(port=reserve_port()) as fabric:
         config_file = copy_of_configuration(fabric, tmp_path)
         fabric.stop()
         with Command("listen", "-c", config_file, "--topic", topic, "--retries", 10) as listening:

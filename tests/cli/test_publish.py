@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from dxlclient.client import DxlClient
 from helpers.command_line import TIMEOUT, Command, run, shown_on_terminal
+from helpers.ports import reserve_port
 
 from dxlthreateventclient import CommonThreatEventClient
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
@@ -79,7 +80,7 @@ def test_ctrl_c_says_how_many_were_sent(arguments: Arguments, received: Received
 
 def test_a_broker_that_restarts_meanwhile_is_an_error(topic: str) -> None:
     """Events in transit may be lost, and a new connection must not hide the loss."""
-    with LocalFabric() as fabric:
+    with LocalFabric(port=reserve_port()) as fabric:
         options = ("--topic", topic, "--interval", 2, "--count", 2)
         with Command("publish", "-c", fabric.config_file, *options) as publish:
             publish.errors.wait_for("Sending 2 events")

@@ -10,6 +10,7 @@ from dxlclient.client import DxlClient
 from dxlclient.exceptions import WaitTimeoutException
 from helpers.clients import Connect, clients, is_subscribed
 from helpers.feed import Feed
+from helpers.ports import reserve_port
 from helpers.program import running
 from helpers.receiving import Publisher, Receiver, publish_numbers, publish_until_all_have_them
 from helpers.restarting import Tap, until_settled
@@ -22,8 +23,8 @@ from dxlthreateventclient.testing import LocalFabric
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[LocalFabric]:
-    """A separate fabric, because the tests of this module stop and freeze it."""
-    with LocalFabric() as local_fabric:
+    """A separate fabric, because the tests in this module stop and freeze it."""
+    with LocalFabric(port=reserve_port()) as local_fabric:
         yield local_fabric
 
 

@@ -1,10 +1,11 @@
-"""The library never reports a connection as alive without being able to check it."""
+"""The library reports a connection as alive only if it can verify this."""
 
 from typing import Any
 
 import pytest
 from dxlclient.client import DxlClient
 from helpers.clients import clients
+from helpers.ports import reserve_port
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient
@@ -27,7 +28,7 @@ class TestAMissingPartOfDxlclient:
     def test_is_named_by_the_constructor(
         self, dxl_client: DxlClient, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        """If a part of dxlclient were missing, a feed could appear connected after its broker has died."""
+        """If part of dxlclient were missing, a feed could appear connected after its broker had died."""
         owner: Any = dxl_client
         *path, attribute = name.split(".")
         for part in path:
@@ -40,7 +41,7 @@ class TestAMissingPartOfDxlclient:
 
 
 def test_a_broker_that_has_died_is_not_connected(topic: str) -> None:
-    with LocalFabric() as own, clients(own.client_config) as connect:
+    with LocalFabric(port=reserve_port()) as own, clients(own.client_config) as connect:
         dxl_client = connect(connect_retries=0)
         with CommonThreatEventClient(dxl_client) as client:
             client.add_threat_event_callback(print, topic)

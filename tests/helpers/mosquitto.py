@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trustme
 from dxlclient.client_config import DxlClientConfig
+from helpers.ports import reserve_port
 from helpers.program import freeze
 from helpers.waiting import until
 
@@ -21,17 +22,6 @@ address 127.0.0.1:{}
 topic # in
 restart_timeout 1
 """
-
-
-def _reserve_port() -> socket.socket:
-    """Return a socket that keeps a free port for mosquitto, even while mosquitto is down.
-
-    The operating system gives the port to no other program, but lets a server that asks for it listen there.
-    """
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", 0))
-    return reserved
 
 
 class Mosquitto:
@@ -50,8 +40,7 @@ class Mosquitto:
         self._executable = executable
         self._directory = tempfile.TemporaryDirectory(prefix="dxl-mosquitto-")
         self.directory = Path(self._directory.name)
-        self._reserved = _reserve_port(), _reserve_port()
-        self.port, self.plain_port = (reserved.getsockname()[1] for reserved in self._reserved)
+        self.port, self.plain_port = reserve_port(), reserve_port()
         self.ca = trustme.CA()
         self._process: subprocess.Popen[bytes] | None = None
         broker = self.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
@@ -72,7 +61,7 @@ class Mosquitto:
             "allow_anonymous true\n"
             # By default, mosquitto started as root switches to a user that cannot read the key.
             "user root\n"
-            # Queue messages for slow clients without a limit.
+            # Queue an unlimited number of messages for slow clients.
             "max_queued_messages 0\n"
             # Other brokers and proxies connect to this listener without TLS.
             f"listener {self.plain_port} 127.0.0.1\n"
@@ -122,10 +111,8 @@ class Mosquitto:
             self._process = None
 
     def close(self) -> None:
-        """Kill mosquitto, remove its files and give up its ports."""
+        """Kill mosquitto and remove its files."""
         self.stop()
-        for reserved in self._reserved:
-            reserved.close()
         self._directory.cleanup()
 
     def __enter__(self) -> "Mosquitto":

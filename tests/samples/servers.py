@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from helpers.ports import reserve_port
 from helpers.waiting import until
 
 # Debian installs some servers in /usr/sbin, which is not on every user's PATH.
@@ -26,8 +27,7 @@ class Server:
         assert found, f"{executable} is not installed: apt-get install {package}"
         self.directory = directory
         self.command = [found]
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = reserve_port()
 
     def start(self) -> None:
         """Start the server and return when it answers."""

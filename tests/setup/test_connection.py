@@ -28,6 +28,7 @@ from helpers.broken_brokers import (
 )
 from helpers.broken_files import write_good
 from helpers.misbehaving import server
+from helpers.ports import reserve_port
 from helpers.waiting import until
 
 from dxlthreateventclient import BrokerConnectionError, connect, load_configuration
@@ -76,7 +77,7 @@ def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
 
 @pytest.fixture
 def client(fabric: LocalFabric, destroying: list[threading.Thread]) -> Iterator[DxlClient]:
-    """An unconnected client of the fabric with short delays between connection attempts."""
+    """An unconnected fabric client with short delays between connection attempts."""
     config = load_configuration(fabric.config_file)
     config.reconnect_delay = 0.01
     dxl_client = DxlClient(config)
@@ -99,7 +100,7 @@ class TestConnect:
         assert client.connected
 
     def test_uses_the_broker_that_works(self, client: DxlClient) -> None:
-        """By itself, a DxlClient would wait for a silent broker until the keep-alive interval ends."""
+        """On its own, a DxlClient would wait for a silent broker until the keep-alive interval ends."""
         good = client.config.brokers
         with server(stay_silent) as silent:
             client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]
@@ -139,7 +140,7 @@ class TestConnect:
     def test_connects_once_the_broker_is_there(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with LocalFabric() as fabric:
+        with LocalFabric(port=reserve_port()) as fabric:
             shutil.copytree(fabric.directory, tmp_path / "copy")
             fabric.stop()
             config = load_configuration(tmp_path / "copy" / "dxlclient.config")
@@ -177,7 +178,7 @@ class TestConnect:
     def test_is_bounded_if_the_broker_falls_silent_after_the_try(
         self, client: DxlClient, fabric: LocalFabric
     ) -> None:
-        """dxlclient keeps trying to connect, and the next call of connect() succeeds."""
+        """dxlclient keeps trying to connect, and the next call to connect() succeeds."""
         connections, answers = count(), threading.Event()
 
         def serve(connection: socket.socket) -> None:

@@ -10,6 +10,7 @@ from helpers.broken_brokers import relay
 from helpers.certificates import foreign_ca, issue
 from helpers.misbehaving import server
 from helpers.mosquitto import Mosquitto
+from helpers.ports import reserve_port
 from helpers.waiting import until
 
 from dxlthreateventclient import BrokerConnectionError, connect, load_configuration
@@ -21,9 +22,7 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def config_file() -> Iterator[Path]:
     """The configuration file for a broker with a WebSocket port."""
-    mosquitto = Mosquitto()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    mosquitto, port = Mosquitto(), reserve_port()
     settings = mosquitto.directory / "mosquitto.conf"
     lines = settings.read_text().splitlines()
     files = [line for line in lines if line.startswith(("cafile", "certfile", "keyfile", "require"))]

@@ -2,12 +2,12 @@
 
 A program has up to four threads. The threads add and remove callbacks, and open, close, drain and cancel
 streams. The threads also publish events, and freeze and restart the broker. The start and end times of these
-calls determine the events that each listener must receive: all events that the broker provably sent outside
+calls determine the events that each listener must receive: all those that the broker provably sent outside
 the reported gaps while the listener was active. These events must arrive exactly once, unchanged and in
 order. No other event may arrive.
 
-Each program is generated from a seed, which increases by one for each program. With --seed N, the first
-program repeats program N, as far as the timing of threads and the broker allows.
+The programs are generated from consecutive seeds. With --seed N, the first program repeats program N, as
+closely as thread and broker timing allows.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from dxlthreateventclient.testing import LocalFabric
 sys.path.append(str(Path(__file__).parents[1]))
 from helpers.clients import clients
 from helpers.mosquitto import Mosquitto
+from helpers.ports import reserve_port
 from helpers.receiving import number_of, numbered, publish_numbers
 from helpers.restarting import Tap
 from helpers.waiting import until
@@ -49,7 +51,10 @@ NEVER = float("inf")
 ROOT, MARKERS = "/attack", "/marker"
 PUBLISHED_ON = ("", "/a", "/b", "/a/deep")
 LISTENED_ON = ("", "/a", "/b", "/#", "/a/#")
-BROKERS: dict[str, type[Mosquitto] | type[LocalFabric]] = {"mosquitto": Mosquitto, "fabric": LocalFabric}
+BROKERS: dict[str, Callable[[], Mosquitto | LocalFabric]] = {
+    "mosquitto": Mosquitto,
+    "fabric": lambda: LocalFabric(port=reserve_port()),
+}
 # How often each action is chosen, relative to the others.
 ACTIONS = {"publish": 10, "add": 8, "stop": 8, "stream": 4, "settle": 4, "disturb": 1}
 
@@ -215,7 +220,7 @@ class World(logging.Handler):
     def __init__(self, stack: ExitStack, broker: str) -> None:
         super().__init__(logging.ERROR)
         self.problems: list[str] = []
-        self.broker: Mosquitto | LocalFabric = BROKERS[broker]()
+        self.broker = BROKERS[broker]()
         stack.enter_context(self.broker)
         connect = stack.enter_context(clients(self.broker.client_config))
         # LocalFabric's broker sends an event once for each matching subscription.
@@ -224,13 +229,13 @@ class World(logging.Handler):
         self._disturbing = threading.Lock()
         self.publisher = connect()
         self.receivers = connect(keep_alive_interval=2), connect(incoming_message_queue_size=5)
-        # By itself, dxlclient would wait two minutes after some connection losses.
+        # On its own, dxlclient would wait two minutes after some connection losses.
         self._watched = CommonThreatEventClient(self.publisher, lambda _: None)
         self.handed_out = Tap(self.publisher, f"{ROOT}/#").times
         self.markers = [Tap(client, MARKERS).times for client in (self.publisher, *self.receivers)]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Record each logged error as a problem, except the errors that programs provoke on purpose."""
+        """Record each logged error as a problem, except those that programs provoke on purpose."""
         message = self.format(record)
         if "raised" not in message and "was not handled" not in message:
             self.problems.append(message)
@@ -243,14 +248,7 @@ class World(logging.Handler):
                 self.broker.thaw()
             else:
                 self.broker.stop()
-                until(self._is_started, "the broker has its port again")
-
-    def _is_started(self) -> bool:
-        # Another program may briefly use the stopped broker's port.
-        with suppress(OSError):
-            self.broker.start()
-            return True
-        return False
+                self.broker.start()
 
     def settle(self) -> tuple[float, float]:
         """Wait until every DxlClient has handled all earlier events. Return the times when the wait began and
@@ -296,7 +294,7 @@ class Run:
     def _act(self, thread: int) -> None:
         choices, mine = random.Random(f"{self.seed}/{thread}"), list[Callback | Stream]()
         for action in choices.choices(list(ACTIONS), list(ACTIONS.values()), k=choices.randint(5, 25)):
-            # Use a new generator for each action, because other threads affect how many choices it makes.
+            # Use a new generator per action, because other threads affect how many choices an action makes.
             chance = random.Random(choices.random())
             match action:
                 case "add" | "stream":
@@ -363,7 +361,7 @@ def main() -> None:
         for seed in itertools.count(options.seed):
             if time.monotonic() > deadline:
                 break
-            # Print the seed first, so that the last printed seed repeats a broken promise or a hang.
+            # Print the seed first, so that the last printed seed reproduces any failure or hang.
             print(f"seed {seed}", end="\r", flush=True)
             faulthandler.dump_traceback_later(WATCHDOG, exit=True)
             run = Run(world, pool, seed)

@@ -16,6 +16,7 @@ from dxlclient.client import DxlClient
 from helpers.clients import is_subscribed
 from helpers.command_line import run
 from helpers.fabric_socket import connected_socket, hello, tls_socket
+from helpers.ports import reserve_port
 from helpers.waiting import until
 
 from dxlthreateventclient.testing import LocalFabric
@@ -26,7 +27,7 @@ START = "from dxlthreateventclient.testing import LocalFabric\nLocalFabric().sta
 
 class TestBroker:
     def test_it_forgets_topics_that_nobody_wants(self, dxl_client: DxlClient, topic: str) -> None:
-        """If the broker remembered unused topics, it would compare each event with all these topics."""
+        """If the broker remembered unused topics, it would compare each event with all of them."""
         dxl_client.subscribe(topic)
         assert is_subscribed(topic)
         dxl_client.unsubscribe(topic)
@@ -61,7 +62,7 @@ class TestBroker:
                 pass
 
     def test_it_comes_back_as_it_was(self) -> None:
-        with LocalFabric() as fabric:
+        with LocalFabric(port=reserve_port()) as fabric:
             before = fabric.port, {file.name: file.read_bytes() for file in fabric.directory.iterdir()}
             fabric.stop()
             fabric.start()
@@ -121,7 +122,7 @@ class TestFiles:
     def test_files_of_the_same_names_elsewhere_do_not_count(
         self, fabric: LocalFabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By itself, dxlclient would prefer files in the current directory."""
+        """On its own, dxlclient would prefer files in the current directory."""
         for name in ("ca-bundle.crt", "client.crt", "client.key"):
             (tmp_path / name).touch()
         monkeypatch.chdir(tmp_path)

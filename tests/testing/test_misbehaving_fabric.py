@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from helpers.fabric_socket import PONG, connected_socket, ping
+from helpers.ports import reserve_port
 
 from dxlthreateventclient.testing import LocalFabric
 
@@ -61,7 +62,7 @@ class TestFreeze:
             assert ping(tls) == PONG
 
     def test_leaving_a_frozen_fabric_ends(self) -> None:
-        with LocalFabric() as fabric, connected_socket(fabric) as tls:
+        with LocalFabric(port=reserve_port()) as fabric, connected_socket(fabric) as tls:
             fabric.freeze()
             fabric.stop()
             assert tls.recv(1) == b""
