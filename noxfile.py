@@ -1,4 +1,4 @@
-"""Runs targets of the Makefile with every supported Python and with the oldest dependencies."""
+"""Runs Makefile targets with every supported Python version and with the oldest dependencies."""
 
 import shutil
 import subprocess
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nox
 
-# Python 3.14 is tested if it is installed, but is not yet declared in the metadata.
+# Python 3.14 is tested if installed, but the package metadata does not list it yet.
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def _runs(version: str) -> bool:
-    # Run the interpreter, because pyenv has shims even for versions that are not active.
+    # Run the interpreter to check it, because pyenv has shims even for inactive versions.
     python = shutil.which(f"python{version}") or "false"
     return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0  # noqa: S603
 
@@ -29,7 +29,7 @@ def _test(session: nox.Session, extras: str, *folders: str) -> None:
 
 @nox.session(python=PYTHONS)
 def make(session: nox.Session) -> None:
-    """Run ``make test``, or other targets: ``nox --session make-3.13 -- check docs``."""
+    """Run ``make test``, or other targets as in ``nox --session make-3.13 -- check docs``."""
     for target in session.posargs or ["test"]:
         session.run("make", f"VENV={session.virtualenv.location}", target, external=True)
 

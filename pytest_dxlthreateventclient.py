@@ -1,7 +1,7 @@
 """Fixtures for pytest: ``dxl_fabric``, ``dxl_client`` and ``publish_and_wait``.
 
-Because pytest imports this module in every run, it imports the package only when a test uses a fixture. The
-public fixtures depend only on private fixtures. A ``conftest.py`` file can therefore replace one public
+Pytest imports this module in every run, so the module imports the package only when a test uses a fixture.
+The public fixtures depend only on private fixtures. A ``conftest.py`` file can therefore replace one public
 fixture without affecting the others.
 
 The module works with pytest 6.2.5 and newer. Annotations are not evaluated, because some of their names do
@@ -28,7 +28,7 @@ _FILTERS = [
     "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning:pahoproxy",
     r"ignore:notifyAll\(\) is deprecated:DeprecationWarning:dxlclient",
     r"ignore:currentThread\(\) is deprecated:DeprecationWarning:dxlclient",
-    # If a client is destroyed while it reconnects, dxlclient's threads raise exceptions.
+    # If a client is destroyed while reconnecting, dxlclient's threads raise exceptions.
     (
         r"ignore:Exception in thread Thread-\d+ \(_(connect_thread_main|on_connect_run|on_disconnect_run)\)"
         ":pytest.PytestUnhandledThreadExceptionWarning"
@@ -41,14 +41,14 @@ if sys.version_info < (3, 11):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ignore warnings from third-party code, which ``filterwarnings = error`` would turn into errors."""
+    """Ignore third-party warnings, which ``filterwarnings = error`` would turn into errors."""
     if config.pluginmanager.has_plugin("warnings"):  # otherwise the setting is unknown
         for line in _FILTERS:
             config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Ignore warnings from third-party code even if ``pytest -W error`` overrides the configuration."""
+    """Ignore third-party warnings even if ``pytest -W error`` overrides the configuration."""
     uses_fabric = "_dxlthreateventclient_fabric" in getattr(item, "fixturenames", ())
     if uses_fabric and item.config.pluginmanager.has_plugin("warnings"):
         for line in _FILTERS:
@@ -89,7 +89,7 @@ def dxl_fabric(_dxlthreateventclient_fabric: LocalFabric) -> LocalFabric:
 
 @pytest.fixture
 def dxl_client(_dxlthreateventclient_client: DxlClient) -> DxlClient:
-    """Return a new ``DxlClient`` for each test, connected to ``dxl_fabric``."""
+    """For each test, return a new ``DxlClient`` connected to ``dxl_fabric``."""
     return _dxlthreateventclient_client
 
 
@@ -100,9 +100,9 @@ def publish_and_wait(
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
     ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes the given
-    event, or a sample event by default. It returns the DXL event after all of the client's callbacks have
-    run, and raises ``TimeoutError`` if they do not finish in time. Pass ``dxl_client`` to wait for a
-    different client.
+    event, or a sample event by default. It returns the DXL event once all of the client's callbacks have
+    run, or raises ``TimeoutError`` after ``timeout`` seconds. Pass ``dxl_client`` to wait for a different
+    client.
     """
 
     def publish(

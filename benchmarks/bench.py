@@ -1,8 +1,8 @@
 """Compares this library's cost with that of a bare dxlclient callback.
 
 To run the benchmark, use ``make bench``. All figures in a table come from the same run. In each round, one
-process runs every variant once, in random order. For each comparison, the benchmark prints the median of the
-ratios from all rounds, with a 95% bootstrap confidence interval. The receiver starts handling each burst only
+process runs every variant once, in random order. For each comparison, the benchmark prints the median ratio
+across all rounds, with a 95% bootstrap confidence interval. The receiver starts handling each burst only
 after the publisher has finished sending it, so that the two processes do not compete for CPU time. The broker
 is mosquitto, or a LocalFabric if mosquitto is not installed.
 """
@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 MARKER_TOPIC = "/dxlthreateventclient/bench/marker"
 
 BASE = "bare callback, json.loads"
-# Each tuple in BURSTS contains a variant, the baseline, the maximum CPU ratio and the minimum throughput
+# Each tuple in BURSTS contains a variant, its baseline, the maximum CPU ratio and the minimum throughput
 # ratio.
 BURSTS: dict[int, list[tuple[str, str, float | None, float | None]]] = {
     size: [
@@ -157,7 +157,7 @@ class Receiver:
 
 
 def ratio(values: list[float], base: list[float]) -> tuple[float, float, float]:
-    """Return the median of the ratios from all rounds and its 95% confidence interval."""
+    """Return the median ratio across all rounds and its 95% confidence interval."""
     ratios = [value / other for value, other in zip(values, base, strict=True)]
     resample = random.Random(0)
     medians = sorted(statistics.median(resample.choices(ratios, k=len(ratios))) for _ in range(2_000))
@@ -231,7 +231,7 @@ def bench_latency(receiver: Receiver, seconds: float) -> list[dict[str, Any]]:
 
 
 def bench_import(rounds: int) -> dict[str, Any]:
-    """Measure and print the import time of this library, excluding dxlclient and msgspec."""
+    """Measure and print this library's import time, excluding dxlclient and msgspec."""
     code = (
         "import sys, time, dxlclient.client; sys.modules['msgspec'] = None; start = time.perf_counter();"
         " import dxlthreateventclient; print(time.perf_counter() - start)"
@@ -245,7 +245,7 @@ def bench_import(rounds: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the name of the processor, or "unknown"."""
+    """Return the processor's name, or "unknown"."""
     cpuinfo = Path("/proc/cpuinfo")
     lines: Iterable[str] = cpuinfo.read_text().splitlines() if cpuinfo.exists() else ()
     return next(

@@ -20,7 +20,7 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 @contextmanager
 def running_broker() -> Iterator[tuple[str, Path]]:
-    """Run a broker and yield its name and the configuration file for clients."""
+    """Run a broker and yield its name and a client configuration file."""
     executable = shutil.which("mosquitto", path=_PATH)
     if executable is None:
         with LocalFabric() as fabric:

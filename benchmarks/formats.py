@@ -1,6 +1,6 @@
 """Compares the time to convert one event into each format with the time to parse or write its JSON.
 
-Each figure is a CPU time, because other programs may be running. A machine's speed drifts, so the
+The benchmark measures CPU time because other programs may be running. A machine's speed drifts, so the
 formats take turns and each figure is the median of several rounds.
 """
 
@@ -46,7 +46,7 @@ def measure(threat_event: dict[str, Any], rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure the formats and print a table for each event."""
+    """Measure the CPU times and print a table for each event."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=40, metavar="N", help="rounds (default: %(default)s)")
     arguments = parser.parse_args()

@@ -58,7 +58,7 @@ class Listen:
         self.process.stderr.readline()  # wait until the process is ready to receive events
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time used by the process, in seconds."""
+        """Return the process's CPU time, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -144,7 +144,7 @@ def stop_in_a_burst(config_file: Path, epo: DxlClient, directory: Path) -> None:
 
 
 def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Rotate the output file while events are published, and count the events in all files."""
+    """Rotate the output file while events are being published, and count the events in all files."""
     output, rules = directory / "rotated", directory / "logrotate.conf"
     rules.write_text(
         f"{output} {{\n  rotate {2 * ROTATIONS}\n  create\n  su root root\n}}\n", encoding="utf-8"
@@ -171,7 +171,7 @@ def rotate(config_file: Path, epo: DxlClient, directory: Path) -> None:
 
 
 def restart(config_file: Path, epo: DxlClient, directory: Path) -> None:
-    """Restart ``listen`` while events are published, and count the missed events."""
+    """Restart ``listen`` while events are being published, and count the missed events."""
     output = directory / "restarted"
     _, event = next(iter(events().items()))
     stopped, published = threading.Event(), 0

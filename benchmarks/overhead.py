@@ -1,4 +1,4 @@
-"""Measures this library's overhead per event, without decoding.
+"""Measures this library's overhead per event, excluding decoding.
 
 The benchmark fails if the overhead per event exceeds 5 µs. This library's overhead has two parts: the hooks
 for packets and messages, and the code that passes events from dxlclient to each callback. The benchmark uses
@@ -46,7 +46,7 @@ def microseconds(call: Callable[..., object], *arguments: object) -> float:
 
 
 def difference(ours: Callable[..., object], bare: Callable[..., object], *arguments: object) -> float:
-    """Return how many microseconds more CPU time ``ours`` takes than ``bare``, as a median."""
+    """Return the median extra CPU time of ``ours`` compared with ``bare``, in microseconds."""
     return statistics.median(
         microseconds(ours, *arguments) - microseconds(bare, *arguments) for _ in range(ROUNDS)
     )

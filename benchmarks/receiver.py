@@ -1,6 +1,6 @@
 """Measures the cost of receiving events with different callbacks and streams.
 
-``bench.py`` starts this process. The process prints requests to publish events and measurement results, one
+``bench.py`` starts this process. The process prints measurement results and requests to publish events, one
 JSON object per line.
 """
 
@@ -85,7 +85,7 @@ class Gate(EventCallback):
 
 
 def ours(callbacks: int) -> Variant:
-    """Receive events with callbacks of this library."""
+    """Receive events with this library's callbacks."""
 
     class Ours(CommonThreatEventCallback):
         def __init__(self, done: Callable[[Event], None]) -> None:
@@ -186,7 +186,7 @@ def measure_burst(dxl_client: DxlClient, name: str, size: int, count: int) -> di
 
 
 def measure_latency(dxl_client: DxlClient, name: str, size: int, count: int, rate: float) -> dict[str, Any]:
-    """Return each event's arrival time while events are published at a steady rate."""
+    """Return the arrival times of events that are published at a steady rate."""
     variant, _ = VARIANTS[name]
     arrivals: dict[str, float] = {}
     finished = threading.Event()
@@ -209,7 +209,7 @@ def request(what: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Read requests for measurements from standard input, one JSON object per line, and run them."""
+    """Read measurement requests from standard input, one JSON object per line, and carry them out."""
     with DxlClient(DxlClientConfig.create_dxl_config_from_file(sys.argv[1])) as dxl_client:
         dxl_client.connect()
         for line in sys.stdin:

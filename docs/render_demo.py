@@ -1,4 +1,4 @@
-"""Renders the demo as an SVG picture: ``python docs/render_demo.py``."""
+"""Renders the demo as an SVG image: ``python docs/render_demo.py``."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ FONTS = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", mono
 
 
 def run_demo() -> str:
-    """Run the demo on a terminal, and return its output with escape sequences."""
+    """Run the demo in a terminal and return its output, including escape sequences."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, *COMMAND[1:]],

@@ -1,3 +1,3 @@
-"""The package version, which is defined only in this file."""
+"""The package version, defined only in this file."""
 
 __version__ = "0.1.0"

@@ -43,11 +43,11 @@ class CommonThreatEventClient:
             with CommonThreatEventClient(dxl_client) as client:
                 client.add_epo_threat_event_response_callback(MyCallback())
 
-    Leaving the ``with`` block removes all callbacks and streams of this client, except callbacks that another
-    client of the same ``DxlClient`` has also added. All methods can be called from any thread. If a callback
-    adds or removes a callback, the client does not wait for the broker, and the change takes effect with the
-    next event. To replace the last callback on a topic without a gap, add the new callback before removing
-    the old one.
+    Leaving the ``with`` block removes all of this client's callbacks and streams, except callbacks that
+    another client of the same ``DxlClient`` has also added. All methods can be called from any thread. When a
+    callback adds or removes callbacks, the client does not wait for the broker. The change takes effect with
+    the next event. To replace the last callback on a topic without a gap, add the new callback before
+    removing the old one.
 
     :param dxl_client: the DXL client that receives the events. The caller connects and destroys it. Callbacks
         can be added before it is connected.
@@ -73,7 +73,7 @@ class CommonThreatEventClient:
         self.close()
 
     def close(self) -> None:
-        """Remove all callbacks and streams of this client.
+        """Remove all of this client's callbacks and streams.
 
         The client calls ``close()`` automatically at the end of its ``with`` block. This method can be called
         more than once. If a signal handler raises an exception just as a ``with`` block begins, Python may
@@ -193,7 +193,7 @@ class CommonThreatEventClient:
         on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
         where: Predicate | None = None,
     ) -> ThreatEventStream:
-        """Return a stream of the threat events on a topic, for a ``for`` loop on the caller's thread.
+        """Return a stream of the threat events on a topic, for use in a ``for`` loop on the caller's thread.
 
         .. code-block:: python
 
@@ -228,7 +228,7 @@ class CommonThreatEventClient:
         on_error: Callable[[ThreatEventDecodeError, Event], object] | None = None,
         where: Predicate | None = None,
     ) -> AsyncThreatEventStream:
-        """Return a stream of the threat events on a topic, for an ``async for`` loop.
+        """Return a stream of the threat events on a topic, for use in an ``async for`` loop.
 
         .. code-block:: python
 

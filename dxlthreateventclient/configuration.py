@@ -90,7 +90,7 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
 
 
 def _parse(path: Path) -> ConfigObj:
-    """Read the settings in the same way as dxlclient."""
+    """Read the settings in the same way as dxlclient does."""
     if not path.is_file():
         problem = "not a regular file" if path.exists() else "no such file"
         raise ValueError(f"{problem}; 'python -m dxlclient provisionconfig' creates one")
@@ -159,7 +159,7 @@ def _check_brokers(settings: ConfigObj) -> None:
 
 
 def _select_brokers(config: DxlClientConfig, section: str, names: list[str], broker: str | None) -> None:
-    """Check that the configuration contains brokers. If ``broker`` is specified, keep only that broker."""
+    """Check that at least one broker is configured. If ``broker`` is specified, keep only that broker."""
     if not names:
         raise ValueError(f"no broker is configured: add one to [{section}], or change UseWebSockets")
     if broker is not None:

@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_TIMEOUT = 15.0  # time limit per attempt, in seconds, with one third for each step
+_TIMEOUT = 15.0  # time limit per attempt, in seconds; each step gets one third
 
 
 def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float = _TIMEOUT) -> None:
-    """Connect a ``DxlClient``, or raise an error with the cause and the remedy.
+    """Connect a ``DxlClient``, or raise an error that explains the cause and the remedy.
 
     Each attempt probes all brokers in parallel. Before each new attempt, the function logs the previous
     failure as a warning and waits. By default, the delay starts at 1 second (``reconnect_delay``) and doubles
@@ -54,7 +54,7 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
         attempt cannot help
     :raise RuntimeError: if the client was destroyed, or was created before this process was forked
     """
-    # Do not use isinstance(), which accepts a mock with DxlClient as its spec.
+    # Do not use isinstance(), which accepts a mock whose spec is DxlClient.
     if not issubclass(type(dxl_client), DxlClient):
         dxl_client.connect()
         return
@@ -79,7 +79,7 @@ def connect(dxl_client: DxlClient, *, retries: int = 5, seconds_per_try: float =
 def try_broker(
     config: DxlClientConfig, broker: Broker, *, with_tls: bool = True, timeout: float = _TIMEOUT
 ) -> tuple[str, datetime | None]:
-    """Connect to a broker in the same way as a ``DxlClient``, then disconnect.
+    """Connect to a broker as a ``DxlClient`` would, then disconnect.
 
     :param config: the configuration of the client
     :param broker: one of its brokers
@@ -102,7 +102,7 @@ def address(broker: Broker) -> str:
 
 def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    # dxlclient can hold the lock of the ``connected`` property for minutes.
+    # dxlclient can hold the ``connected`` property's lock for minutes.
     _, is_connected = _first(deadline, [("the DxlClient", lambda: dxl_client.connected)])
     if is_connected:
         return
@@ -112,8 +112,8 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
     probes = [probe.Probe(config, broker, seconds / 3) for broker in brokers]
     usable, _ = _first(deadline, [(tried.name, tried.hello) for tried in probes])
     kind = "websocket_brokers" if config.use_websockets else "brokers"
-    # Give dxlclient only the usable broker, because dxlclient may otherwise wait for a silent broker until
-    # the keep-alive interval ends.
+    # Give dxlclient only the usable broker, because it may otherwise wait for a silent broker until the
+    # keep-alive interval ends.
     setattr(config, kind, [brokers[usable]])
     config.connect_retries = 0
     try:
@@ -124,10 +124,10 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
 
 
 def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tuple[int, T]:
-    """Call functions in parallel and return the index and result of the first function that succeeds.
+    """Call functions in parallel and return the index and result of the first one to succeed.
 
-    Each function runs in a daemon thread, because ``getaddrinfo()`` has no time limit, and a proxy that sends
-    one byte at a time can circumvent a socket's time limit.
+    Each function runs in a daemon thread, because ``getaddrinfo()`` has no time limit, and a proxy can
+    circumvent a socket's time limit by sending one byte at a time.
 
     :param deadline: the time limit, by the monotonic clock
     :param calls: for each call, the name of the peer and the function
@@ -152,6 +152,6 @@ def _first(deadline: float, calls: Sequence[tuple[str, Callable[[], T]]]) -> tup
             if not isinstance(outcome, BrokerConnectionError):
                 outcome = BrokerConnectionError(f"cannot connect to {calls[index][0]}: {in_words(outcome)}")
             errors[index] = outcome
-    # If any errors are permanent, report only the permanent errors, because the user must fix them first.
+    # If any errors are permanent, report only those, because the user must fix them first.
     final = [error for error in errors if error.is_final]
     raise BrokerConnectionError("; ".join(map(str, final or errors)), is_final=bool(final))

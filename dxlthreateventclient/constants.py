@@ -1,4 +1,4 @@
-"""The key names of a threat event, with one class for each level."""
+"""The names of the keys in a threat event, with one class for each object."""
 
 # To add a key to the message, define a constant in constants.py, annotate the key in threat_event.py, and
 # describe it in docs/threatevent.rst. If ePO sends a key in every event, add it to sample_threat_event() in

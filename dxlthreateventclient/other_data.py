@@ -17,7 +17,7 @@ def create_dict_from_aggregate_listOf(list_of: Any) -> Any:
 
 
 def create_set_from_aggregate_setOf(set_of: Any) -> Any:
-    """Convert an aggregated set into a set of its values.
+    """Convert an aggregated set into a Python set.
 
     :param set_of: the comma-separated string of a ``setOf…`` key; any other value is returned unchanged
     :return: the values without surrounding whitespace; empty for an empty string
@@ -55,8 +55,8 @@ def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
 def resolved_fields(other_data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of an ``otherData`` object that have a value.
 
-    If ePO has no value for a field, it sends an unresolved placeholder, which is the key in braces. Call this
-    function before :func:`convert_aggregate_fields`, which treats placeholders as values.
+    If ePO has no value for a field, it sends an unresolved placeholder: the key in braces. Call this function
+    before :func:`convert_aggregate_fields`, which treats placeholders as values.
 
     :param other_data: the ``otherData`` object of a threat event, which is not modified
     :return: a new dictionary without the placeholders

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 
-# ThreatEventDecodeError is defined in exceptions, but can still be imported from this module.
+# ThreatEventDecodeError is defined in exceptions.py, but can still be imported from this module.
 __all__ = ["ThreatEventDecodeError", "decode_threat_event"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -60,8 +60,8 @@ def decode_threat_event(payload: bytes) -> dict[str, Any]:
         try:
             return _decode_fast(document)
         except Exception:
-            # Fall back to the standard library, which decodes some documents that msgspec rejects and reports
-            # more precise errors.
+            # Fall back to the standard library, which reports more precise errors and decodes some documents
+            # that msgspec rejects.
             pass
     if not document:
         raise ThreatEventDecodeError("payload is empty", payload)

@@ -97,7 +97,7 @@ class _Connections:
         """For each client, the start and end of each gap."""
         self._reported: OrderedDict[datetime, datetime] = OrderedDict()
         self._reporting = threading.Lock()
-        # For each message id, the time of the first delivery, and how often each client has delivered it.
+        # For each message id, the time of its first delivery and each client's delivery count.
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._route: Route | None = None

@@ -1,4 +1,4 @@
-"""The gaps in a feed of threat events, and its status."""
+"""A threat event feed's status and gaps."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

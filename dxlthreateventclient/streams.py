@@ -30,8 +30,8 @@ _LONGEST_STEP = 1.0
 # While the buffer is full, the worker checks it every _LOOK_EVERY seconds. The loop usually wakes the worker
 # earlier.
 _LOOK_EVERY = 0.1
-# An ``async for`` loop never waits while the buffer contains events, so it lets other tasks run every
-# _LONGEST_TURN seconds.
+# An ``async for`` loop never waits while the buffer contains events, so it explicitly yields to other tasks
+# every _LONGEST_TURN seconds.
 _LONGEST_TURN = 0.01
 
 _Taken: TypeAlias = tuple[dict[str, Any], Event]
@@ -41,7 +41,7 @@ class _StreamedEvent(Event):
     """An event whose finalizer runs no Python code.
 
     dxlclient's ``Event`` has a finalizer written in Python, which would run on the loop's thread.
-    Python ignores any exception that a signal handler raises during a finalizer, so Ctrl-C would have no
+    Python ignores any exception that a signal handler raises while a finalizer runs, so Ctrl-C would have no
     effect.
     """
 
@@ -49,7 +49,7 @@ class _StreamedEvent(Event):
 
 
 class _EndOfStreamError(EOFError):
-    """Ends a loop. An ``EOFError`` that ``on_error`` raises does not end the loop."""
+    """Ends a loop. An ``EOFError`` raised by ``on_error`` does not end the loop."""
 
 
 class Stream(EventCallback):
@@ -75,18 +75,19 @@ class Stream(EventCallback):
         self._max_buffered = max_buffered
         self._on_error = log_error if on_error is None else on_error
         self._where = where
-        # The buffered events. If `where` has been called for an event, the decoded dictionary is stored with
-        # it. None marks the end.
+        # The buffered events. Each event that `where` has checked is stored with its decoded dictionary. None
+        # marks the end.
         self._events: SimpleQueue[tuple[dict[str, Any] | None, Event] | None] = SimpleQueue()
         # _has_warned is True if the stream has logged a warning since the buffer was last empty.
         self._is_opened = self._is_closed = self._has_warned = False
         self._ends = 0
-        # Several threads can take events from the stream. next() increments a counter atomically.
+        # Several threads can take events from the stream, so increment the counters with next(), which is
+        # atomic.
         self._entered, self._filtered, self._taken = count(), count(), count()
         # Only one worker at a time fills the buffer, so that concurrent workers cannot exceed the limit.
         self._filling = threading.Lock()
-        # The loop releases _room after making room in the buffer. If a worker misses the release, it notices
-        # the room after at most _LOOK_EVERY seconds.
+        # The loop releases _room after making room in the buffer. A worker that misses the release notices
+        # the free space within _LOOK_EVERY seconds.
         self._room = threading.Lock()
         self._room.acquire()
 
@@ -96,7 +97,7 @@ class Stream(EventCallback):
         This method can be called from any thread and from a signal handler.
         """
         self._is_closed = True
-        # Add the end marker at each call, because a signal handler may have interrupted an earlier call.
+        # Add the end marker on each call, because a signal handler may have interrupted an earlier call.
         self._events.put(None)
         self._ends += 1
         self._announce()
@@ -106,8 +107,8 @@ class Stream(EventCallback):
         """Stop requesting events, and end the loop after it has taken all events that have already arrived.
 
         Unlike :meth:`close`, :meth:`drain` also delivers the events in dxlclient's queue. If the broker
-        sends nothing for two seconds, the stream stops waiting for the broker. :meth:`drain` returns
-        immediately, and can be called from any thread and from a signal handler.
+        sends nothing for two seconds, the stream stops waiting for it. :meth:`drain` returns immediately and
+        can be called from any thread and from a signal handler.
         """
         self._source.drain(self, self.close)
 
@@ -182,7 +183,7 @@ class Stream(EventCallback):
     def _report(self, route: Route, passed_over: int) -> int:
         """Log and return the number of events that the loop did not receive."""
         unread, taken = self.buffered, next(self._taken)
-        # Also count events that arrived after the end of the stream, the event held by a waiting worker, and
+        # Also count events that arrived after the stream was closed, the event held by a waiting worker, and
         # any event lost because a signal handler raised an exception.
         passed_over += next(self._entered) - next(self._filtered) - taken - unread
         if unread or passed_over:
@@ -231,7 +232,7 @@ class ThreatEventStream(Stream):
             self._source.add(self._route)
             self._is_opened = True
         except BaseException:
-            # Count the events that have already arrived as dropped, because no loop will take them.
+            # No loop will take the events that have already arrived, so count them as dropped.
             self._leave()
             raise
         return self
@@ -280,9 +281,9 @@ class AsyncThreatEventStream(Stream):
     Created by ``CommonThreatEventClient.async_threat_events()``.
 
     The stream buffers each event immediately but decodes it only when the loop takes it. The stream
-    never blocks the event loop, and lets other tasks run every 10 ms even if many events are waiting. Several
-    tasks can take events from one stream. Each event is delivered to only one task. No event is lost when a
-    waiting task is cancelled.
+    never blocks the event loop and lets other tasks run every 10 ms, even when many events are waiting.
+    Several tasks can take events from one stream. Each event is delivered to only one task. No event is lost
+    when a waiting task is cancelled.
     """
 
     # True while a task is waiting or about to wait.
@@ -310,7 +311,7 @@ class AsyncThreatEventStream(Stream):
             if subscribed.set_running_or_notify_cancel():
                 finish()
             else:
-                # The task was cancelled while it waited for the subscription.
+                # The task was cancelled while waiting for the subscription.
                 self._source.remove_everywhere(self)
 
         start_thread("DxlThreatEventStream", subscribe)
@@ -348,8 +349,8 @@ class AsyncThreatEventStream(Stream):
             self._turn_began = time.monotonic()
         deadline = math.inf if timeout is None else self._loop.time() + timeout
         while True:
-            # From here to the return statement, do not await anything, because a cancellation would lose the
-            # event.
+            # Do not await anything between taking an event and returning it, because a cancellation would
+            # lose the event.
             try:
                 item = self._events.get_nowait()
             except Empty:
@@ -377,7 +378,7 @@ class AsyncThreatEventStream(Stream):
         self._turn_began = time.monotonic()
 
     def _announce(self) -> None:
-        # Wake the event loop only if a task is waiting. Waking it for each event would take longer than
+        # Wake the event loop only if a task is waiting. Waking the loop for each event would take longer than
         # decoding the event.
         if self._is_opened and (self._is_waiting or self._is_closed or self._loop.is_closed()):
             self._is_waiting = False
@@ -385,7 +386,7 @@ class AsyncThreatEventStream(Stream):
                 self._loop.call_soon_threadsafe(self._arrival.set)
             except RuntimeError:  # the loop is closed
                 if not self._is_closed:
-                    # If the stream stayed open, dxlclient and all other callbacks of this DxlClient would
+                    # If the stream stayed open, dxlclient and all of this DxlClient's other callbacks would
                     # wait forever.
                     self.close()
                     logger.exception("Stream on %s: its event loop was closed before it", self._route.topic)

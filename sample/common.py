@@ -1,4 +1,4 @@
-"""Code shared by the samples: the configuration file, logging, secrets, and shutdown."""
+"""Code shared by the samples for configuration, logging, secrets and shutdown."""
 
 import argparse
 import io
@@ -24,7 +24,7 @@ GRACE = 8
 # that could not be handled, and the number of unread events in a closed stream.
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
 
-# Escape characters that the terminal or pipe cannot encode.
+# Escape any characters that the terminal or pipe cannot encode.
 if isinstance(sys.stdout, io.TextIOWrapper):
     sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -56,8 +56,8 @@ _signals = _Signals()
 def run(main: Callable[[], None]) -> None:
     """Run a sample until it finishes, or until SIGINT (Ctrl-C) or SIGTERM arrives.
 
-    The exit status is 0 if all work is done, 1 if a signal left work unfinished or no broker can be reached,
-    and 2 if the configuration is invalid. The reason for a failure is printed on one line.
+    The exit status is 0 if all work was done, 1 if a signal left work unfinished or no broker could be
+    reached, and 2 if the configuration is invalid. The reason for a failure is printed on one line.
     """
     for name in ("SIGINT", "SIGTERM", "SIGALRM"):
         if hasattr(signal, name):
@@ -79,7 +79,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def on_stop(finish: Callable[[], object]) -> None:
-    """Make the first signal call a function, such as a stream's ``drain()``, instead of interrupting."""
+    """On the first signal, call a function such as ``stream.drain()`` instead of interrupting the sample."""
     _signals.finish = finish
 
 
@@ -101,7 +101,7 @@ def handling(original_event: Event) -> Iterator[None]:
 
 
 def secret(name: str) -> str | None:
-    """Return an environment variable's value, or the content of the file named in ``<name>_FILE``.
+    """Return an environment variable's value, or the contents of the file named in ``<name>_FILE``.
 
     :raise ConfigurationError: if the file cannot be read
     """
@@ -115,7 +115,7 @@ def secret(name: str) -> str | None:
 
 
 def kafka_settings(file: str) -> dict[str, str]:
-    """Return the settings in a file, one ``name=value`` per line, or let argparse report the error."""
+    """Return the settings from a file with one ``name=value`` per line, or let argparse report an error."""
     settings = {}
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
@@ -131,7 +131,7 @@ def kafka_settings(file: str) -> dict[str, str]:
 
 
 def positive(text: str) -> int:
-    """Convert an option's value to a positive integer, or let argparse report the error."""
+    """Convert an option's value to a positive integer, or let argparse report an error."""
     if not text.isdecimal() or not 0 < int(text) <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {sys.maxsize}, got {text!r}")
     return int(text)

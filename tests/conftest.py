@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from dxlthreateventclient.testing import LocalFabric
 
-# Run few examples locally and many in CI. The examples are always the same and have no time limit, so that
-# results do not depend on chance. "make fuzz" searches for new examples.
+# Run only a few examples locally but many in CI. The examples are always the same and have no time limit, so
+# that results do not depend on chance. "make fuzz" searches for new examples.
 for profile, count in {"quick": 10, "thorough": 200}.items():
     settings.register_profile(
         profile,

@@ -1,4 +1,4 @@
-"""The options shared by the subcommands and the converters for option values."""
+"""The options that the subcommands share, and the converters for option values."""
 
 import argparse
 import math
@@ -41,7 +41,7 @@ def add_subcommand(
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="write the log of dxlclient to stderr, too"
     )
-    # Most subcommands run until Ctrl-C, so an interruption counts as success.
+    # Most subcommands run until the user presses Ctrl-C, so an interruption counts as success.
     parser.set_defaults(run=run, interrupted=0)
     return parser
 
@@ -73,7 +73,7 @@ def _number(
     return number
 
 
-# Each of these functions converts text to a number or lets argparse report the error.
+# Each of these functions converts text to a number or lets argparse report an error.
 positive = _number(int, 1, 10**18, "a whole number above 0")
 severity = _number(int, 1, 7, "a severity from 1 (the most severe) to 7")
 retries = _number(int, -1, 10**18, "a number of retries, or -1 for no limit")
@@ -82,13 +82,13 @@ seconds = _number(float, 0, 86_400, "seconds from 0 to 86400 (a day)")
 
 
 def topic(text: str) -> str:
-    """Check and return a topic for publishing, or let argparse report the error."""
+    """Validate and return a topic for publishing, or let argparse report an error."""
     if re.search("[#+\0\ud800-\udfff]|^$", text):
         raise argparse.ArgumentTypeError(f"must be a topic in UTF-8 without '#' and '+', got {text!r}")
     return text
 
 
 def topic_filter(text: str) -> str:
-    """Check and return a topic or filter for subscribing, or let argparse report the error."""
+    """Validate and return a topic or filter for subscribing, or let argparse report an error."""
     topic(re.sub("(^|/)#$", "/", text))
     return text

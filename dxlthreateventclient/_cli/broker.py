@@ -26,7 +26,7 @@ _ECHO_WITHIN = 30.0
 
 @contextmanager
 def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
-    """Create an unconnected client and close it when the context ends.
+    """Create an unconnected client and close it at the end of the ``with`` block.
 
     :raise CommandError: if the client cannot be created
     """
@@ -39,8 +39,8 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
         yield client
     finally:
         log.is_in_use = False
-        # Do not wait until destroy() has released all resources, because the operating system releases them
-        # when the process exits.
+        # Do not wait for destroy() to release all resources, because the operating system releases them when
+        # the process exits.
         close_in_time(client.destroy, _CLOSE_WITHIN)
 
 
@@ -57,7 +57,7 @@ def close_in_time(close: Callable[[], object], seconds: float) -> None:
 class Echo(EventCallback):
     """Sends echo messages from the client to itself.
 
-    When an echo message comes back, the broker has received all messages that the client sent earlier.
+    Once an echo message has come back, the broker has received all messages that the client sent before it.
 
     :param client: the unconnected client. Its connect() then includes this subscription in its time limit.
     """
@@ -74,7 +74,7 @@ class Echo(EventCallback):
         self._back.put(event.message_id)
 
     def wait(self) -> float:
-        """Send an echo message and wait for its return.
+        """Send an echo message and wait for it to come back.
 
         :return: the time until the message returned, in seconds
         :raise DxlException: if the connection is lost, or the message does not return

@@ -26,7 +26,7 @@ from dxlthreateventclient.formats import one_line
 _STYLES = {"ok": "32", "warning": "33", "failed": "1;31", "skipped": "2"}
 # A certificate that expires within this many days causes a warning.
 _SOON = 30
-# The time limit for the broker to acknowledge the subscription after the test message, in seconds.
+# After the test message, the broker has this many seconds to acknowledge the subscription.
 _ACKNOWLEDGED_WITHIN = 3.0
 _HINT = (
     "All is well here. If no threat events arrive, check ePO: its automatic response 'Send DXL Threat Event'"
@@ -133,7 +133,7 @@ class _Report:
         try:
             detail, ends, is_warning = check()
         except (BrokerConnectionError, DxlException, ValueError) as error:
-            # A permanent error is a more likely cause than an error that may disappear after a retry.
+            # A permanent error is a more likely cause than one that a retry may resolve.
             may_pass = isinstance(error, BrokerConnectionError) and not error.is_final
             self._failures.append((may_pass, f"{step}: {error}"))
             self.add("failed", step, str(error), status=status)

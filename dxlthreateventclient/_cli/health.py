@@ -1,4 +1,4 @@
-"""Reports the state of ``listen`` to a supervisor through a health file and messages to systemd."""
+"""Reports the state of ``listen`` to a supervisor through a health file and systemd notifications."""
 
 import dataclasses
 import json
@@ -22,14 +22,14 @@ _REPORT_EVERY = 10.0
 
 
 def notify(state: str) -> None:
-    """Send a state to systemd if systemd started this process with ``Type=notify``."""
+    """Send a state to systemd if it started this process with ``Type=notify``."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(state.encode(), address.replace("@", "\0", 1))
 
 
 class Health:
-    """Reports the status every 10 seconds, and when the connection, a subscription or a gap changes.
+    """Reports the status every 10 seconds, and whenever the connection, a subscription or a gap changes.
 
     Unless the loop over the events is stuck, ``Health`` pings systemd's watchdog every 10 seconds, or more
     often if the watchdog's time limit is short.
@@ -91,11 +91,11 @@ class Health:
 
 
 def _ping_interval() -> float:
-    """Return the interval between two pings of systemd's watchdog, in seconds."""
+    """Return the interval between pings to systemd's watchdog, in seconds."""
     limit = os.environ.get("WATCHDOG_USEC", "")
-    # Ping at a quarter of the watchdog's time limit. With half of the limit, as systemd recommends, a single
-    # late ping would end the process. Ignore WATCHDOG_PID, which may be the process id of a shell that
-    # started this process.
+    # Ping every quarter of the watchdog's time limit. With an interval of half the limit, as systemd
+    # recommends, a single late ping would end the process. Ignore WATCHDOG_PID, which may be the process id
+    # of a shell that started this process.
     quarter = float(limit) / 4e6 if limit.isdecimal() else 0.0
     return min(quarter or _REPORT_EVERY, _REPORT_EVERY)
 

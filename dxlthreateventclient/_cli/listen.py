@@ -25,7 +25,7 @@ from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, writ
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
 # The maximum number of events buffered while a file cannot be written. The stream has room for 2 * _KEPT
-# events, because a full stream would block dxlclient until the connection was lost.
+# events, because a full stream blocks dxlclient until the connection is lost.
 _KEPT = 10_000
 
 # The time limit for unsubscribing, in seconds.
@@ -64,7 +64,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_listen(options: argparse.Namespace) -> int:
-    """Write events until Ctrl-C or until the requested number has been written."""
+    """Write events until Ctrl-C is pressed or the requested number has been written."""
     topics = _without_covered(options.topic or [EPO_THREAT_EVENT_RESPONSE_TOPIC])
     rejects = Rejects(options.reject_file)
     output = open_lines(options.output, "output") if options.output else None

@@ -13,7 +13,7 @@ from dxlthreateventclient.testing.events import varied_threat_events
 
 
 def add_subcommands(subcommands: arguments.Subcommands) -> None:
-    """Add the parsers of ``fabric`` and ``demo``."""
+    """Add the parsers for ``fabric`` and ``demo``."""
     fabric = arguments.add_subcommand(
         subcommands,
         "fabric",
@@ -38,7 +38,7 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 
 
 def run_fabric(options: argparse.Namespace) -> int:
-    """Run a local fabric until Ctrl-C."""
+    """Run a local fabric until Ctrl-C is pressed."""
     with testing.LocalFabric(port=options.port, directory=options.directory) as fabric:
         config_file = shlex.quote(str(fabric.config_file))
         write(

@@ -14,7 +14,7 @@ from dxlclient.message import Event
 from dxlthreateventclient import ThreatEventDecodeError
 from dxlthreateventclient._cli.terminal import CommandError, tell
 
-# The interval between two attempts to write to a file, in seconds.
+# The interval between attempts to write to a file, in seconds.
 _TRY_EVERY = 0.5
 
 
@@ -161,7 +161,7 @@ class Rejects:
         tell(f"Message {event.message_id} on topic {event.destination_topic} was not handled: {error}")
         if not self._file:
             return
-        # If the payload of a DXL message is not bytes, save its repr().
+        # Save the repr() of a DXL payload that is not bytes.
         payload = error.payload if isinstance(error.payload, bytes) else repr(error.payload).encode()
         line = {
             "topic": event.destination_topic,

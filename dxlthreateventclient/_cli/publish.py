@@ -21,7 +21,7 @@ from dxlthreateventclient.connection import address
 from dxlthreateventclient.payload import decode_threat_event
 from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
-# The maximum number of events in transit, which also limits dxlclient's queue in memory.
+# The maximum number of events in transit, which also limits dxlclient's in-memory queue.
 _BATCH = 500
 
 # A DXL broker accepts messages of up to 1 MiB, including a small envelope around the payload.
@@ -103,7 +103,7 @@ def _events(number: int) -> str:
 
 
 def read_documents(file: str) -> list[dict[str, Any]]:
-    """Read the threat events in a file: a sequence or an array of JSON objects.
+    """Read threat events from a file that contains a sequence or an array of JSON objects.
 
     :param file: the path of the file; ``-`` is stdin
     :return: the threat events, at least one

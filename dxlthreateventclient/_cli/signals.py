@@ -17,20 +17,20 @@ from dxlthreateventclient._cli.terminal import tell
 INTERRUPTED = 130
 """The exit status of a subcommand interrupted by a signal: 128 + SIGINT, as in shells."""
 
-# The interval at which a pause checks for signals, in seconds.
+# The interval at which pause() checks for signals, in seconds.
 _CHECK_EVERY = 0.25
 
-# The delay before reporting that events are still being written, in seconds.
+# The delay, in seconds, before reporting that events are still being written.
 _SAY_AFTER = 1.0
 
-# The time limit for a normal exit before os._exit() ends the process, in seconds.
+# The time allowed for a normal exit, in seconds, before os._exit() ends the process.
 _END_WITHIN = 1.5
 
 _came: set[int] = set()
 
 
 def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Install a handler that runs on the main thread for Ctrl-C, SIGTERM and SIGHUP."""
+    """Install a handler for Ctrl-C, SIGTERM and SIGHUP. The handler runs on the main thread."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     # If SIGHUP is already ignored, as under nohup or with --output, leave it ignored. Windows has no SIGHUP.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -70,7 +70,7 @@ def pause(seconds: float) -> None:
 
 
 class Ending:
-    """Ends the process after a signal: stops new events and limits the time for writing the remaining ones.
+    """After a signal, stops new events, limits the time to write the remaining ones, and ends the process.
 
     A second signal ends the process immediately.
 

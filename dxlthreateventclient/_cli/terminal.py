@@ -16,9 +16,9 @@ from dxlclient.message import Event
 
 from dxlthreateventclient.formats import FORMATS, explain, one_line, severity_of, text_columns
 
-# The maximum number of dxlclient's log lines to remember.
+# The maximum number of dxlclient log lines to remember.
 _REMEMBERED = 1000
-# The number of seconds to remember each log line.
+# How long to remember each log line, in seconds.
 _FORGET_AFTER = 600.0
 _SEVERITY_STYLES = {1: "1;31", 2: "31", 3: "33", 4: "33"}  # Bold red, red, yellow.
 _NOT_STOPPED = "1;37;41"  # Bold white on red.
@@ -40,7 +40,7 @@ class CommandError(Exception):
 
 def tell(message: str) -> None:
     """Print a message to stderr. Ignore failures to write."""
-    if sys.stderr is None:  # print() would write to stdout instead of the closed stderr
+    if sys.stderr is None:  # stderr is closed, so print() would write to stdout
         return
     start = _CLEAR_LINE if _is_terminal(sys.stderr) else ""
     try:
@@ -58,8 +58,7 @@ def write(text: str) -> None:
     encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
     left = f"{text}\n".encode(encoding, errors="backslashreplace")
     try:
-        # With PYTHONUNBUFFERED, stdout is unbuffered, so a signal can interrupt a write before all text is
-        # written.
+        # If PYTHONUNBUFFERED is set, a signal can interrupt a write before all the text is written.
         while left:
             left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
@@ -80,7 +79,7 @@ def _is_terminal(stream: IO[str]) -> bool:
 
 
 def painted(text: str, style: str) -> str:
-    """Return text styled with an ANSI code if stdout is a terminal."""
+    """Return text, styled with an ANSI code if stdout is a terminal."""
     return f"\x1b[{style}m{text}\x1b[0m" if style and _has_colors() else text
 
 
@@ -109,8 +108,8 @@ def show_progress(text: str) -> None:
 class _Log(logging.Handler):
     """Writes each log record as one line.
 
-    dxlclient repeats the same log lines for each connection attempt. The handler hides a line if dxlclient
-    logged the same line during the last ten minutes. ``--verbose`` shows all lines.
+    dxlclient logs the same lines for each connection attempt. The handler hides any line that dxlclient
+    already logged during the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False

@@ -26,7 +26,7 @@ _LONGEST_STEP = 1.0
 _LONGEST_REPORT = 1.0
 # If the broker does not answer within _PATIENCE seconds, a stream's full buffer may be blocking the answer.
 _PATIENCE = 0.1
-# Store the feed in an MQTT client attribute, so that all wrappers of a DxlClient share it.
+# Store the feed in an attribute of the MQTT client, so that all wrappers of a DxlClient share it.
 _FEED = "_dxlthreateventclient"
 _making = threading.Lock()
 
@@ -44,7 +44,7 @@ class Wait:
         self.was_connected = False
         self.started_at = time.monotonic()
         self._error: BaseException | None = None
-        # Do not use a threading.Event, because an exception in a signal handler can leave the Event locked.
+        # Do not use a threading.Event, because an exception in a signal handler can leave it locked.
         self._done = allocate_lock()
         self._done.acquire()
 
@@ -125,7 +125,7 @@ class Member:
     def add(self, route: Route) -> None:
         """Add a route, unless its callback is already registered for the topic.
 
-        If an error occurs, do not add the route.
+        If an error occurs, the route is not added.
 
         :raise RuntimeError: if the client is closed, or its DxlClient can no longer deliver events
         """
@@ -169,7 +169,7 @@ class Member:
             self.feed.drain(routes, finish)
 
     def close(self) -> None:
-        """Remove the routes of this client, except those that another client has also added.
+        """Remove this client's routes, except those that another client has also added.
 
         ``close()`` can be called more than once.
         """

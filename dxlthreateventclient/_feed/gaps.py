@@ -1,4 +1,4 @@
-"""Records the gaps during which events may be missed, and reports each gap on a separate thread."""
+"""Records the gaps during which events may be missed, and reports them on a separate thread."""
 
 import _thread
 import logging
@@ -22,7 +22,7 @@ def start_thread(
 
     ``Thread.start()`` waits for the new thread to begin. If a signal handler interrupts ``Thread.start()``
     with an exception, the new thread may never run. Signal handlers run only on the main thread, so a helper
-    thread makes the call.
+    thread calls ``start()``.
 
     :param failed: called if the system cannot start another thread
     """
@@ -37,12 +37,12 @@ def _start(thread: threading.Thread, failed: Callable[[], object]) -> None:
 
 
 def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> None:
-    """Start an operation and wait for its completion, up to a time limit.
+    """Start an operation and wait until it completes or a time limit expires.
 
     :param begin: starts the operation; receives a function to call upon completion
     :param seconds: the time limit
     """
-    # Do not use a threading.Event, because an exception in a signal handler can leave the Event locked.
+    # Do not use a threading.Event, because an exception in a signal handler can leave it locked.
     done = _thread.allocate_lock()
     done.acquire()
     begin(done.release)
@@ -52,10 +52,10 @@ def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> N
 class Reporter:
     """Logs messages and calls ``on_gap`` on a separate thread.
 
-    Logging handlers and ``on_gap`` can be slow or call the client's methods.
+    Logging handlers and ``on_gap`` may be slow or may call the client's methods.
 
-    A thread for which other threads wait must never log. Up to Python 3.12, an exception in a signal handler
-    during a logging call can leave the logging handler locked.
+    A thread that other threads wait for must never log. In Python 3.12 and earlier, an exception in a signal
+    handler during a logging call can leave the logging handler locked.
     """
 
     def __init__(self) -> None:
@@ -125,14 +125,14 @@ class Listener:
         self._reporter = reporter
 
     def begin_gap(self, start: datetime, reason: str, topics: frozenset[str] = frozenset()) -> None:
-        """Begin a gap, unless a gap is already open or no event can be missed.
+        """Begin a gap, unless one is already open or no event can be missed.
 
         :param topics: topics that count as subscribed from now on
         """
         self._heard |= topics
         if self.gap is None and self._heard:
             self.gaps += 1
-            # The new gap must not overlap the previous gap, which has already been reported.
+            # The new gap must not overlap the previous one, which has already been reported.
             self.gap = Gap(max(start, self._last_end), None, tuple(sorted(self._heard)), reason)
             self._reporter.report(partial(self._call, self.gap))
         elif self.gap is not None:
@@ -151,7 +151,7 @@ class Listener:
             self._reporter.report(partial(self._call, Gap(gap.start, end, gap.topics, gap.reason)))
 
     def forget(self) -> None:
-        """End the open gap and forget all topics, because the user has disconnected."""
+        """End any open gap and forget all topics, because the user has disconnected."""
         self.update(set(), frozenset())
 
     def _call(self, gap: Gap) -> None:

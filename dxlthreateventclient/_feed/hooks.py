@@ -1,4 +1,4 @@
-"""All hooks into dxlclient and its MQTT client, with the reason for each hook.
+"""All hooks into dxlclient and its MQTT client, with the reason for each.
 
 dxlclient has no public API for detecting a lost connection or an acknowledged subscription. The hooks use
 private names of dxlclient 5.7.0.1, the version pinned in ``pyproject.toml``.
@@ -36,9 +36,9 @@ _PARTS = {
 _EVENT = bytes([Message.MESSAGE_TYPE_EVENT])
 # The broker's return code for a refused subscription.
 _REFUSED = 128
-# The maximum time between two iterations of the MQTT client's loop, in seconds.
+# The maximum time between iterations of the MQTT client's loop, in seconds.
 _LOOP_SECONDS = 1.0
-# The interval, in seconds, between two checks for unread data. If no packet arrives for more than _PAUSE
+# The interval, in seconds, between checks for unread data. If no packet arrives for more than _PAUSE
 # seconds, check for unread data after each packet during the next interval.
 _LOOK_EVERY = 0.1
 _PAUSE = 0.01
@@ -65,7 +65,7 @@ class _Request(NamedTuple):
 
 
 def mqtt_client_of(dxl_client: Any) -> Client | None:
-    """Return the MQTT client of a ``DxlClient``, or ``None`` for a test double without an MQTT client.
+    """Return the MQTT client of a ``DxlClient``, or ``None`` for a test double without one.
 
     :raise RuntimeError: if the ``DxlClient`` was destroyed, or a private attribute is missing
     """
@@ -90,9 +90,9 @@ def mqtt_client_of(dxl_client: Any) -> Client | None:
 
 
 def why_dead(dxl_client: Any) -> str | None:
-    """Return the reason why a ``DxlClient`` cannot deliver events, or ``None`` if delivery works."""
-    # Do not use Thread.is_alive(). Up to Python 3.12, an exception in a signal handler can make is_alive()
-    # return False for a running thread.
+    """Return the reason why a ``DxlClient`` cannot deliver events, or ``None`` if it can."""
+    # Do not use Thread.is_alive(). In Python 3.12 and earlier, an exception in a signal handler can make
+    # is_alive() return False for a running thread.
     if not set(dxl_client._thread_pool._threads).isdisjoint(threading.enumerate()):
         return None
     if dxl_client._client is None:
@@ -127,7 +127,7 @@ class Hooks:
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
-        # The number of dxlclient threads that will call disconnect() after a lost connection.
+        # The number of dxlclient threads that have yet to call disconnect() after a lost connection.
         self._teardowns = 0
         # True if the user made the most recent call to disconnect().
         self._is_end_wanted = True
@@ -164,7 +164,7 @@ class Hooks:
         return min(self._heard_until, time.time())
 
     def why_dead(self) -> str | None:
-        """Return the reason why events can no longer be delivered, or ``None`` if delivery still works."""
+        """Return the reason why events can no longer be delivered, or ``None`` if they still can."""
         reason = why_dead(self._dxl_client)
         if reason and os.getpid() != self._pid:
             return "this process was forked: make and connect the DxlClient in the process that uses it"
@@ -197,7 +197,7 @@ class Hooks:
         with self._sending:
             subscribing = [request for request in self._requests.values() if request.is_subscribe]
         topics = {request.topic for request in subscribing if not request.is_ours}
-        # For each topic, the last request overwrites the earlier requests.
+        # For each topic, the last request overwrites the earlier ones.
         return {request.topic: request.sent_at for request in subscribing if request.topic in topics}
 
     def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> _Sent:
@@ -206,8 +206,8 @@ class Hooks:
     def _unsubscribe_for_dxlclient(self, topic: Any) -> _Sent:
         with self._sending:
             if isinstance(topic, str) and topic in self.needed:
-                # Send a SUBSCRIBE request instead of an UNSUBSCRIBE request, so that dxlclient receives an
-                # answer and no event is missed.
+                # Send SUBSCRIBE instead of UNSUBSCRIBE, so that dxlclient receives an answer and no event is
+                # missed.
                 return self._send(partial(self._subscribe, topic), topic)
             return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
 
@@ -232,8 +232,8 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Hide the answers to the feed's requests from dxlclient, because dxlclient might mistake them for
-            # answers to its own requests.
+            # Hide the answers to the feed's requests from dxlclient, which might mistake them for answers to
+            # its own requests.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -243,7 +243,7 @@ class Hooks:
     def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
         """Discard the selected requests, and stop dxlclient from waiting for their answers.
 
-        While waiting for an answer, for up to two minutes, dxlclient holds locks that ``destroy()`` needs.
+        dxlclient may wait up to two minutes for an answer while holding locks that ``destroy()`` needs.
         """
         with self._sending:
             over = {number: request for number, request in self._requests.items() if is_over(request)}
@@ -254,7 +254,7 @@ class Hooks:
                 self._dxl_client._on_packet_ack(number)
 
     def forget_lost_requests(self) -> None:
-        """Discard all requests that were sent on earlier connections."""
+        """Discard all requests sent on earlier connections."""
         self._end_waits(lambda request: request.connection != self._connection)
 
     # The connection
@@ -358,7 +358,7 @@ class Hooks:
             with suppress(Exception):  # the socket may already be closed
                 if self._is_all_read():
                     # Use the time of the first packet, because later packets may have been read long after
-                    # their arrival.
+                    # they arrived.
                     self._heard_until, self._first = self._first, None
         self._alive = now
         return loop_misc()
@@ -373,13 +373,13 @@ class Hooks:
     def call_behind_queue(self, call: Callable[[], None]) -> None:
         """Call a function after all events in dxlclient's queue have been delivered."""
         workers = [thread for thread in self._pool._threads if thread.is_alive()]
-        # Make all workers meet at a barrier, because any worker may still be handling an earlier event.
+        # Make all workers meet at a barrier, because any of them may still be handling an earlier event.
         met = threading.Event()
         meeting = threading.Barrier(max(1, len(workers)), action=met.set)
-        with self._meeting:  # interleaved tasks of two barriers would deadlock the workers
+        with self._meeting:  # interleaving the tasks of two barriers would deadlock the workers
             for _ in workers:
                 self._pool.add_task(meeting.wait)
-        # A call to destroy() may end the workers before they reach the barrier.
+        # destroy() may end the workers before they reach the barrier.
         while not met.wait(_LOOK_EVERY) and any(thread.is_alive() for thread in workers):
             pass
         call()

@@ -59,7 +59,7 @@ class Route(EventCallback):
         """Pass an event to the callback."""
         if self.is_removed:
             return
-        # Count the event before its delivery, so that an event in progress is not reported as missed.
+        # Count each event before delivery, so that one still being delivered is not reported as missed.
         with self._counting:
             self.received += 1
         outcome = self._deliver(event)
@@ -80,7 +80,7 @@ class Route(EventCallback):
     def is_for(self, callback: Any) -> bool:
         """Return True if this route leads to the given callback itself, not just to an equal object."""
         own = self.callback
-        # Python creates a new method object for each access, so compare the function and the instance.
+        # Python creates a new method object on each access, so compare the function and the instance.
         is_method = type(own) is type(callback) and isinstance(own, (MethodType, BuiltinMethodType))
         return own is callback or (is_method and bool(own == callback))
 

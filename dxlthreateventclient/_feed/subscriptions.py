@@ -64,7 +64,7 @@ class _Subscription:
 
 @dataclass
 class _Drain:
-    """Routes that still receive earlier events but request no new events."""
+    """Routes that still receive earlier events but request no new ones."""
 
     routes: list[Route]
     done: Callable[[], None]
@@ -84,7 +84,8 @@ class Feed:
         self._reporter = Reporter()
         self.hooks = Hooks(dxl_client, mqtt, self)
         self._members: WeakSet[Member] = WeakSet()
-        # Any thread can read acknowledged and waits, because they are replaced but never modified.
+        # Any thread can read the acknowledged and waits attributes, because they are replaced but never
+        # modified.
         self.acknowledged: frozenset[str] = frozenset()
         self.waits: tuple[Wait, ...] = ()
         self._is_connected = False
@@ -114,7 +115,7 @@ class Feed:
         self.settle(partial(self._members.add, member))
 
     def settle(self, call: Callable[[], object] = lambda: None) -> None:
-        """Schedule a call on the feed thread, followed by an update of the subscriptions."""
+        """Schedule a call on the feed thread, which then updates the subscriptions."""
         self._inbox.put(call)
 
     def add(self, route: Route, wait: "Wait") -> None:
@@ -324,7 +325,7 @@ class Feed:
 
 
 def _serve(inbox: "SimpleQueue[Callable[[], object] | None]", reference: "ref[Feed]") -> None:
-    # Use a weak reference, so that the feed thread does not keep the feed and its DxlClient alive.
+    # Use a weak reference so that the feed thread does not keep the feed and its DxlClient alive.
     seconds: float | None = None
     while True:
         call: Callable[[], object] | None = _look

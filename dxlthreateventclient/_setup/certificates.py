@@ -70,7 +70,7 @@ def in_words(error: BaseException) -> str:
 
 
 def check_files(config: DxlClientConfig, where: str = "") -> Iterator[Step]:
-    """Check each certificate file and key file in a configuration.
+    """Check each certificate file and key file named in a configuration.
 
     :param config: the configuration
     :param where: the beginning of each error message
@@ -120,7 +120,7 @@ def _content(path: str) -> bytes:
 
 
 def _wrong_form(content: bytes, wanted: str) -> str | None:
-    """Explain why OpenSSL rejects a file, or return None if the file's content does not show the reason."""
+    """Explain why OpenSSL rejects a file, or return None if its content does not show why."""
     content = content.removeprefix(BOM_UTF8)
     for pattern, what in _FORMS:
         if re.search(pattern, content, re.DOTALL):
@@ -132,7 +132,7 @@ def _wrong_form(content: bytes, wanted: str) -> str | None:
 
 
 def _certificates(path: str) -> list[bytes]:
-    """Return all certificates in a file, in DER format."""
+    """Return all certificates from a file, converted to DER format."""
     content = _content(path)
     blocks = re.findall(rb"CERTIFICATE-----([^-]+)-----END", content)
     with suppress(ssl.SSLError):

@@ -1,8 +1,8 @@
 """Probes a broker by following the same steps as dxlclient, and explains any failure.
 
-To connect, dxlclient opens a TCP connection (directly or through a proxy), performs a TLS handshake, performs
-a WebSocket handshake if configured, and sends an MQTT CONNECT packet. With TLS 1.3, only the answer to
-CONNECT shows whether the broker accepts the client certificate.
+To connect, dxlclient opens a TCP connection (directly or through a proxy), performs a TLS handshake, switches
+to WebSockets if configured, and sends an MQTT CONNECT packet. With TLS 1.3, only the answer to CONNECT shows
+whether the broker accepts the client certificate.
 """
 
 import re
@@ -23,7 +23,7 @@ from dxlthreateventclient.exceptions import BrokerConnectionError
 _CIPHER = "AES128-SHA256"  # the only cipher that dxlclient offers for TLS 1.2
 _QUESTION = "is it the port of a DXL broker?"
 
-# MQTT packets: a CONNECT with a client ID of 38 characters, and the first bytes of a CONNACK.
+# MQTT packets: a CONNECT with a 38-character client ID, and the first bytes of a CONNACK.
 _CONNECT = b"\x10\x32\x00\x04MQTT\x04\x02\x00\x3c\x00\x26{%s}"
 _CONNACK = b"\x20\x02\x00"
 _ANSWERS = {3: "it is not available now", 4: "it needs a user name", 5: "it does not authorize this client"}
@@ -38,7 +38,7 @@ _UPGRADE = {
 # OpenSSL's names for the alerts that a broker sends to refuse a client certificate. DECRYPT_ERROR means that
 # the signature does not match, for example because a CA was recreated under the same name.
 _REFUSALS = re.compile("ALERT_.*(ACCESS_DENIED|CERTIFICATE|DECRYPT_ERROR|UNKNOWN_CA)")
-# OpenSSL's names for the errors raised if the client and the broker have no common TLS version or cipher.
+# OpenSSL's names for the errors raised when the client and the broker share no TLS version or cipher.
 _NOTHING_IN_COMMON = re.compile(
     "HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|NO_CIPHERS_AVAILABLE|PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL"
 )

@@ -1,4 +1,4 @@
-"""Converts threat events for people and SIEMs with pure functions that have no dependencies."""
+"""Pure functions without dependencies that convert threat events for people and SIEMs."""
 
 from dxlthreateventclient.formats.cef import to_cef
 from dxlthreateventclient.formats.ecs import to_ecs

@@ -84,7 +84,7 @@ class Message:
         self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
-        """Remove and return the time when ePO received the event, from either of its two locations."""
+        """Remove and return the time when ePO received the event, whichever of two fields holds it."""
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:
@@ -100,7 +100,7 @@ class Message:
         return read(self.event)
 
     def take_device_id(self) -> str | None:
-        """Remove and return the id of the managed entity, unless the entity is a user."""
+        """Remove and return the managed entity's id, unless the entity is a user."""
         is_user = (text(self.entity.get("type")) or "").lower() == "user"
         return None if is_user else take(self.entity, "id", text)
 
@@ -116,7 +116,8 @@ class Message:
         """Return the path and digests of the target's file.
 
         If the target has no path, the first entry of ``files`` supplies the path and the digests. If the
-        target has a path, the digests come from the first entry with no name or with the target's name.
+        target has a path, the digests come from the first ``files`` entry that has no name or has the
+        target's name.
         """
         path = name_of(self.target.get("fileName"))
         digests = {name: value for _, name, value in self._other_digests(FILE_DIGESTS)}
@@ -181,7 +182,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _items(values: Any) -> list[Any]:
-    """Return an aggregate's values, which may be comma-separated text or already converted."""
+    """Return the values of an aggregate, which may be comma-separated text or already converted."""
     if isinstance(values, dict):
         return list(values.values())
     return [value.strip() for value in values.split(",")] if isinstance(values, str) else _list(values)

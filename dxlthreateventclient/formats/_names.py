@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dxlthreateventclient.formats._vocabulary import HIVES
 
-# A program with its arguments. The program's name ends with one of these extensions or before the first
+# A program with its arguments. The program's name ends after one of these extensions or before the first
 # option.
 _PROGRAM = re.compile(
     r"(?P<program>.+?\.(?:exe|com|bat|cmd|ps1|scr|dll|msi|vbs|js)(?=\s|$)|.+?(?=\s(?:--?|/)\w)|.+)(?P<arguments>.*)",
@@ -33,7 +33,7 @@ class RegistryPath(NamedTuple):
 
     @property
     def key_path(self) -> str:
-        """The key's path, with the hive as it was spelled."""
+        """The key's path, with the hive in its original spelling."""
         return self.path[: -len(self.value)].rstrip("\\") if self.value else self.path
 
 

@@ -9,12 +9,13 @@ from dxlthreateventclient.formats._words import ACTIONS, KINDS, Kind, Outcome
 
 _STOPPED = frozenset({"blocked", "deleted", "cleaned", "quarantined", "contained"})
 # For malware and email events, "failed" means that the threat could not be removed. For other events,
-# "failed" means that a product failed, for example to load its rules.
+# "failed" means that a product failed to do something, such as load its rules.
 _REMOVED_KINDS = frozenset({"malware", "email"})
 _NO_THREATS = frozenset({"agent", "scan", "update"})
 
 # An event number can make an outcome worse, or show that a threat was only detected. An event number never
-# makes an outcome better, because a false "failed" costs only time, but a false "deleted" hides an infection.
+# makes an outcome better, because a false "failed" only costs time, whereas a false "deleted" hides an
+# infection.
 _OUTCOMES: dict[str, Outcome] = {
     number: outcome
     for number, (_, kind, outcome) in EVENTS.items()
@@ -36,7 +37,7 @@ _BY_KIND: dict[Kind, tuple[str, ...]] = {
     "unwanted_program": ("malware",),
     "web": ("network", "web"),
 }
-# Some words and event numbers add these ECS categories.
+# Additional ECS categories for some words and event numbers.
 _MORE = {
     **dict.fromkeys(("hip.file", "'file' class or access"), ("file",)),
     **dict.fromkeys(("hip.process", "'process' class or access"), ("process",)),
@@ -74,8 +75,8 @@ def read(event: Mapping[str, Any]) -> Reading:
     # Events from other products store the event number under another key.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
     meaning, number_kind, number_outcome = known or _UNKNOWN
-    # The threat type is more specific than the number, and the number is more specific than the category. For
-    # example, events of the category "hip.process" have several threat types.
+    # The threat type is more specific than the number, which is more specific than the category. For example,
+    # events in the "hip.process" category have various threat types.
     kind = KINDS.get(threat_type, "other")
     if kind == "other":
         kind = number_kind

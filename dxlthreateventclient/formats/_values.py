@@ -1,6 +1,6 @@
 """Converts JSON values into values that SIEMs accept.
 
-The converters never raise exceptions, and return ``None`` for values that they cannot convert.
+The converters never raise exceptions. They return ``None`` for values that they cannot convert.
 """
 
 import math
@@ -15,12 +15,12 @@ from dxlthreateventclient.formats._vocabulary import NAMELESS, NOTHING
 T = TypeVar("T")
 
 # Elasticsearch's "flattened" type, which suits the custom namespace, accepts up to 20 levels of nesting by
-# default. A threat event has four levels.
+# default. A threat event is nested four levels deep.
 MAX_DEPTH = 20
 ELLIPSIS = "…"
 
-# Characters that could control a terminal, end a line or reorder text: control characters except tab and
-# newline, line separators, and directional marks. Lone surrogates are also harmful, because UTF-8 cannot
+# Characters that could reorder text, end a line or control a terminal: directional marks, line separators,
+# and control characters other than tab and newline. Lone surrogates are also harmful, because UTF-8 cannot
 # encode them.
 _HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TIMESTAMP = re.compile(
@@ -33,7 +33,7 @@ _OUTCOMES = {"1": "success", "true": "success", "0": "failure", "false": "failur
 _DIGESTS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# An unset clock reports 1970 or the year 1, long before the first ePO product.
+# An unset clock reports the year 1 or 1970, long before the first ePO product.
 _EARLIEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
 _EARLIEST_SECONDS = 631_152_000
 
@@ -46,7 +46,7 @@ def harmless(text: str) -> str:
 
 
 def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return a copy of an object without empty values, in a form that JSON can represent in UTF-8.
+    """Return a copy of an object without its empty values, in a form that can be encoded as UTF-8 JSON.
 
     :param value: the object from JSON, possibly with converted aggregates (sets and numbered dictionaries)
     :param key: the key of the object
@@ -67,7 +67,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
 
 
 def _plain(value: Any, key: str, depth: int) -> Any:
-    """Return a copy of any value in plain JSON types, or ``None`` if the copy is empty."""
+    """Return a plain JSON copy of any value, or ``None`` if the copy is empty."""
     copy: Any
     if type(value) is dict and depth < MAX_DEPTH:  # by far the most frequent
         return plain_object(value, key, depth) or None
@@ -115,7 +115,7 @@ def _is_long(number: int) -> bool:
 
 
 def literal(value: Any) -> str | None:
-    """Convert text or a number to text."""
+    """Return a text or numeric value as text."""
     if type(value) is str:
         return value
     if isinstance(value, float) and value.is_integer() and _is_long(int(value)):
@@ -124,7 +124,7 @@ def literal(value: Any) -> str | None:
 
 
 def text(value: Any) -> str | None:
-    """Convert text or a number to text, or return ``None`` for ePO's spellings of "no value"."""
+    """Return a text or numeric value as text, or ``None`` for ePO's spellings of "no value"."""
     found = value if type(value) is str else literal(value)  # called often
     return None if found is None or found.lower() in NOTHING else found
 
@@ -136,20 +136,20 @@ def name_of(value: Any) -> str | None:
 
 
 def action_word(value: Any) -> str | None:
-    """Return the word or code of an action, including "none", which means that nothing was done."""
+    """Return the word or code for an action, including "none", which means that nothing was done."""
     found = literal(value)
     return found if found and (found.lower() == "none" or found.lower() not in NOTHING) else None
 
 
 def integer(value: Any) -> int | None:
-    """Convert a number or text to an integer, or to ``None`` if it does not fit into 64 bits."""
+    """Convert a number or text to an integer, or to ``None`` if it does not fit in 64 bits."""
     digits = literal(value)
     number = int(digits) if digits and _INTEGER.fullmatch(digits) else None
     return number if number is not None and _is_long(number) else None
 
 
 def port(value: Any) -> int | None:
-    """Return a port number, or ``None`` for 0, which ePO sends if no connection is involved."""
+    """Return a port number, or ``None`` for 0, which ePO sends when no connection is involved."""
     number = integer(value)
     return number if number is not None and 0 < number < 2**16 else None
 
@@ -190,8 +190,8 @@ def mac_address(value: Any) -> str | None:
 def timestamp(value: Any) -> datetime | None:
     """Convert an ISO 8601 time, or a number of seconds or milliseconds since 1970.
 
-    A time without a time zone is taken as UTC, because ePO's field names end in ``UTC``. Return ``None``
-    for a time before 1990.
+    A time without a time zone is assumed to be UTC, because the names of ePO's time fields end in ``UTC``.
+    Return ``None`` for a time before 1990.
     """
     number = integer(value)
     try:
@@ -202,7 +202,7 @@ def timestamp(value: Any) -> datetime | None:
 
 
 def _since_1970(number: int) -> datetime:
-    # If interpreted as seconds, a time in milliseconds from 1990 would be in the year 21970.
+    # If read as seconds, a 1990 timestamp in milliseconds would fall in the year 21970.
     is_milliseconds = number >= _EARLIEST_SECONDS * 1000
     return _EPOCH + (timedelta(milliseconds=number) if is_milliseconds else timedelta(seconds=number))
 
@@ -218,7 +218,7 @@ def _iso_8601(value: Any) -> datetime | None:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """Return a time in UTC. A naive time is interpreted as local time, as usual in Python."""
+    """Return a time in UTC. A naive time is interpreted as local time, as is usual in Python."""
     try:
         return moment and moment.astimezone(timezone.utc)
     except (ValueError, OverflowError):  # the result is outside the range of datetime
@@ -242,7 +242,7 @@ def digest(name: str, value: Any) -> str | None:
 
 
 def distinct(values: Iterable[T | None]) -> list[T]:
-    """Return the values in order, without ``None`` and without duplicates."""
+    """Return the values in order, without ``None`` or duplicates."""
     return [value for value in dict.fromkeys(values) if value is not None]
 
 

@@ -31,8 +31,8 @@ ECS_VERSION = "9.4.0"
 NAMESPACE = "epo"
 """The custom field for values that have no field in ECS."""
 
-# Two event types for each outcome: the decision about the access and the change to the file. All other
-# outcomes have no event types.
+# Two event types for each outcome: the access decision and the file change. Other outcomes have no event
+# types.
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -51,10 +51,10 @@ def to_ecs(
     arrived: datetime | None = None,
     severity: Literal["epo", "elastic"] = "epo",
 ) -> dict[str, Any]:
-    r"""Convert a threat event into a document of the Elastic Common Schema.
+    r"""Convert a threat event into an Elastic Common Schema document.
 
-    A value that has the wrong type or no field in ECS keeps its path in the threat event, below ``epo``.
-    Empty values and unresolved placeholders are omitted.
+    A value that has the wrong type or no ECS field appears under ``epo``, at the same path as in the threat
+    event. Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
@@ -75,7 +75,7 @@ def to_ecs(
     event, analyzer, entity = message.event, message.analyzer, message.entity
     source, target = message.source, message.target
 
-    # Compute these values first, because the code below removes the fields from which they are computed.
+    # Compute these values first, because the code below removes the fields that they depend on.
     registry, (path, hashes), reading = message.registry(), message.file(), message.reading()
     file = {} if registry else _file(path, hashes)
     types = _types(message, reading, has_registry=registry is not None, has_file=bool(file))
@@ -107,7 +107,7 @@ def to_ecs(
             "type": distinct(types.values()),
         },
         "file": file,
-        # The analyzer runs on the managed device, so the analyzer and the device are the same host.
+        # The analyzer runs on the managed device, so both are the same host.
         "host": {
             "hostname": hostname,
             "id": message.take_device_id(),
@@ -149,7 +149,8 @@ def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: 
     decision, file = _TYPES.get(reading.outcome, ("info", "info"))
     found = list(reading.categories)
     if has_registry:
-        # The category "intrusion_detection" has types for allowed and denied access, but "registry" has none.
+        # The "intrusion_detection" category has types for allowed and denied access. The "registry" category
+        # does not.
         found += ["intrusion_detection", "registry"]
     if has_file:
         found.append("file")

@@ -29,7 +29,7 @@ class Explanation(NamedTuple):
 
 
 def explain(threat_event: Mapping[str, Any]) -> Explanation:
-    """Explain a threat event from its number, category, threat type and action taken.
+    """Explain a threat event based on its number, category, threat type and action taken.
 
     Words and codes must match completely, regardless of case. The event's number can make the outcome worse,
     but never better.

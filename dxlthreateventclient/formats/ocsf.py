@@ -72,10 +72,10 @@ _RELATED = {"hosts": 1, "ip": 2, "user": 4}
 def to_ocsf(
     threat_event: Mapping[str, Any], *, event_id: str | None = None, arrived: datetime | None = None
 ) -> dict[str, Any]:
-    """Convert a threat event into a Detection Finding of OCSF 1.5.0, with the Security Control profile.
+    """Convert a threat event into an OCSF 1.5.0 Detection Finding with the Security Control profile.
 
-    A value that has the wrong type or no attribute in OCSF keeps its path in the threat event, below
-    ``unmapped``. Empty values and unresolved placeholders are omitted.
+    A value that has the wrong type or no OCSF attribute appears under ``unmapped``, at the same path as in
+    the threat event. Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the id of the DXL message that carried the event (``original_event.message_id``). By

@@ -1,4 +1,4 @@
-"""Plain text for people, with one aligned line for each event."""
+"""Plain text for people, with one line of aligned columns for each event."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ _MISSING = "-"
 def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     """Return the columns of the text format: time, severity, host, threat and outcome.
 
-    The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, the
-    outcome column contains ePO's word for the action. The columns are padded, never truncated, and safe for a
-    terminal. The five columns, joined together, form a line of the ``text`` format.
+    The outcome begins with ``NOT STOPPED:`` if the threat was not stopped. If the outcome is unknown, its
+    column contains ePO's word for the action. The columns are padded, never truncated, and safe to print to a
+    terminal. Joined together, the five columns form a line in the ``text`` format.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :return: the five columns
@@ -28,7 +28,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
     event, analyzer, target = message.event, message.analyzer, message.target
     moment = timestamp(analyzer.get("detectedUTC")) or message.take_received()
     reading = message.reading()
-    # Prefer ePO's name for the severity to this package's name.
+    # Prefer ePO's name for the severity over this package's own.
     severity = (
         text(message.other.get("threatSeverityString"))
         or message.severity().name
@@ -51,7 +51,7 @@ def text_columns(threat_event: Mapping[str, Any]) -> list[str]:
 
 
 def severity_of(threat_event: Mapping[str, Any]) -> int | None:
-    """Return the severity of a threat event: 1 is the most severe, 7 the least.
+    """Return a threat event's severity, from 1 (most severe) to 7 (least severe).
 
     :param threat_event: the threat event, as a callback receives it, with any content
     :return: the number, even if sent as text, or ``None`` if it is not from 1 to 7
@@ -65,7 +65,7 @@ def severity_of(threat_event: Mapping[str, Any]) -> int | None:
 
 
 def one_line(text: str) -> str:
-    r"""Return the text on one line, with U+FFFD for each character that could control a terminal.
+    r"""Return the text on one line, with U+FFFD in place of each character that could control a terminal.
 
     :param text: any text
     :return: the text, with each run of whitespace replaced by one space

@@ -1,6 +1,6 @@
 """Tools for testing threat event clients without an ePO server: a local DXL fabric and sample events.
 
-Only ``LocalFabric`` requires the extra: ``pip install "dxlthreateventclient[testing]"``.
+Only ``LocalFabric`` requires the ``testing`` extra (``pip install "dxlthreateventclient[testing]"``).
 """
 
 from typing import TYPE_CHECKING, Any

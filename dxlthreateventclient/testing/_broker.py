@@ -1,4 +1,4 @@
-"""The broker of LocalFabric, which runs amqtt on a separate thread."""
+"""LocalFabric's broker, which runs amqtt on a separate thread."""
 
 import asyncio
 import contextlib
@@ -24,12 +24,12 @@ _LISTENER = "default"
 # With this option, closing a socket resets its connection.
 _LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
-# If logging is not configured, amqtt's warnings about lost clients would appear on stderr.
+# Keep amqtt's warnings about lost clients off stderr when logging is not configured.
 logging.getLogger("amqtt").addHandler(logging.NullHandler())
 
 
 class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt has no type hints
-    """Removes a topic when its last subscriber has unsubscribed.
+    """Removes a topic when its last subscriber unsubscribes.
 
     amqtt 0.12.1 keeps topics without subscribers and compares each message with them. A thousand topics
     without subscribers delay each message by 1 ms.
@@ -43,8 +43,8 @@ class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt h
 class _Listener(socket.socket):
     """Remembers the accepted connections.
 
-    An asyncio server that stops after accepting a connection but before the TLS handshake leaves the
-    connection open. The client would wait for the handshake instead of reconnecting.
+    If an asyncio server stops after accepting a connection but before the TLS handshake, the connection stays
+    open. The client then waits for the handshake instead of reconnecting.
     """
 
     def __init__(self, bound: socket.socket) -> None:
@@ -130,7 +130,7 @@ class BrokerThread:
         )
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stop.is_set():  # no other code closes a connection in the TLS handshake
+            if self._stop.is_set():  # no other code closes a connection still in the TLS handshake
                 writer.transport.abort()
                 return
             self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())
@@ -146,8 +146,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # Abort all connections, because amqtt 0.12.1 would wait for slow readers. For a client that it has
-        # just begun to serve, amqtt would even wait forever.
+        # Abort all connections, because amqtt 0.12.1 would wait for slow readers. amqtt would wait forever
+        # for a client that it has just begun to serve.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()

@@ -1,4 +1,4 @@
-"""Connects clients for the pytest fixtures and publishes events to the clients."""
+"""Connects the pytest fixtures' clients and publishes events to them."""
 
 import contextlib
 import queue
@@ -24,8 +24,8 @@ _DESTROY_TIMEOUT = 5.0
 class FixtureClients:
     """Connects and destroys clients, and publishes events to them from a separate client.
 
-    By default, dxlclient handles messages on one thread, in the order of their arrival. To detect that an
-    event has been handled, ``FixtureClients`` publishes a marker after it and waits for the marker.
+    By default, dxlclient handles messages on one thread, in order of arrival. To detect when an event has
+    been handled, ``FixtureClients`` publishes a marker after it and waits for the marker to arrive.
 
     :param fabric: the fabric for the clients
     """
@@ -49,7 +49,7 @@ class FixtureClients:
         """Destroy a client, or the publisher if no client is given."""
         dxl_client = dxl_client or self._publisher
         self._fabric.thaw()
-        # If a client is destroyed while it reconnects, dxlclient prints tracebacks.
+        # If a client is destroyed while reconnecting, dxlclient prints tracebacks.
         self._reach(dxl_client, time.monotonic() + _DESTROY_TIMEOUT)
         # Use a daemon thread, because destroy() waits forever for a callback that never returns.
         destroying = threading.Thread(target=dxl_client.destroy, daemon=True)
@@ -68,14 +68,14 @@ class FixtureClients:
         deadline = time.monotonic() + timeout
         event = None
         while event is None:
-            # If the client has lost its connection and has not noticed, the event would be lost.
+            # The event would be lost if the client had not yet noticed a connection failure.
             if not self._reach(dxl_client, deadline):
                 raise TimeoutError(
                     f"nothing reached the client within {timeout:g} seconds: it is not connected, or its"
                     " worker thread is held up by a callback or by a full stream"
                 )
-            # After connecting, dxlclient holds a lock until it has subscribed to all topics. Reading this
-            # property waits for the lock.
+            # After connecting, dxlclient holds a lock until it has subscribed to all topics. Read this
+            # property to wait for the lock.
             _ = dxl_client.subscriptions
             # After a connection loss, dxlclient closes the connection that its MQTT client has restored.
             with contextlib.suppress(DxlException):

@@ -37,7 +37,7 @@ local = local;{port};{host}
 
 
 class LocalFabric:
-    """A local DXL fabric: a broker with TLS, its certificates, and a ``dxlclient.config``.
+    """A local DXL fabric: a broker with TLS, its certificates, and a ``dxlclient.config`` file.
 
     The broker listens on 127.0.0.1 and uses the same TLS settings as the OpenDXL broker (TLS 1.2, RSA keys,
     ``AES128-SHA256``). Clients need a certificate signed by the fabric's own certificate authority.
@@ -47,8 +47,8 @@ class LocalFabric:
         with LocalFabric() as fabric, DxlClient(fabric.client_config()) as dxl_client:
             dxl_client.connect()
 
-    After :meth:`stop`, :meth:`start` restarts the fabric on the same port, in the same directory and with the
-    same certificates. The methods :meth:`drop_connections` and :meth:`freeze` simulate broker problems.
+    After :meth:`stop`, :meth:`start` restarts the fabric with the same port, directory and certificates. The
+    :meth:`drop_connections` and :meth:`freeze` methods simulate broker problems.
 
     :param port: the TCP port to listen on, 0 for a free one
     :param directory: the directory for ``dxlclient.config`` and the certificates, created if missing. The
@@ -69,7 +69,7 @@ class LocalFabric:
         self.port = port
         self.directory = Path(directory or _temporary_directory()).absolute()
         ca = trustme.CA(organization_name="LocalFabric")
-        # The broker needs an RSA key because of the cipher in _tls(). All other keys are elliptic curve keys,
+        # The broker needs an RSA key because of the cipher in _tls(). All other keys are elliptic-curve keys,
         # which are faster to generate.
         self._broker_certificate = ca.issue_cert(_HOST, "localhost", key_type=trustme.KeyType.RSA)
         client_certificate = ca.issue_cert(common_name="local-client")
@@ -139,8 +139,8 @@ class LocalFabric:
     def freeze(self) -> None:
         """Stop responding to connected clients and to new connections.
 
-        A frozen broker behaves like a broker whose process has received SIGSTOP. A ``DxlClient`` may take up
-        to two keep-alive intervals (``config.keep_alive_interval``) to notice that the broker is frozen.
+        A frozen broker behaves like one whose process has received SIGSTOP. A ``DxlClient`` may take up to
+        two keep-alive intervals (``config.keep_alive_interval``) to notice that the broker is frozen.
 
         :raise RuntimeError: if the fabric is not running
         """
@@ -149,7 +149,7 @@ class LocalFabric:
     def thaw(self) -> None:
         """Resume after :meth:`freeze`.
 
-        The broker first handles the messages that arrived in the meantime.
+        The broker first handles the messages that arrived while it was frozen.
 
         This method does nothing if the fabric is not frozen. :meth:`stop` also thaws the fabric.
         """
@@ -178,7 +178,7 @@ class LocalFabric:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.directory / name
-        # Use O_EXCL to avoid replacing an existing configuration.
+        # Use O_EXCL to avoid overwriting an existing configuration.
         try:
             file = os.open(
                 path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode=0o600
@@ -211,8 +211,8 @@ class LocalFabric:
 
 def _listen(port: int) -> socket.socket:
     try:
-        # Connect a UDP socket, which sends no data, to check that the address can be reached. create_server()
-        # may succeed even if it cannot.
+        # Connect a UDP socket, which sends no data, to check that the address is reachable. create_server()
+        # may succeed even if the address is unreachable.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))

@@ -1,4 +1,4 @@
-"""Saves failed ePO threat events to a file and handles them again with --replay."""
+"""Saves failed ePO threat events to a file, and handles them again when run with --replay."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ class KeepWhatFails(CommonThreatEventCallback):
     """Handles threat events and appends each failed event to a file as a line of JSON."""
 
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
-        """Handle the event: your code goes here. This example raises KeyError if the event lacks a name."""
+        """Handle the event. Your code goes here. This example raises KeyError if the event lacks a name."""
         event = threat_event_dict["event"]
         print(f"{event['threatName']!r} on {event['target']['hostName']!r}", flush=True)
 
@@ -63,7 +63,7 @@ def append(file: Path, line: str) -> None:
 
 
 def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
-    """Yield each line's number and event. The event of an incomplete line is None."""
+    """Yield each line's number and event. For an incomplete line, the event is None."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -80,7 +80,7 @@ def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
 
 
 def replay(file: Path, callback: KeepWhatFails) -> bool:
-    """Handle the events in a file. Return True if every line was an event and was handled."""
+    """Handle the events in a file. Return True if every line contained an event that was handled."""
     is_complete = True
     numbered = rejected_events(file)
     for _, (_, event) in zip(until_stopped(), numbered, strict=False):

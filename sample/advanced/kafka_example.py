@@ -28,8 +28,8 @@ except ModuleNotFoundError as error:
 TOPIC = "threat-events"
 REJECTED = "threat-events-rejected"
 SETTINGS = {
-    "enable.idempotence": True,  # Store a repeated message only once, and keep the order.
-    "message.timeout.ms": 0,  # Repeat each message until the cluster acknowledges it.
+    "enable.idempotence": True,  # Store resent messages only once and keep messages in order.
+    "message.timeout.ms": 0,  # Resend each message until the cluster acknowledges it.
     "queue.buffering.max.messages": 1000,  # The stream buffers further events.
 }
 FLUSH_SECONDS = 3

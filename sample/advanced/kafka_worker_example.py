@@ -1,4 +1,4 @@
-"""Handles ePO threat events from a Kafka topic. All events are divided among the workers in a group."""
+"""Handles ePO threat events from a Kafka topic. Events are divided among the workers in a group."""
 
 import argparse
 import logging
@@ -23,19 +23,19 @@ SETTINGS = {
     "group.id": "threat-event-workers",
     "enable.auto.commit": False,  # this program commits each event after handling it
     "auto.offset.reset": "earliest",
-    "session.timeout.ms": 10_000,  # other workers take over after this time without a heartbeat
+    "session.timeout.ms": 10_000,  # other workers take over after this long without a heartbeat
 }
 logger = logging.getLogger(__name__)
 
 
 def handle(threat_event: dict[str, Any], seconds: int) -> None:
-    """Handle a threat event: your code goes here."""
+    """Handle a threat event. Your code goes here."""
     print(repr(threat_event["event"]["threatName"]), flush=True)
     time.sleep(seconds)
 
 
 def keep(producer: Producer, message: Message) -> None:
-    """Send a message to the topic of failed events and return when the cluster has acknowledged it."""
+    """Send a message to the failed-events topic and wait until the cluster acknowledges it."""
     errors: list[Any] = []
     producer.produce(
         FAILED,
@@ -56,7 +56,7 @@ def show(_: Consumer, partitions: list[TopicPartition]) -> None:
 
 
 def process(consumer: Consumer, producer: Producer, message: Message, seconds: int) -> None:
-    """Handle one event, then commit it. If handling fails, send the event to the topic of failed events."""
+    """Handle one event, then commit it. If handling fails, send the event to the failed-events topic."""
     message_id = dict(message.headers() or {}).get("message_id")
     message_id = repr(message_id.decode(errors="replace") if isinstance(message_id, bytes) else message_id)
     print(f"Took {message_id}", flush=True)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def handle(threat_event: dict[str, Any], seconds: int) -> None:
-    """Handle a threat event: your code goes here."""
+    """Handle a threat event. Your code goes here."""
     print(repr(threat_event["event"]["threatName"]), flush=True)
     time.sleep(seconds)
 
@@ -45,7 +45,7 @@ def next_entries(server: Any, take_over_after: int) -> Any:
 
 
 def process(server: Any, entry_id: bytes, fields: dict[bytes, bytes], seconds: int) -> None:
-    """Handle one entry, then remove it. If handling fails, move the entry to the stream of failed events."""
+    """Handle one entry, then remove it. If handling fails, move the entry to the failed-events stream."""
     message_id = repr(fields.get(b"message_id", b"").decode(errors="replace"))
     print(f"Took {message_id}", flush=True)
     with server.pipeline() as transaction:

@@ -46,13 +46,13 @@ stopping = threading.Event()
 
 
 def say(text: str) -> None:
-    """Print a line with a single call, because several threads print."""
+    """Print a line with a single call, so that lines from several threads do not mix."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def file_for(number: int, threat_event: dict[str, Any]) -> Path:
-    """Return the file for an event, named after a sequence number and a checksum of the host."""
+    """Return an event's file, whose name contains a sequence number and a checksum of the host."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}}:
             pass
@@ -72,7 +72,7 @@ def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: int) -> None:
-    """Write an event to disk and return when it is stored. If there is no room, wait and retry."""
+    """Write an event to disk and return once it is stored. If there is no room, wait and retry."""
     if sum(lane.qsize() for lane in set(lanes)) >= limit:
         raise OSError(f"the queue is full: {limit} events wait to be forwarded")
     with file.open("x", encoding="utf-8") as opened:
@@ -99,7 +99,7 @@ def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
     stop=tenacity.stop_when_event_set(stopping),
 )
 def is_accepted(session: requests.Session, url: str, message_id: str, body: str) -> bool:
-    """Send an event until the service accepts or refuses it. Return True if the event was accepted."""
+    """Keep sending an event until the service accepts or refuses it. Return True if the event is accepted."""
     response = session.post(
         url,
         body,
@@ -115,7 +115,7 @@ def is_accepted(session: requests.Session, url: str, message_id: str, body: str)
 
 
 def forward(file: Path, session: requests.Session, url: str) -> None:
-    """Forward a stored event, then delete its file, or move the file if the service refuses the event."""
+    """Forward a stored event and delete its file, or move the file if the service refuses the event."""
     try:
         message_id, body, _ = file.read_text(encoding="utf-8").split("\n")
     except ValueError:  # the program was killed while writing the file
@@ -130,7 +130,7 @@ def forward(file: Path, session: requests.Session, url: str) -> None:
 
 
 def forward_all(lane: Lane, url: str) -> None:
-    """Forward the events of a lane, the oldest first, until the program stops."""
+    """Forward a lane's events, oldest first, until the program stops."""
     with requests.Session() as session:
         if secret("HTTP_TOKEN"):
             session.auth = add_token
@@ -178,7 +178,7 @@ def main() -> None:
         parser.error(f"cannot write to the directory {QUEUE_DIRECTORY}: {error}")
     secret("HTTP_TOKEN")  # reports an unreadable file early
 
-    # Give each thread its own lane if the order matters. Otherwise, all threads share one lane.
+    # Give each thread its own lane if order matters. Otherwise, all threads share one lane.
     count = options.senders
     lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
     stored = sorted(QUEUE_DIRECTORY.glob("*.json"))

@@ -1,4 +1,4 @@
-"""Sends each ePO threat event as CEF over syslog (RFC 5424) to a collector, using UDP, TCP or TLS."""
+"""Sends each ePO threat event as CEF to a syslog (RFC 5424) collector over UDP, TCP or TLS."""
 
 import argparse
 import logging
@@ -34,7 +34,7 @@ def syslog_message(text: str, now: datetime) -> bytes:
 
 
 class Collector:
-    """A persistent connection to a syslog collector, restored after each loss.
+    """A persistent connection to a syslog collector, restored whenever it is lost.
 
     :param host: the collector's name or IP address
     :param port: the collector's port
@@ -67,8 +67,8 @@ class Collector:
             if self._connection is None:
                 self._connection = self._connect()
             self._raise_if_closed(self._connection)
-            # Set no time limit. Reconnecting would not help, because the operating system of an unresponsive
-            # collector still accepts connections.
+            # Set no time limit. Reconnecting would not help, because an unresponsive collector's operating
+            # system still accepts connections.
             self._connection.sendall(message)
         except OSError:
             self._close()
@@ -82,8 +82,8 @@ class Collector:
             udp.connect(address)
             return udp
         connection = socket.create_connection(self._address, timeout=10)
-        # Firewalls drop idle connections. A small send buffer limits the number of messages that are lost if
-        # the collector fails.
+        # Firewalls drop idle connections. A small send buffer limits the number of messages lost if the
+        # collector fails.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)

@@ -1,4 +1,4 @@
-"""Prints ePO threat events from two brokers, each event once, until Ctrl-C or SIGTERM."""
+"""Prints ePO threat events from two brokers, without duplicates, until Ctrl-C or SIGTERM."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ from common import CONFIG_FILE, on_stop, run
 
 
 def report(gap: Gap) -> None:
-    """Print a gap, during which neither broker was connected and events may be missing."""
+    """Print a gap, a period in which neither broker was connected and events may be missing."""
     print(f"GAP {gap}", flush=True)
 
 

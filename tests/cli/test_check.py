@@ -91,7 +91,7 @@ def test_a_missing_file_does_not_end_it(fabric: LocalFabric, tmp_path: Path) -> 
 
 
 def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: Path) -> None:
-    """``check`` reports the failure that a retry cannot fix, even if it was not the first one."""
+    """``check`` reports the failure that a retry cannot fix, even if it was not the first failure."""
     make_foreign_certificates(tmp_path)
     config_file = copy_of_configuration(fabric, tmp_path)
     down = config_file.read_text().replace("[Brokers]", "[Brokers]\ndown = down;1;127.0.0.1")

@@ -68,7 +68,7 @@ def test_a_signal_ends_demo_and_a_second_one_at_once() -> None:
         first = demo.output.wait_for("\n").splitlines()[0]
         assert json.loads(first)["event"]["reason"] == "ExP:Heap"
         demo.process.send_signal(signal.SIGTERM)
-        # The demo may have ended before the second signal arrives.
+        # The demo may end before the second signal arrives.
         assert demo.end(signal.SIGINT) in {0, 130}
         assert demo.errors.all() == WAITING
 

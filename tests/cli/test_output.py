@@ -59,7 +59,7 @@ def test_a_file_that_cannot_be_opened_is_reported_first(tmp_path: Path, kind: st
 
 
 def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """logrotate renames the file, may create a new file and may send SIGHUP, which ends most programs."""
+    """logrotate renames the file, may create a new one and may send SIGHUP, which ends most programs."""
     file, rotated = tmp_path / "events", [tmp_path / f"events.{number}" for number in range(12)]
     with listen("--format", "jsonl", "--output", file) as listening:
         for number in range(600):
@@ -79,7 +79,7 @@ def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, 
 
 @pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """``listen`` writes all events if space becomes available in time. If not, it counts dropped events."""
+    """``listen`` writes all events if space becomes free in time, and otherwise counts dropped events."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -153,7 +153,7 @@ class TestTheHealthFile:
 
 
 def test_systemd_is_notified_while_the_loop_goes_on(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """The loop waits as long as nobody reads from the output pipe."""
+    """The loop waits while nothing reads from the output pipe."""
     reader, writer = os.pipe()
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "1"}
     with (

@@ -75,7 +75,7 @@ def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden:
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: bool) -> None:
-    """dxlclient's threads fail when parts of the client are gone, which is normal only while it closes."""
+    """dxlclient's threads fail when parts of a client are gone, which is normal only during its shutdown."""
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()

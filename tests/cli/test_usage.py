@@ -80,7 +80,7 @@ def test_the_console_script_calls_itself_by_its_own_name() -> None:
 
 @pytest.mark.parametrize("file", sorted(Path(_cli.__file__).parent.glob("*.py")), ids=lambda file: file.stem)
 def test_the_command_line_uses_public_names_only(file: Path) -> None:
-    """If the command line needed a private name, users' programs would need it, too."""
+    """If the command line needed a private name, users' programs would also need it."""
     names = [
         f"{getattr(node, 'module', '')}.{alias.name}"
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))

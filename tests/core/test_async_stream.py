@@ -33,8 +33,7 @@ def worker() -> Worker:
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[int]]:
-    """Run a second task on the event loop. The returned list grows as long as the event loop is not
-    blocked."""
+    """Run a second task on the event loop. The returned list grows unless the event loop is blocked."""
     ticks: list[int] = []
 
     async def tick() -> None:

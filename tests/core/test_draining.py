@@ -1,4 +1,4 @@
-"""A draining stream accepts no new events, and its loop ends after the last event that had arrived."""
+"""A draining stream accepts no new events, and its loop ends after the events that have already arrived."""
 
 import asyncio
 import signal
@@ -44,7 +44,7 @@ class TestDraining:
     def test_hands_over_what_had_arrived(
         self, connect: Connect, dxl_client: DxlClient, topic: str, workers: int, below: str
     ) -> None:
-        """The loop also receives the events in dxlclient's queue and those that waiting workers hold."""
+        """The loop also receives the events in dxlclient's queue and those held by waiting workers."""
         receiving = connect(incoming_message_queue_size=20, incoming_message_thread_pool_size=workers)
         count = 10 + workers + 20
         with (

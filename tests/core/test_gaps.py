@@ -216,13 +216,13 @@ class TestAGap:
         assert feed.gaps[0].start > last - timedelta(seconds=1.8)
 
     def test_ends_after_a_malformed_packet(self, feed: ReportingFeed) -> None:
-        """By itself, the MQTT client would lose its network thread but still appear connected."""
+        """On its own, the MQTT client would lose its network thread but still appear connected."""
         feed.broker.send_raw(b"\x30\x02\xff\xff")  # an event whose topic is longer than the packet
         feed.gaps.until_ended(1)
         until(lambda: bool(feed.send() and feed.receiver.handled), "it listens again")
 
     def test_is_not_what_somebody_else_unsubscribes(self, feed: ReportingFeed) -> None:
-        """Removing a callback with the DxlClient's own method unsubscribes the callback's topic."""
+        """Removing a callback with the DxlClient's own method unsubscribes from the callback's topic."""
         feed.dxl_client.add_event_callback(feed.topic, direct := Receiver())
         feed.dxl_client.remove_event_callback(feed.topic, direct)
         feed.check_receives()
@@ -254,7 +254,7 @@ class TestAGap:
     ) -> None:
         """A half-open connection is detected late, but the gap begins just before the last message.
 
-        By itself, the MQTT client would report a loss twice, and dxlclient would connect twice.
+        On its own, the MQTT client would report a loss twice, and dxlclient would connect twice.
         """
         gaps, receiver = Gaps(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
@@ -273,7 +273,7 @@ class TestAGap:
         assert gaps[0].start < frozen
 
     def test_covers_the_time_for_which_the_process_was_stopped(self, topic: str) -> None:
-        """After waking up, a laptop first reads the events that arrived during its sleep."""
+        """After waking up, a laptop first reads the events that arrived while it slept."""
         with (
             LocalFabric() as own,
             DxlClient(own.client_config()) as epo,
@@ -396,7 +396,7 @@ class TestASubscription:
         assert feed.client.status().subscribed == (feed.topic,)
 
     def test_sent_as_the_connection_is_lost_makes_nobody_wait(self, feed: ReportingFeed) -> None:
-        """For two minutes, dxlclient itself would hold the lock that it needs to subscribe again."""
+        """On its own, dxlclient would spend two minutes holding the lock that it needs to subscribe again."""
 
         def reset(_: str) -> int | None:
             feed.broker.answer = lambda _: GRANTED

@@ -62,7 +62,7 @@ class TestAnEvent:
     def test_can_be_sent_on_while_all_queues_are_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str, in_a_loop: bool
     ) -> None:
-        """Without our hook, the network thread would hold the sending lock while it waits for room."""
+        """Without our hook, the network thread would hold the sending lock while waiting for room."""
         crowded, receiver = connect(incoming_message_queue_size=1), Receiver()
 
         def send_on(threat_event: dict[str, Any], event: Event) -> None:

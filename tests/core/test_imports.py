@@ -38,7 +38,7 @@ testing: client testing
 
 
 def imported_names(file: Path) -> set[str]:
-    """Return the names of this package that a file imports."""
+    """Return the names that a file imports from this package."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -85,7 +85,7 @@ def loaded_by(statement: str) -> set[str]:
     ],
 )
 def test_an_import_loads_dxlclient_and_nothing_else(statement: str) -> None:
-    """This test hides msgspec, because an import loads msgspec if it is installed."""
+    """This test hides msgspec, which the package loads if it is installed."""
     without_fast = "sys.modules['msgspec'] = None"
     loaded = loaded_by(f"{without_fast}; {statement}") - loaded_by(f"{without_fast}; import dxlclient.client")
     assert loaded == {"dxlthreateventclient"}

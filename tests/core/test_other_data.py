@@ -13,7 +13,7 @@ OTHERS = {"distinctCountOfSourceHostName": "3", "count": "4", "responseRuleName"
 
 class TestConvertAggregateFields:
     def test_keeps_positions_in_a_list_and_distinct_values_in_a_set(self) -> None:
-        """The dictionary is converted in place. The order of its keys and all other values stay the same."""
+        """The dictionary is converted in place. The key order and all other values stay the same."""
         other_data: dict[str, Any] = {"listOfSourceIPV4": ADDRESSES, "setOfSourceIPV4": ADDRESSES, **OTHERS}
         assert convert_aggregate_fields(other_data) is other_data
         converted = {

@@ -117,7 +117,7 @@ class TestInsideACallback:
         assert successor.numbers == list(range(1, 100))
 
     def test_it_removes_itself_and_adds_itself_again(self, feed: Feed) -> None:
-        """The feed thread unsubscribes from a topic only if it still has no callback."""
+        """The feed thread unsubscribes from a topic only if the topic still has no callback."""
         numbers: list[int] = []
 
         def restart(threat_event_dict: dict[str, Any], original_event: Event) -> None:
@@ -129,7 +129,7 @@ class TestInsideACallback:
         for number in range(10):
             feed.publish([number])
             until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
-            # remove() returns after the feed thread has handled all earlier changes.
+            # remove() returns only after the feed thread has handled all earlier changes.
             feed.remove(print)
 
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
@@ -195,7 +195,7 @@ class TestLeavingTheClient:
     def test_takes_no_time_under_a_slow_callback_and_a_flood(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
     ) -> None:
-        """By itself, DxlClient would wait for queued events until the flood of events ends."""
+        """On its own, DxlClient would wait for queued events until the flood ends."""
         program = """
 import sys, time
 from dxlclient.client import DxlClient

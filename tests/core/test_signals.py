@@ -1,4 +1,4 @@
-"""If a signal handler raises an exception at any moment, no call hangs and no callback remains."""
+"""Whenever a signal handler raises an exception, no call hangs and no callback remains."""
 
 import json
 import random
@@ -106,7 +106,7 @@ def test_a_handler_that_raises_at_a_with_leaves_nothing_behind(fabric: LocalFabr
 def test_ctrl_c_ends_a_program_at_any_moment(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, rounds: int
 ) -> None:
-    """Up to Python 3.12, a signal can leave a logging handler locked, so nothing may wait for it."""
+    """In Python 3.12 and earlier, a signal can leave a logging handler locked, so nothing may wait for it."""
     chance = random.Random(rounds)
     with Publisher(dxl_client, topic):
         for _ in range(rounds):

@@ -105,7 +105,7 @@ class TestTheLoop:
             events.__enter__()
 
     def test_runs_no_code_when_an_event_is_dropped(self, worker: Worker) -> None:
-        """In the finalizer of dxlclient's events, Python would ignore an exception from a signal handler."""
+        """Python would ignore an exception that a signal handler raises in a dxlclient event's finalizer."""
         called: set[object] = set()
         with worker.stream() as events:
             worker.number(1)
@@ -285,7 +285,7 @@ class TestLeaving:
     def test_counts_no_event_as_unread_if_closed_while_opening(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The loop of a closed stream still takes the events in the buffer."""
+        """A loop over a closed stream still takes the buffered events."""
         events = worker.stream()
 
         def close_early(*_: object) -> None:
@@ -397,7 +397,7 @@ class TestASignal:
         with running(PROGRAM, fabric.config_file, topic) as process:
             until_printed(process, "ready")
             with Publisher(dxl_client, topic):
-                # One event is in the loop, 50 events are buffered, and the worker waits with the next event.
+                # One event is in the loop, 50 are buffered, and the worker waits to buffer the next one.
                 until_printed(process, "arrived 51")
                 process.send_signal(signal.SIGTERM)
                 until_printed(process, "closed")

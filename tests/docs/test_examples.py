@@ -3,9 +3,9 @@
 A page's Python blocks run in order, in one namespace and in a directory that contains a ``dxlclient.config``,
 as if a reader pasted them. A simulated ePO continuously publishes threat events. The names ``config``,
 ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a whole program uses
-only its own names and must print something. A block that runs forever receives Ctrl-C after it has printed
-its output on the page (or any output if the page shows none) and three more lines. A block with a caption is
-saved in a file with that name. If a saved file is a test, pytest runs it.
+only its own names and must print something. A block that runs forever receives Ctrl-C after printing the
+output shown on the page (or any output if none is shown) and three more lines. A captioned block is saved in
+a file named after its caption. If a saved file is a test, pytest runs it.
 """
 
 import builtins
@@ -78,7 +78,7 @@ def fabric() -> Iterator[LocalFabric]:
 
 @pytest.fixture(scope="module")
 def dxl_client(fabric: LocalFabric) -> Iterator[DxlClient]:
-    """The client for the examples, which continuously publishes threat events."""
+    """The examples' client, which continuously publishes threat events."""
     stopped = threading.Event()
 
     def publish() -> None:
@@ -152,7 +152,7 @@ def is_program(block: Block) -> bool:
 
 
 def run(block: Block, expected: str, dxl_client: DxlClient, namespace: dict[str, Any]) -> None:
-    """Run a Python block and compare its output with the page."""
+    """Run a Python block and compare its output with that on the page."""
     if is_program(block):
         expected = expected or "\n"
     transcript = Transcript(expected)
@@ -292,7 +292,7 @@ def command_lines() -> set[str]:
 
 
 def complaint_about(command: str, directory: Path, fabric: LocalFabric) -> str | None:
-    """Run a command line, press Ctrl-C if it does not end, and return the problem or None."""
+    """Run a command line, press Ctrl-C if it does not end, and return the problem, if any."""
     prepare(directory, fabric)
     if " fabric " in command:
         # The ``fabric`` command creates its directory and does not replace existing files.

@@ -169,7 +169,7 @@ class TestInstalledPackage:
     def test_the_fixtures_work_with_the_pytest_of_others(
         self, installed: Path, tmp_path: Path, version: str
     ) -> None:
-        """The fixtures also work if all optional parts of pytest are disabled."""
+        """The fixtures work even if all optional parts of pytest are disabled."""
         download = ["pip", "install", "--quiet", f"--target={tmp_path}", f"pytest{version}"]
         subprocess.run([sys.executable, "-m", *download], check=True)
         (tmp_path / "test_it.py").write_text("def test_it(publish_and_wait): publish_and_wait()\n")

@@ -17,7 +17,7 @@ HOSTILE = "|=\\\n\r\t\0\x1b\x85\u2028\u202e\ud800 \"'%:;,{}ab1😀é"
 
 
 def parse(line: str) -> tuple[list[str], dict[str, str]]:
-    """Parse a line as CEF specifies. Return the seven header fields and the extension."""
+    """Parse a line according to the CEF specification. Return the seven header fields and the extension."""
     header: list[str] = []
     field, characters = "", iter(line)
     for character in characters:

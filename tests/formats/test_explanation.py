@@ -1,4 +1,4 @@
-"""Each format gives ePO's numbers, words and codes the meanings in the tables."""
+"""Each format gives ePO's numbers, words and codes the meanings that the tables list."""
 
 import csv
 from typing import Any

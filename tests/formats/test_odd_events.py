@@ -64,7 +64,7 @@ PATHS = st.sampled_from(list(paths_of(COMPLETE)))
 EVENTS = st.lists(st.tuples(PATHS, st.one_of(PLAUSIBLE, ANYTHING)), max_size=12).map(with_changes)
 ANY_EVENT = st.one_of(EVENTS, EVENTS, st.dictionaries(TEXT, ANYTHING, max_size=4))
 
-# Each # is replaced with a unique text, which the result must contain.
+# Each # is replaced with unique text that the result must contain.
 SAYING = st.sampled_from(
     [
         *("#", "CORP\\#", "#\\bob", "C:\\#\\#.exe -#", "HKLM\\#\\#", "hip.registry #", "http://#/#?#"),

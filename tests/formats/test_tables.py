@@ -19,7 +19,7 @@ def changed(path: str, value: Any, threat_event: dict[str, Any] = COMPLETE) -> d
     return with_value(threat_event, path.split("."), value)
 
 
-# No event contains all fields: an event has a file or a registry key, one protocol and one kind of rule.
+# No event contains all fields: each has either a file or a registry key, one protocol and one kind of rule.
 EVENTS = [
     COMPLETE,
     changed("event.target.protocol", "HTTP"),
@@ -36,7 +36,7 @@ KNOWN: dict[str, Any] = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, 
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each field's path and value in a document, with ``[]`` for lists of objects."""
+    """Yield the path and value of each field in a document, with ``[]`` for lists of objects."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else key)
@@ -68,7 +68,7 @@ def ocsf(threat_event: Any, known: Any) -> dict[str, Any]:
 
 
 def without(threat_event: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the event and the message details, with an item removed from either the event or the details."""
+    """Return the event and the message details, with an item removed from one of them."""
     if path in KNOWN:
         return threat_event, KNOWN | {path: None}
     return changed(path, None, threat_event), KNOWN

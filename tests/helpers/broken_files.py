@@ -148,7 +148,7 @@ KINDS: dict[str, Broken] = {
     "a proxy's password with %(x)s": Broken(
         _proxy("Password = a%(x)sb"), "Password has a %(name)s | cannot be quoted"
     ),
-    # The files that the configuration names.
+    # Files named in the configuration.
     "a file that is not there": Broken(
         edit("client.crt", "~/x.crt"),
         "CertFile (~/x.crt) cannot be read | nor beside the configuration | not replaced",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the sdist and a wheel from it with the installed packages, and return their directory."""
+    """Build the sdist and a wheel from it, without build isolation, and return their directory."""
     directory = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         directory = directory.parent  # shared by all processes

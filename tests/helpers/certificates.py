@@ -62,7 +62,7 @@ def issue(
     begins: int = -1,
     ends: int = 3650,
 ) -> Identity:
-    """Issue a certificate whose validity begins and ends the given numbers of days from now."""
+    """Issue a certificate that is valid from ``begins`` days to ``ends`` days from now."""
     key = key or rsa.generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)

@@ -16,7 +16,7 @@ Connect = Callable[..., DxlClient]
 
 @contextmanager
 def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
-    """A function that returns a new connected client, with configuration settings as keyword arguments.
+    """A function that takes configuration settings as keyword arguments and returns a new connected client.
 
     All clients are destroyed in parallel at the end.
     """
@@ -49,17 +49,17 @@ def _is_ending(dxl_client: Any, thread: threading.Thread) -> bool:
 
 
 def queue_is_full(dxl_client: DxlClient) -> bool:
-    """Return True if dxlclient's queue of incoming messages is full, which no public API reports."""
+    """Return True if dxlclient's incoming-message queue is full (no public API reports this)."""
     full: bool = dxl_client._thread_pool._tasks.full()  # type: ignore[attr-defined]
     return full
 
 
 def queue_length(dxl_client: DxlClient) -> int:
-    """Return the number of messages in dxlclient's queue, which no public API reports."""
+    """Return the number of messages in dxlclient's queue (no public API reports it)."""
     length: int = dxl_client._thread_pool._tasks.qsize()  # type: ignore[attr-defined]
     return length
 
 
 def is_subscribed(topic: str) -> bool:
-    """Return True if a LocalFabric in this process has this subscription, which no public API reports."""
+    """Return True if a LocalFabric in this process has this subscription (no public API reports this)."""
     return any(topic in found.subscriptions for found in gc.get_objects() if type(found) is Broker)

@@ -37,7 +37,7 @@ class Lines:
                     self._changed.notify_all()
 
     def wait_for(self, text: str, *, times: int = 1) -> str:
-        """Wait until the output contains ``text`` ``times`` times, and return it."""
+        """Wait until ``text`` occurs ``times`` times in the output, and return the output."""
         with self._changed:
             assert self._changed.wait_for(lambda: "".join(self._lines).count(text) >= times, TIMEOUT), (
                 f"{text!r} is not in {self._lines}"
@@ -101,7 +101,8 @@ class Listen(Command):
     def said(self, *counts: int) -> list[str]:
         """Wait until the process ends, check the counts in its last line, and return the earlier lines.
 
-        The first line is omitted. On a busy machine, the message that writing has resumed is omitted, too.
+        The first line is omitted. The message about remaining events, which a busy machine may cause, is also
+        omitted.
         """
         _, *said, last = self.errors.all().splitlines()
         names = ("Received", "written", "rejected", "filtered", "dropped")

@@ -163,7 +163,7 @@ COMPLETE: dict[str, Any] = sample_threat_event(
 
 
 def with_value(threat_event: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return a copy of a threat event with a value at a path, if the path's parent is an object."""
+    """Return a copy of a threat event, with a value set at a path if the path's parent is an object."""
     threat_event = copy.deepcopy(threat_event)
     *parents, key = path
     node: Any = threat_event

@@ -26,7 +26,7 @@ def tls_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> It
 
 @contextmanager
 def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> Iterator[ssl.SSLSocket]:
-    """A TLS connection after the MQTT packets CONNECT and CONNACK."""
+    """A TLS connection on which the MQTT packets CONNECT and CONNACK have been exchanged."""
     with tls_socket(fabric, config) as tls:
         tls.sendall(hello("a"))
         assert tls.recv(4) == b"\x20\x02\0\0"

@@ -22,7 +22,7 @@ _FENCE = re.compile(
     r"^(?P<indent>)```(?P<argument>\w+)(?P<options>)\n(?P<content>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# Matches the comment that says why the block after it cannot be run.
+# Matches the comment that says why the following block cannot be run.
 _NOT_RUN = re.compile(r"(?:\.\. |<!-- )not run: (.+?)(?: -->)?\n\s*\Z")
 
 

@@ -33,7 +33,7 @@ def running(program: str, *arguments: object) -> AbstractContextManager["subproc
 
 
 def freeze(process: "subprocess.Popen[Any]") -> None:
-    """Suspend a process and return when it is suspended."""
+    """Suspend a process and wait until it has stopped."""
     process.send_signal(signal.SIGSTOP)
     os.waitpid(process.pid, os.WUNTRACED)
 

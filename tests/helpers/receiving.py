@@ -44,7 +44,7 @@ class Receiver(CommonThreatEventCallback):
         return [number_of(threat_event) for threat_event, _ in self.handled]
 
     def until_received(self, number: int) -> None:
-        """Return when the event with this number, and thus every earlier event, has arrived.
+        """Wait until the event with this number, and thus every earlier event, has arrived.
 
         Fail only if no event arrives for 30 seconds, so that a slow machine does not fail the test.
         """
@@ -89,7 +89,7 @@ def publish_numbers(
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events and return when this client, and most likely all other clients, have them."""
+    """Publish numbered events and wait until this client, and most likely every other client, has them."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):

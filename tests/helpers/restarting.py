@@ -88,7 +88,7 @@ def looping(events: ThreatEventStream, handle: Callable[[dict[str, Any], Event],
 
 
 def until_settled(publisher: Publisher, taps: list[Tap], timeout: float = 30.0) -> None:
-    """Return when no client is reconnecting and events reach every tap."""
+    """Wait until no client is reconnecting and events reach every tap."""
     settled = False
     while not settled:
         until(lambda: not reconnecting(), "all clients are connected", timeout)

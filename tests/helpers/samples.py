@@ -31,7 +31,7 @@ WAITING = "Waiting for threat events..."
 def running_sample(
     config_file: Path | None, python: str | Path = sys.executable, root: Path = ROOT
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """Run the basic sample with DXLCLIENT_CONFIG set to a file, or set to an empty string."""
+    """Run the basic sample with DXLCLIENT_CONFIG set to a file's path or to an empty string."""
     return started(python, root / SAMPLE.relative_to(ROOT), DXLCLIENT_CONFIG=str(config_file or ""))
 
 
@@ -50,7 +50,7 @@ def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def documented_command(page: str, arguments: str) -> list[str]:
-    """From a page of docs/, return the command line that ends with a sample and these arguments."""
+    """Return the command line that a page of docs/ gives for a sample with these arguments."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
     assert line, f"{page} does not say how to run {arguments}"
@@ -69,9 +69,9 @@ def ids(events: list[Event]) -> list[str]:
 
 
 def until_passed_on(dxl_client: DxlClient) -> None:
-    """Return when the broker has forwarded all events from this client.
+    """Wait until the broker has forwarded all events from this client.
 
-    A sample that ends after this call has handled or counted all of these events.
+    If a sample ends after this call, it has handled or counted all of these events.
     """
     publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 

@@ -72,7 +72,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _expected_types(allowed: _Allowed) -> Iterator[dict[str, Any]]:
-    """Yield the schema rules by which each category requires one of its types, and each type one of its
+    """Yield schema rules that allow a category only with one of its types, and a type only with one of its
     categories."""
     categories = allowed["event.category"]
     for category, types in categories.items():
@@ -115,7 +115,7 @@ def check_ecs(document: dict[str, Any]) -> None:
 
 
 def check_ocsf(finding: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError or AssertionError unless this is a Detection Finding of OCSF 1.5.0."""
+    """Raise jsonschema.ValidationError or AssertionError unless this is an OCSF 1.5.0 Detection Finding."""
     _validators()["ocsf"].validate(finding)
     assert finding["type_uid"] == finding["class_uid"] * 100 + finding["activity_id"]
     _check_attributes(finding, _ocsf()["classes"]["detection_finding"]["attributes"])
@@ -150,7 +150,7 @@ def _texts_of(value: Any) -> list[str]:
 
 
 def _is_same(value: str, written: str) -> bool:
-    """Return True if the written value contains an observable's value, or both are the same IP address."""
+    """Return True if the written value contains an observable's value, or if both are the same IP address."""
     if value.lower() in written.lower():
         return True
     try:

@@ -25,7 +25,7 @@ class StubBroker:
     """An MQTT broker with mutually authenticated TLS, for any number of clients.
 
     The broker calls ``answer`` for each SUBSCRIBE packet. A test can replace ``answer`` at any time. The
-    function receives the topic and returns ``WITHHELD``, or ``GRANTED`` or ``REFUSED`` for the SUBACK.
+    function receives the topic and returns ``WITHHELD`` or the SUBACK's code (``GRANTED`` or ``REFUSED``).
     """
 
     port: int
@@ -63,7 +63,7 @@ class StubBroker:
         return len(receivers)
 
     def send_raw(self, data: bytes) -> None:
-        """Send raw bytes, such as a part of a packet, to all clients."""
+        """Send raw bytes, such as part of a packet, to all clients."""
         for session in tuple(self._sessions):
             session.send_raw(data)
 

@@ -30,7 +30,7 @@ class Worker:
         return self._kind(self.client, "/topic", **options)
 
     def deliver(self, *payloads: Any) -> list[Event]:
-        """Deliver events and return them. If the stream is full, wait for room, like dxlclient's worker."""
+        """Deliver and return events. If the stream is full, wait for room, as dxlclient's worker does."""
         for payload in payloads:
             [callback] = {call.args[1] for call in self.dxl_client.add_event_callback.call_args_list}
             callback.on_event(delivered := event(payload, "/topic"))

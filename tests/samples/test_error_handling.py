@@ -79,7 +79,7 @@ class TestErrorHandlingSample:
     def test_begins_a_new_line_after_a_torn_one(
         self, tmp_path: Path, dxl_client: DxlClient, start: Start
     ) -> None:
-        """At first, the file size limit lets the file grow by only 1,000 bytes, as on a full disk."""
+        """At first, the file size limit lets the file grow by only 1,000 bytes, as on a nearly full disk."""
         reject_file = tmp_path / "rejected.jsonl"
         reject_file.write_bytes(b"{}\n" * 10_000)
         sample = start(RECEIVE)

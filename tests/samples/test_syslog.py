@@ -51,7 +51,7 @@ def collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rsysl
 
 
 def command_for(collector: Rsyslogd | socket.socket, options: str) -> list[str]:
-    """Return the command on the page with the collector's port."""
+    """Return the page's command with the collector's port."""
     port = collector.port if isinstance(collector, Rsyslogd) else collector.getsockname()[1]
     command = documented_command(PAGE, f"syslog_cef_example.py 127.0.0.1 5514{options}")
     return [str(port) if word == "5514" else word for word in command]
@@ -128,7 +128,7 @@ def accepted(listener: socket.socket, tls: ssl.SSLContext | None = None) -> sock
 
 
 def read_until(connection: socket.socket, end: str) -> bytes:
-    """Read until a text has arrived, and return all received data."""
+    """Read until the given text arrives, and return all the data received."""
     received = b""
     while end.encode() not in received:
         part = connection.recv(65536)

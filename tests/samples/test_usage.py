@@ -1,4 +1,4 @@
-"""The advanced samples report wrong usage and a missing extra."""
+"""The advanced samples report incorrect usage and a missing extra."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ for line in sys.stdin.read().splitlines():
     print(json.dumps([status, output.getvalue(), errors.getvalue()]))
 """
 
-# Wrong command lines with a part of each expected message.
+# Incorrect command lines, each with part of the expected message.
 WRONG = {
     "stream_example.py --severity 8": "invalid choice: 8",
     "error_handling_example.py --replay missing": "No such file",

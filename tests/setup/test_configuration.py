@@ -1,4 +1,4 @@
-"""A usable configuration and all kinds of unusable configurations."""
+"""A usable configuration and all kinds of unusable ones."""
 
 import re
 from pathlib import Path

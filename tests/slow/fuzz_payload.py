@@ -1,7 +1,7 @@
 """Feeds random payloads to the library, and reports the shortest payload that breaks a promise.
 
 Most payloads are made by mutating a corpus payload's bytes or a sample event's values.
-To repeat a failure, use the printed seed: python tests/slow/fuzz_payload.py --seed N
+To reproduce a failure, use the printed seed: python tests/slow/fuzz_payload.py --seed N
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """A broker is repeatedly killed while events flow and slow consumers have a backlog.
 
-One run sends the same events to all consumers. Each consumer uses a separate DxlClient. A run has one phase
-for each time the broker starts. A client counts as subscribed from the first event that it receives in a
-phase. Mosquitto sends an event to all subscribers before it reads the next event. A subscribed client must
-therefore receive every later event that reached the witness before the kill. Events published between the
-kill and the restart may be missed.
+A run sends the same events to all consumers. Each consumer uses a separate DxlClient. A run has one phase per
+broker start. A client counts as subscribed from the first event that it receives in a phase. Mosquitto sends
+an event to all subscribers before it reads the next event. A subscribed client must therefore receive every
+later event that reached the witness before the kill. Events published between the kill and the restart may be
+missed.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,14 @@ TOPIC = "/test/kills"
 KILLS = 10
 BACKLOG = 60
 STEADY, FULL_SPEED = 0.1, 0.001  # seconds between two events.
-# Ignore the last events that the witness receives before a kill. The witness is the fast callback's client.
+# Ignore the last few events that the witness receives before a kill. The witness is the fast callback's
+# client.
 MARGIN = 10
 
 
 @dataclass
 class Phase:
-    """The events from number ``after + 1`` to number ``last``, sent between two starts of the broker."""
+    """Events ``after + 1`` to ``last``, sent between two starts of the broker."""
 
     after: int
     last: int = 0

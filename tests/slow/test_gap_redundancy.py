@@ -42,7 +42,7 @@ def test_a_redundant_stream_misses_and_repeats_nothing(capsys: pytest.CaptureFix
         events = stack.enter_context(redundant_threat_events(dxl_clients, TOPIC, on_gap=gaps.append))
         publisher_client = stack.enter_context(clients(hub.client_config))()
 
-        # Ignore the events that are published before the bridges connect.
+        # Ignore events published before the bridges connect.
         with (
             looping(events, lambda threat_event, _: received.append(number_of(threat_event))),
             Publisher(publisher_client, TOPIC, INTERVAL) as publisher,

@@ -2,8 +2,8 @@
 
 One run disturbs all consumers thirty times, with five kinds of disturbances in random order. Meanwhile, a
 publisher on a separate connection sends numbered events. The publisher also subscribes to these events, and
-records when it sends and when it receives each of them. The broker accepts an event between these two times.
-The environment variable GAPS_SEED repeats a run, and GAPS_ROUNDS makes a run longer.
+records when it sends and receives each of them. The broker accepts an event between these two times.
+Set the GAPS_SEED environment variable to repeat a run, and GAPS_ROUNDS to make a run longer.
 """
 
 import os
@@ -30,7 +30,7 @@ from helpers.waiting import until
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    # If the connection is lost again, a reconnecting thread of dxlclient fails.
+    # A reconnecting dxlclient thread fails if the connection is lost again.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
@@ -39,7 +39,7 @@ ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
 # Each consumer's processing time per event, in seconds.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
 # A gap may last this many seconds longer than the disturbance that causes it. A gap starts one second before
-# the last packet, and dxlclient empties its queue and waits before it reconnects.
+# the last packet. Before it reconnects, dxlclient empties its queue and waits.
 ALLOWANCE = 5.0
 
 _SUBACK = 9
@@ -66,7 +66,7 @@ class Proxy:
         return config
 
     def reset(self) -> None:
-        """Reset the connections of all clients."""
+        """Reset all clients' connections."""
         for client in tuple(self._clients):
             with suppress(OSError):
                 # Because of SO_LINGER, close() sends an RST packet. shutdown() ends the reading thread.
@@ -111,7 +111,7 @@ def _packets(data: bytes) -> tuple[list[bytes], bytes]:
     """Return the complete MQTT packets and the remaining bytes."""
     packets: list[bytes] = []
     while True:
-        # The size follows the first byte, with seven bits in each byte. The size ends with a byte below 128.
+        # The size follows the first byte, with seven bits per byte. The size ends with a byte below 128.
         digits = next((data[1:end] for end in range(2, 6) if len(data) >= end and data[end - 1] < 0x80), b"")
         end = 1 + len(digits) + sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
         if not digits or len(data) < end:
@@ -166,12 +166,12 @@ class Run:
         self.consumers: list[Consumer] = []
         connect = stack.enter_context(clients(self.proxy.client_config))
         for name, seconds in CONSUMERS.items():
-            # Each burst fills the queue of the slow callback.
+            # Each burst fills the slow callback's queue.
             dxl_client = connect(keep_alive_interval=2, incoming_message_queue_size=20)
             self.consumers.append(Consumer(name, dxl_client, TOPIC, seconds))
             stack.enter_context(self.consumers[-1].listening())
-        # The publisher must stay connected while the broker is frozen, because events sent over a connection
-        # that is ending are never published.
+        # The publisher must stay connected while the broker is frozen, because events sent over a closing
+        # connection are never published.
         directly = stack.enter_context(clients(self.mosquitto.client_config))(keep_alive_interval=60)
         self.tap = Tap(directly, TOPIC)
         with Publisher(directly, TOPIC) as self.publisher:
@@ -206,7 +206,7 @@ class Run:
         return sorted(set(range(1, self.publisher.count + 1)) - set(consumer.handled))
 
     def unexplained(self, consumer: Consumer) -> list[int]:
-        """Return the numbers of the events that the consumer missed although they were outside all gaps."""
+        """Return the numbers of the events that the consumer missed outside its reported gaps."""
         times = [
             (number, sent := self.publisher.sent[number - 1], self.tap.times.get(number, sent))
             for number in self.missing(consumer)

@@ -19,7 +19,7 @@ CYCLES = 200
 
 
 def held() -> dict[str, int]:
-    """Count the resources of this process."""
+    """Count this process's resources."""
     # dxlclient leaves the sockets of lost connections to the garbage collector.
     gc.collect()
     process = psutil.Process()

@@ -34,7 +34,7 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
-    """A function that runs a user's tests in a new process, without the garbage of other tests."""
+    """A function that runs a user's tests in a new process, without garbage from other tests."""
     pytester.makeini("[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
 
     def run_tests(tests: str, *options: str, conftest: str = "") -> pytest.RunResult:
@@ -47,7 +47,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 class TestPublishAndWait:
     def test_it_returns_when_each_callback_has_run(self, run: Run) -> None:
-        """Each callback has run even if the fabric misbehaves and the clients must reconnect."""
+        """The call waits for each callback even if the fabric misbehaves and the clients must reconnect."""
         tests = """
 CLIENTS = []
 

@@ -31,7 +31,7 @@ def test_the_varied_sample_events_say_what_epo_says() -> None:
     for threat_event in itertools.islice(varied_threat_events(), 4):
         ecs, _, _ = check_formats(threat_event)
         kinds |= {(ecs["event"]["kind"], *ecs["event"]["category"])}
-        # Only the name of severity 2 in ePO is known.
+        # Severity 2 is the only one whose name in ePO is known.
         name = threat_event["event"]["otherData"]["threatSeverityString"]
         assert name == ("Critical" if threat_event["event"]["threatSeverity"] == 2 else "")
     assert kinds == {

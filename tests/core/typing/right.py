@@ -1,4 +1,4 @@
-"""User code that both pyright and mypy in strict mode accept."""
+"""User code accepted by both mypy in strict mode and pyright."""
 
 from typing import Any, cast
 
