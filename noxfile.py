@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nox
 
-# Python 3.14 is tested if installed, but the package metadata does not list it yet.
+# Use Python 3.14 if it is installed, even though the package metadata does not list it yet.
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
@@ -29,7 +29,7 @@ def _test(session: nox.Session, extras: str, *folders: str) -> None:
 
 @nox.session(python=PYTHONS)
 def make(session: nox.Session) -> None:
-    """Run ``make test``, or other targets as in ``nox --session make-3.13 -- check docs``."""
+    """Run ``make test`` or the targets after ``--``, as in ``nox --session make-3.13 -- check docs``."""
     for target in session.posargs or ["test"]:
         session.run("make", f"VENV={session.virtualenv.location}", target, external=True)
 

@@ -100,9 +100,9 @@ def publish_and_wait(
     """Return a function that publishes a threat event and waits until ``dxl_client`` has handled it.
 
     ``publish_and_wait(threat_event=None, *, topic=..., dxl_client=None, timeout=10.0)`` publishes the given
-    event, or a sample event by default. It returns the DXL event once all of the client's callbacks have
-    run, or raises ``TimeoutError`` after ``timeout`` seconds. Pass ``dxl_client`` to wait for a different
-    client.
+    event, or a sample event by default. The call returns the DXL event once all of the client's callbacks
+    have run, or raises ``TimeoutError`` after ``timeout`` seconds. Pass ``dxl_client`` to wait for a
+    different client.
     """
 
     def publish(

@@ -33,7 +33,7 @@ class Bare(EventCallback):
 
 
 def nothing(*_: object) -> int:
-    """Stand in for a function that a hook calls, and do nothing."""
+    """Replace a function that a hook calls, and do nothing."""
     return 0
 
 

@@ -1,7 +1,7 @@
 """Measures the cost of receiving events with different callbacks and streams.
 
-``bench.py`` starts this process. The process prints measurement results and requests to publish events, one
-JSON object per line.
+``bench.py`` starts this process. The process prints JSON objects, one per line: measurement results, and
+requests to publish events.
 """
 
 import asyncio

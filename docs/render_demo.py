@@ -46,7 +46,7 @@ def main() -> None:
     console.print(Text(f"$ {' '.join(COMMAND)}", style="bold"))
     console.print(Text.from_ansi(run_demo().rstrip("\n")))
     picture = console.export_svg(title="threat events arriving", theme=MONOKAI, unique_id="demo")
-    # Remove the web font from Rich's SVG, because browsers would download it.
+    # Remove the web font from Rich's SVG so that browsers do not download it.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     PICTURE.write_text(picture.replace("Fira Code, monospace", FONTS), encoding="utf-8")
 

@@ -51,7 +51,7 @@ class CommonThreatEventCallback(EventCallback):
     def on_event(self, event: Event) -> None:
         """Decode the event and pass it to :meth:`on_threat_event`. Do not override this method.
 
-        This method, which dxlclient calls, passes every error to :meth:`on_threat_event_error` and never
+        dxlclient calls this method, which passes every error to :meth:`on_threat_event_error` and never
         raises an exception.
 
         :param event: the DXL event

@@ -90,7 +90,7 @@ def steps(config_file: str | PathLike[str] | None = None, *, broker: str | None 
 
 
 def _parse(path: Path) -> ConfigObj:
-    """Read the settings in the same way as dxlclient does."""
+    """Read the settings as dxlclient does."""
     if not path.is_file():
         problem = "not a regular file" if path.exists() else "no such file"
         raise ValueError(f"{problem}; 'python -m dxlclient provisionconfig' creates one")

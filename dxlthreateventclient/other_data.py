@@ -53,7 +53,7 @@ def convert_aggregate_fields(otherData_props: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolved_fields(other_data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of an ``otherData`` object that have a value.
+    """Return the ``otherData`` entries that have a value.
 
     If ePO has no value for a field, it sends an unresolved placeholder: the key in braces. Call this function
     before :func:`convert_aggregate_fields`, which treats placeholders as values.

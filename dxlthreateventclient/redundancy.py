@@ -123,7 +123,7 @@ class _Connections:
                 self._route.report()
 
     def drain(self, callback: object, done: Callable[[], None]) -> None:
-        """Unsubscribe on all connections, and call ``done`` after each has delivered its earlier events."""
+        """Unsubscribe on all connections, and call ``done`` once all have delivered their earlier events."""
         others = iter(self._members[1:])
 
         def finish() -> None:
@@ -154,7 +154,7 @@ class _Connections:
             delivered = max(counts)
             counts[number] += 1
             if min(counts) == max(counts):
-                # Forget a message id after all clients have delivered it equally often.
+                # Forget a message id once all clients have delivered it the same number of times.
                 del self._counts[message_id]
             while self._counts:
                 oldest = next(iter(self._counts))

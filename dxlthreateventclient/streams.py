@@ -86,8 +86,8 @@ class Stream(EventCallback):
         self._entered, self._filtered, self._taken = count(), count(), count()
         # Only one worker at a time fills the buffer, so that concurrent workers cannot exceed the limit.
         self._filling = threading.Lock()
-        # The loop releases _room after making room in the buffer. A worker that misses the release notices
-        # the free space within _LOOK_EVERY seconds.
+        # The loop releases _room after making room in the buffer. If a worker misses the release, it sees the
+        # free space within _LOOK_EVERY seconds.
         self._room = threading.Lock()
         self._room.acquire()
 
@@ -132,7 +132,7 @@ class Stream(EventCallback):
     # Called by the worker.
 
     def on_event(self, event: Event) -> None:
-        """Buffer an event from another topic for which this stream was also added as a callback."""
+        """Buffer an event from another topic that uses this stream as a callback."""
         self._deliver(event)
 
     def _deliver(self, event: Event) -> Outcome:
@@ -386,7 +386,7 @@ class AsyncThreatEventStream(Stream):
                 self._loop.call_soon_threadsafe(self._arrival.set)
             except RuntimeError:  # the loop is closed
                 if not self._is_closed:
-                    # If the stream stayed open, dxlclient and all of this DxlClient's other callbacks would
-                    # wait forever.
+                    # If the stream stayed open, dxlclient and this DxlClient's other callbacks would wait
+                    # forever.
                     self.close()
                     logger.exception("Stream on %s: its event loop was closed before it", self._route.topic)

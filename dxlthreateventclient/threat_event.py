@@ -106,7 +106,7 @@ class Target(TypedDict):
 
 
 class EpoEvent(_Received):
-    """The ``event`` object of a threat event message, which may contain ``_receivedUTC``."""
+    """A threat event message's ``event`` object, which may contain ``_receivedUTC``."""
 
     analyzer: Analyzer
     category: str | None

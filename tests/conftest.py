@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def fabric() -> Iterator[LocalFabric]:
-    """The running fabric that all tests share. Tests that stop or freeze a fabric start a separate fabric."""
+    """The running fabric that all tests share. Tests that stop or freeze a fabric start their own."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
@@ -89,7 +89,6 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable coverage for the programs that a test starts, because a full disk leaves no room for coverage
-    data."""
+    """Disable coverage for programs started by a test, because a full disk has no room for coverage data."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)

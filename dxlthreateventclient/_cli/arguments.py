@@ -82,13 +82,13 @@ seconds = _number(float, 0, 86_400, "seconds from 0 to 86400 (a day)")
 
 
 def topic(text: str) -> str:
-    """Validate and return a topic for publishing, or let argparse report an error."""
+    """Validate and return a topic to publish to, or let argparse report an error."""
     if re.search("[#+\0\ud800-\udfff]|^$", text):
         raise argparse.ArgumentTypeError(f"must be a topic in UTF-8 without '#' and '+', got {text!r}")
     return text
 
 
 def topic_filter(text: str) -> str:
-    """Validate and return a topic or filter for subscribing, or let argparse report an error."""
+    """Validate and return a topic or filter to subscribe to, or let argparse report an error."""
     topic(re.sub("(^|/)#$", "/", text))
     return text

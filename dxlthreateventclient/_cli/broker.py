@@ -55,7 +55,7 @@ def close_in_time(close: Callable[[], object], seconds: float) -> None:
 
 
 class Echo(EventCallback):
-    """Sends echo messages from the client to itself.
+    """Sends echo messages from a client to itself.
 
     Once an echo message has come back, the broker has received all messages that the client sent before it.
 

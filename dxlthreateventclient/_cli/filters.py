@@ -27,7 +27,7 @@ _PATHS: dict[str, Sequence[Sequence[str]]] = {
         [EventProps.TARGET, TargetProps.HOST_NAME],
     ],
 }
-# ePO's spellings of "no value". The action "none" is a value, because it means that nothing was done.
+# ePO's spellings of "no value". The action "none" counts as a value, because it means that nothing was done.
 _NO_VALUE = re.compile(r"\s*(\{.*\})?\s*", re.DOTALL)
 _NO_HOST = re.compile(r"\s*(\{.*\}|\(?none\)?|null|n/a|-|_)?\s*", re.DOTALL | re.IGNORECASE)
 

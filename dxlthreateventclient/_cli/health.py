@@ -93,9 +93,9 @@ class Health:
 def _ping_interval() -> float:
     """Return the interval between pings to systemd's watchdog, in seconds."""
     limit = os.environ.get("WATCHDOG_USEC", "")
-    # Ping every quarter of the watchdog's time limit. With an interval of half the limit, as systemd
-    # recommends, a single late ping would end the process. Ignore WATCHDOG_PID, which may be the process id
-    # of a shell that started this process.
+    # Set the interval to a quarter of the watchdog's time limit. With an interval of half the limit, as
+    # systemd recommends, a single late ping would end the process. Ignore WATCHDOG_PID, which may be the
+    # process id of a shell that started this process.
     quarter = float(limit) / 4e6 if limit.isdecimal() else 0.0
     return min(quarter or _REPORT_EVERY, _REPORT_EVERY)
 

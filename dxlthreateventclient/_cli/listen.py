@@ -25,7 +25,7 @@ from dxlthreateventclient._cli.terminal import CommandError, tell, text_of, writ
 from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 
 # The maximum number of events buffered while a file cannot be written. The stream has room for 2 * _KEPT
-# events, because a full stream blocks dxlclient until the connection is lost.
+# events, because a full stream blocks dxlclient, which can then lose its connection.
 _KEPT = 10_000
 
 # The time limit for unsubscribing, in seconds.
@@ -184,7 +184,7 @@ def _print(text: str) -> bool:
 
 
 def _without_covered(topics: Sequence[str]) -> list[str]:
-    """Omit each topic that another filter in ``topics`` covers, so that no event arrives twice."""
+    """Omit each topic covered by another filter in ``topics``, so that no event arrives twice."""
     filters = [topic for topic in topics if topic.endswith("#")]
     return [
         topic

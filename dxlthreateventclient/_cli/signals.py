@@ -70,11 +70,11 @@ def pause(seconds: float) -> None:
 
 
 class Ending:
-    """After a signal, stops new events, limits the time to write the remaining ones, and ends the process.
+    """After a signal, stops the flow of new events, limits the time to write the rest, and ends the process.
 
     A second signal ends the process immediately.
 
-    :param drain: stops new events; called by a signal handler
+    :param drain: stops the flow of new events; called by a signal handler
     :param seconds: the time limit for writing after the first signal
     :param report: returns the last message if the process hangs and has to be ended
     """

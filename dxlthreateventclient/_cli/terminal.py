@@ -109,7 +109,7 @@ class _Log(logging.Handler):
     """Writes each log record as one line.
 
     dxlclient logs the same lines for each connection attempt. The handler hides any line that dxlclient
-    already logged during the last ten minutes. ``--verbose`` shows all lines.
+    has already logged in the last ten minutes. ``--verbose`` shows all lines.
     """
 
     is_verbose = False

@@ -70,7 +70,7 @@ class Wait:
 
 
 class Double:
-    """Acts as the feed of a test double, such as a mock. Adds each route directly to the test double."""
+    """Acts as the feed for a test double, such as a mock. Adds each route directly to the test double."""
 
     is_connected = why_dead = None
     acknowledged: frozenset[str] = frozenset()

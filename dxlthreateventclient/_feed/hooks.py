@@ -50,7 +50,7 @@ _BACKLOG = 0.5
 
 
 _Hook: TypeAlias = Callable[..., object]
-# The MQTT client's return code and the packet ID of the request.
+# The MQTT client's return code and the request's packet ID.
 _Sent: TypeAlias = tuple[int, int | None]
 
 
@@ -185,7 +185,7 @@ class Hooks:
         self._send(partial(self._subscribe, topic), topic, is_ours=True)
 
     def unsubscribe(self, topic: str) -> bool:
-        """Send an UNSUBSCRIBE, unless dxlclient needs the topic. Return True if the request was sent."""
+        """Send UNSUBSCRIBE unless dxlclient needs the topic. Return True if the request was sent."""
         with self._sending:
             if topic in self._dxl_client._subscriptions:
                 return False
@@ -232,8 +232,8 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # Hide the answers to the feed's requests from dxlclient, which might mistake them for answers to
-            # its own requests.
+            # dxlclient must not see the answers to the feed's requests, because it might mistake them for
+            # answers to its own.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -302,7 +302,7 @@ class Hooks:
     def _read(self, loop_read: Callable[..., int], *arguments: int) -> int:
         now = time.time()
         if self._first is None:
-            # The packet may have arrived while the network thread was suspended or was waiting for room in
+            # The packet may have arrived while the network thread was suspended or waiting for room in
             # dxlclient's queue.
             self._first = min(now, self._alive + _LOOP_SECONDS)
         if now - self._alive > _PAUSE:

@@ -1,4 +1,4 @@
-"""Requests the subscriptions on each connection until the broker acknowledges them.
+"""Sends the subscription requests on each connection until the broker acknowledges them.
 
 Each ``DxlClient`` has one feed thread, which manages the subscriptions and sends the feed's requests.
 Other threads change the routes and add calls to the feed thread's inbox. After each call, the feed
@@ -84,8 +84,7 @@ class Feed:
         self._reporter = Reporter()
         self.hooks = Hooks(dxl_client, mqtt, self)
         self._members: WeakSet[Member] = WeakSet()
-        # Any thread can read the acknowledged and waits attributes, because they are replaced but never
-        # modified.
+        # Any thread can read self.acknowledged and self.waits, because they are replaced but never modified.
         self.acknowledged: frozenset[str] = frozenset()
         self.waits: tuple[Wait, ...] = ()
         self._is_connected = False
@@ -134,7 +133,7 @@ class Feed:
         return was_there
 
     def drain(self, routes: list[Route], done: Callable[[], None]) -> None:
-        """Stop requesting events for some routes.
+        """Stop requesting events for the given routes.
 
         :param done: called after these routes have received all earlier events
         """
@@ -143,7 +142,7 @@ class Feed:
         self.settle(partial(self._drains.append, _Drain(routes, done)))
 
     def call_when_settled(self, call: Callable[[], object]) -> None:
-        """Call a function after all pending calls, or immediately on threads that must not wait."""
+        """Call a function after all pending calls. On threads that must not wait, call it immediately."""
         if self.why_dead or self.hooks.is_worker():
             call()
         else:
@@ -167,7 +166,7 @@ class Feed:
             route.arrived += 1
 
     def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
-        """Log a message on the reporting thread, for which no other thread waits."""
+        """Log a message on the reporting thread, so that no other thread has to wait."""
         self._reporter.report(partial(logger.log, level, message, exc_info=error))
 
     # Called by the feed thread.
@@ -233,7 +232,7 @@ class Feed:
 
     def _bring_in_step(self) -> None:
         if self._has_gap() and self.hooks.why_dead():
-            # If the client is not connected, destroy() does not call any hook.
+            # If the client is not connected, destroy() does not call any hooks.
             self._lose(None)
         routes = [route for route in self.dispatcher.routes if not route.is_draining]
         wanted = frozenset(route.topic for route in routes)

@@ -61,7 +61,7 @@ class Step(NamedTuple):
 
 
 def in_words(error: BaseException) -> str:
-    """Return the reason for an exception in plain words."""
+    """Explain an exception in plain words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLError) and error.reason:

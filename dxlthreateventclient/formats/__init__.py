@@ -1,4 +1,4 @@
-"""Pure functions without dependencies that convert threat events for people and SIEMs."""
+"""Pure, dependency-free functions that convert threat events for people and SIEMs."""
 
 from dxlthreateventclient.formats.cef import to_cef
 from dxlthreateventclient.formats.ecs import to_ecs

@@ -84,7 +84,7 @@ class Message:
         self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
-        """Remove and return the time when ePO received the event, whichever of two fields holds it."""
+        """Remove and return the time when ePO received the event, from whichever of two fields holds it."""
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:
@@ -96,7 +96,7 @@ class Message:
         return SEVERITIES.get(integer(self.event.get("threatSeverity")), UNKNOWN_SEVERITY)
 
     def reading(self) -> Reading:
-        """Return the interpretation of the event."""
+        """Interpret the event."""
         return read(self.event)
 
     def take_device_id(self) -> str | None:
@@ -171,7 +171,7 @@ def _object(fields: Fields, key: str) -> Fields:
 
 
 def _digests(file: Fields) -> list[tuple[str, str, str]]:
-    """Return the key, ECS algorithm name and value of each valid digest of a file."""
+    """Return the key, ECS algorithm name and value of each valid file digest."""
     named = ((key, key.lower().replace("-", ""), value) for key, value in _object(file, "hash").items())
     found = ((key, name, digest(name, value)) for key, name, value in named)
     return sorted(((key, name, value) for key, name, value in found if value), key=lambda item: item[1])
@@ -182,7 +182,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _items(values: Any) -> list[Any]:
-    """Return the values of an aggregate, which may be comma-separated text or already converted."""
+    """Return an aggregate's values, splitting them if they are comma-separated text."""
     if isinstance(values, dict):
         return list(values.values())
     return [value.strip() for value in values.split(",")] if isinstance(values, str) else _list(values)

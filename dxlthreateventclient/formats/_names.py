@@ -43,7 +43,7 @@ def split_path(path: str) -> tuple[str, str]:
     start = max(path.rfind(separator) for separator in separators) + 1
     head = path[:start]
     directory = head.rstrip(separators)
-    # Keep the separator of a root directory.
+    # Keep a root directory's trailing separator.
     return directory if directory and not directory.endswith(":") else head, path[start:]
 
 
@@ -53,7 +53,7 @@ def extension(name: str) -> str:
 
 
 def process(written: str) -> Process:
-    """Split a process's name, which may be a path followed by arguments."""
+    """Split a process name, which may include a path and arguments, into its parts."""
     match = _QUOTED_PROGRAM.fullmatch(written) or _PROGRAM.fullmatch(written)
     program, arguments = (match["program"], match["arguments"]) if match else (written, "")
     name = split_path(program)[1] or program

@@ -1,6 +1,6 @@
 """Converts JSON values into values that SIEMs accept.
 
-The converters never raise exceptions. They return ``None`` for values that they cannot convert.
+The converters return ``None`` for values that they cannot convert, and never raise exceptions.
 """
 
 import math
@@ -39,7 +39,7 @@ _EARLIEST_SECONDS = 631_152_000
 
 
 def harmless(text: str) -> str:
-    """Replace each harmful character with U+FFFD and each line end with a newline."""
+    """Replace harmful characters with U+FFFD and line endings with newlines."""
     if text.isprintable():
         return text
     return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -221,12 +221,12 @@ def utc(moment: datetime | None) -> datetime | None:
     """Return a time in UTC. A naive time is interpreted as local time, as is usual in Python."""
     try:
         return moment and moment.astimezone(timezone.utc)
-    except (ValueError, OverflowError):  # the result is outside the range of datetime
+    except (ValueError, OverflowError):  # the result is outside datetime's range
         return None
 
 
 def iso_8601(moment: datetime | None) -> str | None:
-    """Return a UTC time as text with milliseconds and ``Z``."""
+    """Return a UTC time as text with milliseconds and a trailing ``Z``."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 

@@ -84,7 +84,7 @@ _AGGREGATED = {"ipv4": "ip", "ipv6": "ip", "hostname": "hosts", "username": "use
 
 
 def aggregate_of(key: str) -> str | None:
-    """Return the ECS name for an aggregate's values: ``ip``, ``hosts``, ``user`` or ``None``."""
+    """Return the ECS name for an aggregate's values (``ip``, ``hosts`` or ``user``), or ``None``."""
     if not key.startswith(("setOf", "listOf")):
         return None
     lower = key.lower()

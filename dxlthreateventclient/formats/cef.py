@@ -22,7 +22,7 @@ from dxlthreateventclient.formats._values import (
 )
 from dxlthreateventclient.formats._vocabulary import TRANSPORTS
 
-# The maximum lengths, from ArcSight's dictionary, of values that may be truncated.
+# The CEF dictionary's maximum lengths for values that may be truncated.
 _LENGTHS = {
     "product": 63,
     "version": 31,
@@ -38,7 +38,7 @@ _LONGEST = 4000
 # A truncated id is useless, so ids that are too long are omitted.
 _LONGEST_ID = {"class": 1023, "deviceExternalId": 255, "externalId": 40}
 
-# CEF has a key for a host's IPv4 address, but only labeled custom keys for its IPv6 address.
+# CEF has a key for a host's IPv4 address, but only a labeled custom key for its IPv6 address.
 _ANALYZER = ("dvchost", "dvcmac", "dvc", "c6a1")
 _SOURCE = ("shost", "smac", "src", "c6a2")
 _TARGET = ("dhost", "dmac", "dst", "c6a3")
@@ -63,7 +63,7 @@ def to_cef(
     arrived: datetime | None = None,
     max_bytes: int = 7800,
 ) -> str:
-    """Convert a threat event into a line in version 0 of the Common Event Format.
+    """Convert a threat event into a line of Common Event Format (CEF) version 0.
 
     The line contains every value that has a key in the CEF dictionary, and some others as labeled custom
     fields. Empty values and unresolved placeholders are omitted. Values are truncated to the maximum lengths

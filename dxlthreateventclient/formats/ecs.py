@@ -31,8 +31,8 @@ ECS_VERSION = "9.4.0"
 NAMESPACE = "epo"
 """The custom field for values that have no field in ECS."""
 
-# Two event types for each outcome: the access decision and the file change. Other outcomes have no event
-# types.
+# Two event types for each outcome: the access decision and the file change. Outcomes not listed have no
+# event types.
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -128,8 +128,8 @@ def to_ecs(
             "vendor": VENDOR,
             "version": take(analyzer, "version", text),
         },
-        # ECS has a user.target field, but no process.target. The target's process also remains in the unused
-        # fields, which show that it belongs to the target.
+        # ECS has a user.target field but no process.target field. The target's process also remains in the
+        # unused fields, which show that it belongs to the target.
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,
@@ -180,7 +180,7 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 def _endpoint(role: Fields) -> Fields:
     # In ECS, an endpoint has only one address. If a host has both an IPv4 and an IPv6 address, the IPv6
-    # address is left among the unused fields.
+    # address remains in the unused fields.
     addresses = take_addresses(role, room=1)
     return {
         "ip": addresses[0] if addresses else None,

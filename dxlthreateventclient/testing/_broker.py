@@ -31,7 +31,7 @@ logging.getLogger("amqtt").addHandler(logging.NullHandler())
 class _ForgetTopics(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt has no type hints
     """Removes a topic when its last subscriber unsubscribes.
 
-    amqtt 0.12.1 keeps topics without subscribers and compares each message with them. A thousand topics
+    amqtt 0.12.1 keeps topics without subscribers and checks each message against them. A thousand topics
     without subscribers delay each message by 1 ms.
     """
 
@@ -130,7 +130,7 @@ class BrokerThread:
         )
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stop.is_set():  # no other code closes a connection still in the TLS handshake
+            if self._stop.is_set():  # nothing else closes a connection that is still in its TLS handshake
                 writer.transport.abort()
                 return
             self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())
@@ -146,8 +146,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # Abort all connections, because amqtt 0.12.1 would wait for slow readers. amqtt would wait forever
-        # for a client that it has just begun to serve.
+        # Abort all connections, because amqtt 0.12.1 would wait for slow readers, and wait forever for a
+        # client that it has just begun to serve.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()

@@ -56,7 +56,7 @@ class FixtureClients:
         destroying.start()
         deadline = time.monotonic() + _DESTROY_TIMEOUT
         while destroying.is_alive() and time.monotonic() < deadline:
-            # Once a second and after each message, dxlclient's network thread checks whether it must end.
+            # Once a second and after each message, dxlclient's network thread checks whether to stop.
             with contextlib.suppress(AttributeError):  # The client has been destroyed.
                 dxl_client.send_event(Event("/dxlthreateventclient/testing/end"))
             destroying.join(0.005)

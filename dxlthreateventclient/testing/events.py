@@ -60,7 +60,7 @@ def varied_threat_events() -> Iterator[dict[str, Any]]:
 def publish_threat_event(
     dxl_client: DxlClient, threat_event: Mapping[str, Any], topic: str = EPO_THREAT_EVENT_RESPONSE_TOPIC
 ) -> Event:
-    """Publish a threat event as JSON in UTF-8, as ePO does.
+    """Publish a threat event as UTF-8-encoded JSON, just as ePO does.
 
     :param dxl_client: a connected client
     :param threat_event: the threat event

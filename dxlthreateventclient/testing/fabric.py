@@ -212,7 +212,7 @@ class LocalFabric:
 def _listen(port: int) -> socket.socket:
     try:
         # Connect a UDP socket, which sends no data, to check that the address is reachable. create_server()
-        # may succeed even if the address is unreachable.
+        # may succeed even if it is not.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))

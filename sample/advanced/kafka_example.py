@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """Sends events and tracks each event until the cluster has acknowledged it.
+    """Sends events and tracks each one until the cluster acknowledges it.
 
     :param producer: the producer that sends the events
     """

@@ -52,7 +52,7 @@ def say(text: str) -> None:
 
 
 def file_for(number: int, threat_event: dict[str, Any]) -> Path:
-    """Return an event's file, whose name contains a sequence number and a checksum of the host."""
+    """Return an event's file path, which contains a sequence number and a checksum of the host name."""
     match threat_event:
         case {"event": {"target": {"hostName": str(host)}}}:
             pass
@@ -178,7 +178,7 @@ def main() -> None:
         parser.error(f"cannot write to the directory {QUEUE_DIRECTORY}: {error}")
     secret("HTTP_TOKEN")  # reports an unreadable file early
 
-    # Give each thread its own lane if order matters. Otherwise, all threads share one lane.
+    # If order matters, give each thread its own lane. Otherwise, all threads share one lane.
     count = options.senders
     lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
     stored = sorted(QUEUE_DIRECTORY.glob("*.json"))

@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests of ``listen``."""
+"""Fixtures shared by the ``listen`` tests."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @pytest.fixture
 def listen(fabric: LocalFabric, topic: str) -> Start:
-    """A function that starts ``listen`` on the topic with additional arguments."""
+    """A function that starts ``listen`` with the topic and any additional arguments."""
     return partial(Listen, fabric.config_file, topic)
 
 

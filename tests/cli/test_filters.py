@@ -1,4 +1,4 @@
-"""The options of ``listen`` that select events."""
+"""The ``listen`` options that select events."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``fabric`` and ``demo``, run as processes."""
+"""Run the ``fabric`` and ``demo`` subcommands as processes."""
 
 import json
 import os

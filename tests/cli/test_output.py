@@ -16,13 +16,13 @@ from helpers.waiting import until
 from dxlthreateventclient.testing import LocalFabric
 
 SIZE_LIMIT = 20_000
-# Without root privileges, a file size limit is the closest approximation to a full disk.
+# Without root privileges, a file-size limit is the closest approximation to a full disk.
 SET_LIMIT = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, 2 * [{SIZE_LIMIT}])"
 LIMITED = [sys.executable, "-c", f"{SET_LIMIT}; os.execv(sys.argv[1], sys.argv[1:])", *PROGRAM]
 
 
 def numbers_in(*files: Path) -> list[int]:
-    """Return the event numbers in files, ignoring an incomplete last line."""
+    """Return the event numbers in the files, ignoring incomplete last lines."""
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
     return [json.loads(line)["event"]["id"] for line in lines if line.endswith("\n")]
 
@@ -79,7 +79,7 @@ def test_rotating_it_12_times_under_load_loses_nothing(listen: Start, epo: Epo, 
 
 @pytest.mark.usefixtures("without_coverage")
 def test_a_file_without_room_is_tried_again_until_the_end(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """``listen`` writes all events if space becomes free in time, and otherwise counts dropped events."""
+    """``listen`` writes all events if space is freed before it exits; otherwise, it counts dropped events."""
     file, full = tmp_path / "events", tmp_path / "full"
     arguments = ("--format", "jsonl", "--output", file, "--drain-seconds", 1)
     with listen(*arguments, program=LIMITED) as listening:
@@ -117,7 +117,7 @@ def test_a_burst_that_memory_cannot_hold_either_is_counted(listen: Start, epo: E
 
 
 def test_a_full_reject_file_ends_nothing(listen: Start, epo: Epo) -> None:
-    """A sender must not be able to end ``listen``. The log contains the payloads that the file lacks."""
+    """A sender must not be able to stop ``listen``. The log contains the payloads missing from the file."""
     with listen("--reject-file", "/dev/full") as listening:
         for _ in range(40):
             epo.send()

@@ -49,7 +49,7 @@ def can_unshare() -> bool:
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a PID namespace")
 def test_a_signal_ends_the_first_process_of_a_container() -> None:
-    """The kernel ignores a signal if a container's first process has no handler for it."""
+    """The kernel ignores a signal to a container's first process if that process has no handler for it."""
     with Command("demo", program=[*UNSHARE, *PROGRAM]) as command:
         command.output.wait_for("\n")
         children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children")

@@ -75,7 +75,7 @@ def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden:
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: bool) -> None:
-    """dxlclient's threads fail when parts of a client are gone, which is normal only during its shutdown."""
+    """A dxlclient thread fails if parts of its client are gone, which is normal only during shutdown."""
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()
@@ -132,7 +132,7 @@ def test_progress_is_replaced_by_the_next_message() -> None:
     ],
 )
 def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str, painted: str) -> None:
-    """The output shows that a threat was not stopped, even without colors."""
+    """Even without colors, the output shows that a threat was not stopped."""
     program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
     assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):

@@ -1,4 +1,4 @@
-"""The command line: wrong usage, help texts and imports."""
+"""The command line: usage errors, help texts and imports."""
 
 import argparse
 import ast

@@ -49,7 +49,7 @@ class Plain(EventCallback):
 
 
 def log_of(caplog: pytest.LogCaptureFixture, *parts: str) -> str:
-    """Return the only error in the library's log that contains all these parts."""
+    """Return the only error in the library's log that contains all the given parts."""
     [record] = [
         record
         for record in caplog.records
@@ -67,7 +67,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, feed: Feed, kind: Callable[[Receiver], Any]
     ) -> None:
-        """A callback receives each event once, even if several clients add it several times."""
+        """A callback receives each event once, even if several clients add the callback repeatedly."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(feed.dxl_client) as other:

@@ -1,4 +1,4 @@
-"""A draining stream accepts no new events, and its loop ends after the events that have already arrived."""
+"""A draining stream accepts no new events, and its loop ends after those that have already arrived."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""The library reports a connection as alive only if it can verify this."""
+"""The library never reports an unverified connection as alive."""
 
 from typing import Any
 

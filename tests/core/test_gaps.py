@@ -50,7 +50,7 @@ class Gaps(list[Gap]):
 
 
 class ReportingFeed(Feed):
-    """A client whose callback listens on a topic of a stub broker."""
+    """A client whose callback listens to a topic on a stub broker."""
 
     def __init__(self, broker: StubBroker, dxl_client: DxlClient, topic: str) -> None:
         self.broker, self.gaps, self.receiver = broker, Gaps(), Receiver()
@@ -68,7 +68,7 @@ class ReportingFeed(Feed):
         until(lambda: len(self.receiver.handled) > before, "an event arrives")
 
     def answer(self, *answers: int | None) -> None:
-        """Set the answers to the next subscriptions to the topic and grant all later subscriptions."""
+        """Set the answers to the topic's next subscriptions and grant all later ones."""
         left = iter(answers)
         self.broker.answer = lambda topic: next(left, GRANTED) if topic == self.topic else GRANTED
 
@@ -150,7 +150,7 @@ class TestAGap:
         assert feed.client.status().gaps == 8
 
     def test_is_what_dxlclient_itself_ends(self, feed: ReportingFeed) -> None:
-        """After a connection loss, dxlclient empties its queue and then closes even a new connection."""
+        """After a connection loss, dxlclient empties its queue and then closes any new connection."""
         started, go_on = threading.Event(), threading.Event()
 
         def slow(*_: object) -> None:
@@ -412,7 +412,7 @@ class TestASubscription:
 def test_a_slow_consumer_keeps_its_connection(
     connect_to_stub: Connect, broker: StubBroker, topic: str
 ) -> None:
-    """The answer to a ping is queued behind events, and each event proves that the broker is alive."""
+    """The answer to a ping waits behind queued events, but each event proves that the broker is alive."""
     feed = ReportingFeed(broker, connect_to_stub(keep_alive_interval=1, incoming_message_queue_size=5), topic)
     with feed.client:
         feed.add(lambda *_: time.sleep(0.03))

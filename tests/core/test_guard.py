@@ -27,7 +27,7 @@ class Equal(Receiver):
 
 
 class Incomparable(Equal):
-    """A callback that, like a NumPy array, returns comparison results without a truth value."""
+    """A callback whose comparisons, like those of a NumPy array, have no truth value."""
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("the truth value is ambiguous")
@@ -62,7 +62,7 @@ class TestAnEvent:
     def test_can_be_sent_on_while_all_queues_are_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str, in_a_loop: bool
     ) -> None:
-        """Without our hook, the network thread would hold the sending lock while waiting for room."""
+        """Without our hook, the network thread would hold the sending lock while waiting for queue space."""
         crowded, receiver = connect(incoming_message_queue_size=1), Receiver()
 
         def send_on(threat_event: dict[str, Any], event: Event) -> None:
@@ -172,7 +172,7 @@ def test_a_logging_handler_that_raises_costs_no_event(feed: Feed, capsys: pytest
 def test_a_sender_cannot_forge_log_lines_or_steer_a_terminal(
     feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A sender can choose any text as a message id or as a topic below a filter."""
+    """A sender can choose any message id and, if the receiver uses a filter, part of the topic."""
     hostile = event(b"junk", f"{feed.topic}/a\x1b[2Jb\nERROR forged")
     hostile._message_id = "id\r\nCRITICAL forged \u202e"  # type: ignore[attr-defined]
     feed.add(lambda *_: None, "/#")

@@ -1,4 +1,4 @@
-"""The library stays thin: rules for which modules may import each other and what an import may load."""
+"""Checks which modules import each other and which packages an import loads."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import dxlthreateventclient
 
 PACKAGE = Path(dxlthreateventclient.__file__).parent
 
-# The modules of this package that each room (subpackage) and top-level module may import.
+# The modules of this package that each subpackage ("room") or top-level module may import.
 ALLOWED = {
     name: set(imports.split())
     for names, _, imports in (
@@ -53,7 +53,7 @@ def imported_names(file: Path) -> set[str]:
 
 
 def room_of(name: str) -> str:
-    """Return the room or top-level module of a name, for example ``formats`` for ``formats._values``."""
+    """Return a name's subpackage or top-level module, such as ``formats`` for ``formats._values``."""
     first = name.split(".")[1:2] or ["__init__"]
     return first[0] if first[0] in ALLOWED else "__init__"
 

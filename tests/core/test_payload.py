@@ -1,4 +1,4 @@
-"""Decoding: every payload that a fabric may deliver becomes a dictionary or an error."""
+"""Decoding turns every payload that a fabric may deliver into a dictionary or an error."""
 
 import json
 import pickle

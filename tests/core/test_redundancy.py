@@ -24,7 +24,7 @@ class Fabric:
         self.dxl_clients = dxl_clients
 
     def deafen(self, number: int, topic: str) -> None:
-        """Make a broker withhold acknowledgements for a topic and reset its connections."""
+        """Make a broker withhold acknowledgements for a topic, and reset the broker's connections."""
         broker = self.brokers[number]
         before = broker.subscribes.count(topic)
         broker.answer = lambda subscribed: WITHHELD if subscribed == topic else GRANTED

@@ -1,4 +1,4 @@
-"""Whenever a signal handler raises an exception, no call hangs and no callback remains."""
+"""No matter when a signal handler raises an exception, no call hangs and no callback stays registered."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from helpers.receiving import Publisher
 
 from dxlthreateventclient.testing import LocalFabric
 
-# The signals must not raise exceptions in coverage's code.
+# A signal handler must not interrupt coverage.py with an exception.
 pytestmark = pytest.mark.usefixtures("without_coverage")
 
 PROGRAM = """
@@ -106,7 +106,7 @@ def test_a_handler_that_raises_at_a_with_leaves_nothing_behind(fabric: LocalFabr
 def test_ctrl_c_ends_a_program_at_any_moment(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, rounds: int
 ) -> None:
-    """In Python 3.12 and earlier, a signal can leave a logging handler locked, so nothing may wait for it."""
+    """Before Python 3.13, a signal can leave a logging handler locked, so a program must not wait for it."""
     chance = random.Random(rounds)
     with Publisher(dxl_client, topic):
         for _ in range(rounds):

@@ -1,6 +1,6 @@
-"""Streams: threat events in a for loop or an async for loop.
+"""Streams deliver threat events to a for loop or an async for loop.
 
-Tests that use the fixture "kind" run with a ThreatEventStream and with an AsyncThreatEventStream on each
+Tests that use the "kind" fixture run with a ThreatEventStream, and with an AsyncThreatEventStream on each
 event loop. test_async_stream.py tests the promises that only asynchronous streams make.
 """
 
@@ -105,7 +105,7 @@ class TestTheLoop:
             events.__enter__()
 
     def test_runs_no_code_when_an_event_is_dropped(self, worker: Worker) -> None:
-        """Python would ignore an exception that a signal handler raises in a dxlclient event's finalizer."""
+        """Python would ignore an exception that a signal handler raises while an event's finalizer runs."""
         called: set[object] = set()
         with worker.stream() as events:
             worker.number(1)
@@ -304,7 +304,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's answers are queued behind events, and only this thread can make room in the queue."""
+    """The broker's answers are queued behind events, and only the test can make room in the queue."""
 
     @pytest.mark.parametrize("leaves_client_first", [False, True])
     def test_a_full_stream_can_be_left(

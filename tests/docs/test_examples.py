@@ -1,11 +1,11 @@
 """Run every example in README.md, docs/ and the docstrings against a real fabric.
 
-A page's Python blocks run in order, in one namespace and in a directory that contains a ``dxlclient.config``,
-as if a reader pasted them. A simulated ePO continuously publishes threat events. The names ``config``,
-``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a whole program uses
-only its own names and must print something. A block that runs forever receives Ctrl-C after printing the
-output shown on the page (or any output if none is shown) and three more lines. A captioned block is saved in
-a file named after its caption. If a saved file is a test, pytest runs it.
+A page's Python blocks run as if pasted by a reader: in order, in one namespace, and in a directory that
+contains a ``dxlclient.config`` file. A simulated ePO continuously publishes threat events. The names
+``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a whole
+program uses only its own names and must print something. A block that runs forever receives Ctrl-C after
+printing the output shown on the page (or any output if none is shown) and three more lines. A captioned block
+is saved in a file named after its caption. If a saved file is a test, pytest runs it.
 """
 
 import builtins
@@ -107,7 +107,7 @@ def prepare(directory: Path, fabric: LocalFabric) -> None:
 def reader(
     fabric: LocalFabric, dxl_client: DxlClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The current directory of a reader who runs the examples."""
+    """The directory in which a reader runs the examples."""
     prepare(tmp_path, fabric)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -122,7 +122,7 @@ def reader(
 
 @contextlib.contextmanager
 def ctrl_c_when_complete(transcript: Transcript) -> Iterator[None]:
-    """Interrupt a block that continues to run after it has printed its expected output.
+    """If a block keeps running after printing its expected output, interrupt it.
 
     An interrupt could disturb a block that is already closing its resources.
     """
@@ -247,7 +247,7 @@ class MyCallback(CommonThreatEventCallback): pass
 
 @pytest.mark.slow
 def test_pyright_accepts_the_python_examples(tmp_path: Path) -> None:
-    """Use pyright's standard mode, because mypy's strict mode requires annotations on every function."""
+    """Use pyright's standard mode instead of mypy's strict mode, which requires annotating every function."""
     for page in WITH_EXAMPLES:
         directory = tmp_path / page.stem
         directory.mkdir()

@@ -58,7 +58,7 @@ def installed(
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a program, the sources of related packages, and an environment without type hints."""
+    """A directory with a program, the sources of related packages, and an environment without type stubs."""
     directory = tmp_path_factory.mktemp("family")
     (directory / "program.py").write_text(WRONG)
     venv.create(directory / "bare")
@@ -86,7 +86,7 @@ def run(installed: Path, *command: str | Path, **variables: str) -> "subprocess.
 
 @functools.cache
 def mypy(python: Path, directory: Path) -> set[str]:
-    """Return the errors that mypy reports in strict mode, except missing type hints."""
+    """Return the errors that mypy reports in strict mode, except those about missing type hints."""
     options = ["--strict", "--config-file=", "--ignore-missing-imports", "--allow-subclassing-any"]
     command = [sys.executable, "-m", "mypy", *options, f"--python-executable={python}", *CHECKED]
     completed = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
@@ -96,7 +96,7 @@ def mypy(python: Path, directory: Path) -> set[str]:
 
 @functools.cache
 def pyright(python: Path, directory: Path) -> set[str]:
-    """Return the errors that pyright reports in standard mode, except missing modules."""
+    """Return the errors that pyright reports in standard mode, except those about missing modules."""
     settings = {"typeCheckingMode": "standard", "include": CHECKED, "reportMissingImports": False}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
     options = [f"--project={directory}", f"--pythonpath={python}", "--level=error", "--outputjson"]
@@ -155,7 +155,7 @@ class TestInstalledPackage:
     def test_the_hints_are_found_and_right_for_others(
         self, installed: Path, family: Path, checker: Callable[[Path, Path], set[str]]
     ) -> None:
-        """Type checkers report two nonexistent methods but no errors in the packages that use dxlclient."""
+        """Type checkers find two invalid calls, but no new errors in the packages that use dxlclient."""
         before, after = (
             checker(environment / "bin/python", family)
             for environment in (family / "bare", installed / "env")

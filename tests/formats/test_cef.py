@@ -195,7 +195,7 @@ class TestLength:
             assert all(
                 value.endswith("…") and whole[key].startswith(value[:-1]) for key, value in cut.items()
             )
-            # The longest values are truncated to the same length.
+            # The longest values are all truncated to the same length.
             assert len({len(cut[key]) for key in ("cs1", "duser", "request") if len(cut[key]) < 1023}) <= 1
 
     def test_of_the_line_is_kept_by_the_longest_ids(self) -> None:

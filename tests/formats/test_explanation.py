@@ -1,4 +1,4 @@
-"""Each format gives ePO's numbers, words and codes the meanings that the tables list."""
+"""Each format interprets ePO's numbers, words and codes as listed in the tables."""
 
 import csv
 from typing import Any
@@ -25,7 +25,7 @@ CATEGORIES = {
     for kind in kinds.split(", ")
 }
 STOPPED = {outcome for outcome, (stopped, *_) in OUTCOME_TABLE.items() if stopped == "True"}
-# The event numbers of threats that could not be removed. Failed scans, updates and agents are excluded.
+# The event numbers of threats that could not be removed. Scan, update and agent failures are excluded.
 FAILED = {1026, 1061, 1103, 1298, 1310, 1418, 1419, 1420, 1502, 2002, 2004, 2009}
 WOULD_BLOCK = {int(number) for number, _, _, outcome, *_ in NUMBERS if outcome == "would_block"}
 
@@ -73,7 +73,7 @@ class TestAnAction:
     )
     @pytest.mark.parametrize("number", [1027, 35104])
     def test_in_words_that_are_not_known_reassures_nobody(self, phrase: str, number: int) -> None:
-        """An unknown action has an unknown outcome even if the event number indicates a stopped threat."""
+        """Unknown actions have unknown outcomes, even if the event number means that a threat was stopped."""
         threat_event = {"event": {"id": number, "category": "av.detect", "threatActionTaken": phrase}}
         ecs, cef, ocsf = check_formats(threat_event)
         assert explain(threat_event)[2:] == ("unknown", None)

@@ -19,7 +19,7 @@ def changed(path: str, value: Any, threat_event: dict[str, Any] = COMPLETE) -> d
     return with_value(threat_event, path.split("."), value)
 
 
-# No event contains all fields: each has either a file or a registry key, one protocol and one kind of rule.
+# No event contains all fields: each has one protocol, one kind of rule, and either a file or a registry key.
 EVENTS = [
     COMPLETE,
     changed("event.target.protocol", "HTTP"),

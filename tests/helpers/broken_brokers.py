@@ -81,7 +81,7 @@ def trickle(connection: socket.socket) -> None:
 
 
 def in_parts(connection: socket.socket) -> None:
-    """Act as a proxy that sends its headers after the first line has been read."""
+    """Act as a proxy that sends its headers only after the client has read the status line."""
     connection.recv(1000)
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
     connection.sendall(connection.recv(1) and b"Proxy-Agent: x\r\n\r\n")  # TLS begins

@@ -26,7 +26,7 @@ Content = Callable[[], str | bytes]
 
 
 def write_good(directory: Path) -> Path:
-    """Write a correct configuration with its files, and return its path."""
+    """Write a correct configuration file with its certificates and key, and return its path."""
     (directory / "ca.crt").write_text(fabric_ca().pem)
     config_file = directory / "dxlclient.config"
     config_file.write_text(CONFIG)
@@ -35,7 +35,7 @@ def write_good(directory: Path) -> Path:
 
 
 def use(identity: Callable[[], Identity]) -> Spoil:
-    """Switch the configuration to a client's certificate and key."""
+    """Replace the client certificate and key beside the configuration."""
 
     def spoil(config_file: Path) -> None:
         config_file.with_name("client.crt").write_text(identity().pem)

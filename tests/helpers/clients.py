@@ -18,7 +18,7 @@ Connect = Callable[..., DxlClient]
 def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
     """A function that takes configuration settings as keyword arguments and returns a new connected client.
 
-    All clients are destroyed in parallel at the end.
+    On exit, all clients are destroyed in parallel.
     """
     connected: list[DxlClient] = []
 
@@ -61,5 +61,5 @@ def queue_length(dxl_client: DxlClient) -> int:
 
 
 def is_subscribed(topic: str) -> bool:
-    """Return True if a LocalFabric in this process has this subscription (no public API reports this)."""
+    """Return True if a LocalFabric in this process has the given subscription (no public API reports it)."""
     return any(topic in found.subscriptions for found in gc.get_objects() if type(found) is Broker)

@@ -101,8 +101,8 @@ class Listen(Command):
     def said(self, *counts: int) -> list[str]:
         """Wait until the process ends, check the counts in its last line, and return the earlier lines.
 
-        The first line is omitted. The message about remaining events, which a busy machine may cause, is also
-        omitted.
+        The first line and any message about remaining events are omitted. A busy machine may cause such a
+        message.
         """
         _, *said, last = self.errors.all().splitlines()
         names = ("Received", "written", "rejected", "filtered", "dropped")
@@ -136,7 +136,7 @@ def run(
 
 
 def shown_on(terminal: int) -> str:
-    """Return a terminal's output until the other end is closed. Then close the terminal."""
+    """Read a terminal until its other end is closed, then close the terminal and return the output."""
     shown = b""
     try:
         while part := os.read(terminal, 4096):

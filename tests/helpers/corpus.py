@@ -12,7 +12,7 @@ _EVENT = json.dumps(sample_threat_event()).encode()
 # A broker accepts messages of up to 1 MiB, including the DXL envelope.
 _LARGE = 1024 * 1024 - 1024
 
-# Invalid payloads by name, grouped by the reason in the error message.
+# Named invalid payloads, grouped by the reason given in the error message.
 _MALFORMED: dict[str, dict[str, Any]] = {
     "empty": {
         "empty": b"",

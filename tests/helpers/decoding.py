@@ -37,7 +37,7 @@ def check_is_decoded_alike(payload: Any) -> None:
 
 def _outcome(decode: Callable[[Any], dict[str, Any]], payload: Any) -> str:
     try:
-        # Compare the results as text, because Python considers 1.0 equal to 1, and -0.0 equal to 0.
+        # Compare the results as text, because Python considers 1.0 equal to 1 and -0.0 equal to 0.
         return repr(decode(payload))
     except ThreatEventDecodeError as error:
         return repr((error.reason, error.payload, str(error), error.__cause__, error.__context__))

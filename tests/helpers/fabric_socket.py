@@ -26,7 +26,7 @@ def tls_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> It
 
 @contextmanager
 def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None) -> Iterator[ssl.SSLSocket]:
-    """A TLS connection on which the MQTT packets CONNECT and CONNACK have been exchanged."""
+    """A TLS connection on which MQTT CONNECT and CONNACK packets have been exchanged."""
     with tls_socket(fabric, config) as tls:
         tls.sendall(hello("a"))
         assert tls.recv(4) == b"\x20\x02\0\0"
@@ -34,7 +34,7 @@ def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None)
 
 
 def hello(client_id: str) -> bytes:
-    """Return the CONNECT packet of a client with a one-letter id."""
+    """Return the CONNECT packet for a client with a one-letter id."""
     return b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01" + client_id.encode()
 
 

@@ -1,4 +1,4 @@
-"""A client for tests that publish events on a topic and receive them."""
+"""A client for tests that publish and receive events on a topic."""
 
 from collections.abc import Iterable
 from typing import Any

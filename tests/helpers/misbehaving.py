@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Run a local server that handles each connection on a new thread, and yield its port."""
+    """Run a local server with one thread per connection, and yield its port."""
     accepted: list[socket.socket] = []
 
     def converse(connection: socket.socket) -> None:

@@ -25,7 +25,7 @@ restart_timeout 1
 
 
 class Mosquitto:
-    """Runs mosquitto in a temporary directory, on a free port with mutually authenticated TLS.
+    """Runs mosquitto in a temporary directory on a free port, with mutually authenticated TLS.
 
     :param hub: another mosquitto, whose messages it also receives
     """
@@ -59,7 +59,7 @@ class Mosquitto:
             f"keyfile {self.directory}/broker.pem\n"
             "require_certificate true\n"
             "allow_anonymous true\n"
-            # By default, mosquitto started as root switches to a user that cannot read the key.
+            # When started as root, mosquitto by default switches to a user that cannot read the key.
             "user root\n"
             # Queue an unlimited number of messages for slow clients.
             "max_queued_messages 0\n"
@@ -78,7 +78,7 @@ class Mosquitto:
         return DxlClientConfig.create_dxl_config_from_file(str(self.config_file))
 
     def start(self) -> None:
-        """Start mosquitto and return when it accepts connections."""
+        """Start mosquitto and wait until it accepts connections."""
         log_file = self.directory / "mosquitto.log"
         with log_file.open("wb") as log:
             self._process = process = subprocess.Popen(

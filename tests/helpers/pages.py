@@ -42,7 +42,7 @@ class Block:
 
 
 def table(page: str, name: str) -> list[list[str]]:
-    """Return the rows of a named table, with the cells as text without markup."""
+    """Return a named table's rows, with each cell as plain text."""
     [found] = (block for block in blocks(DOCS / page) if block.options.get("name") == name)
     file = found.options.get("file")
     content = (DOCS / file).read_text(encoding="utf-8") if file else found.content
@@ -52,7 +52,7 @@ def table(page: str, name: str) -> list[list[str]]:
 
 
 def blocks(page: Path, *arguments: str) -> list[Block]:
-    """Return a page's code blocks in the given languages, in order, or all blocks if no language is given."""
+    """Return all of a page's blocks in order, or only those in the given languages."""
     return [block for block in _blocks(page) if not arguments or block.argument in arguments]
 
 

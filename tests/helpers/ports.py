@@ -1,4 +1,4 @@
-"""Free TCP ports for servers that start later or restart."""
+"""Reserve free TCP ports for servers that start later or restart."""
 
 import socket
 
@@ -6,7 +6,7 @@ _RESERVED: list[socket.socket] = []
 
 
 def reserve_port() -> int:
-    """Return a free port of 127.0.0.1, reserved until this process ends.
+    """Return a free port on 127.0.0.1, reserved until this process ends.
 
     The operating system does not assign the port to other programs, but a server that requests it can listen
     on it.

@@ -1,4 +1,4 @@
-"""Runs a program as a process."""
+"""Runs programs in separate processes."""
 
 import os
 import signal

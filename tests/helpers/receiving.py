@@ -1,4 +1,4 @@
-"""Publishing and receiving numbered events in tests."""
+"""Helpers that publish and receive numbered events in tests."""
 
 import json
 import threading
@@ -46,7 +46,7 @@ class Receiver(CommonThreatEventCallback):
     def until_received(self, number: int) -> None:
         """Wait until the event with this number, and thus every earlier event, has arrived.
 
-        Fail only if no event arrives for 30 seconds, so that a slow machine does not fail the test.
+        Fail only if no event arrives for 30 seconds, so that the test does not fail on a slow machine.
         """
         arrived: list[dict[str, Any]] = []
         count = 0
@@ -89,7 +89,7 @@ def publish_numbers(
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events and wait until this client, and most likely every other client, has them."""
+    """Publish numbered events and wait until this client (and most likely every other) has received them."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):

@@ -31,12 +31,12 @@ WAITING = "Waiting for threat events..."
 def running_sample(
     config_file: Path | None, python: str | Path = sys.executable, root: Path = ROOT
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """Run the basic sample with DXLCLIENT_CONFIG set to a file's path or to an empty string."""
+    """Run the basic sample with DXLCLIENT_CONFIG set to a file path or an empty string."""
     return started(python, root / SAMPLE.relative_to(ROOT), DXLCLIENT_CONFIG=str(config_file or ""))
 
 
 def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """Wait for the next printed threat event, check its format, and return the event."""
+    """Wait for the next printed threat event, check its format, and return it."""
     assert process.stdout
     assert process.stdout.readline() == f"Threat event on topic: {EPO_THREAT_EVENT_RESPONSE_TOPIC}\n"
     document = ""
@@ -50,7 +50,7 @@ def printed_threat_event(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def documented_command(page: str, arguments: str) -> list[str]:
-    """Return the command line that a page of docs/ gives for a sample with these arguments."""
+    """Return the command line that a page in docs/ gives for a sample with these arguments."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     line = re.search(rf"^ +((?:\w+=\S+ )?python sample/advanced/{re.escape(arguments)})$", text, re.MULTILINE)
     assert line, f"{page} does not say how to run {arguments}"
@@ -64,7 +64,7 @@ def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> list[Event]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids in the form that the samples print."""
+    """Return the message ids as the samples print them."""
     return [repr(event.message_id) for event in events]
 
 
@@ -111,7 +111,7 @@ class Sample:
         return re.findall(rf"^{re.escape(start)}(.*)\n", self.output, re.MULTILINE)
 
     def until_printed(self, start: str, count: int = 1, timeout: float = 30.0) -> list[str]:
-        """Wait for ``count`` complete lines that begin with ``start``, and return the rest of each line."""
+        """Wait for ``count`` complete lines that begin with ``start``, and return the rest of each."""
         until(
             lambda: len(self.lines(start)) >= count or self.process.poll() is not None,
             f"{count} lines {start!r} in {self._output}",

@@ -1,4 +1,4 @@
-"""Checks for SIEM documents: the schemas of ECS and OCSF, and rules beyond the schemas."""
+"""Checks for SIEM documents: the ECS and OCSF schemas, and rules that go beyond them."""
 
 import csv
 import functools
@@ -38,8 +38,8 @@ _ECS_TYPES: dict[str, dict[str, Any]] = {
 def _ecs_schema() -> dict[str, Any]:
     """Return a JSON schema with the types and allowed values of all fields in ECS and in our namespace.
 
-    The tables are from the ECS repository (9.5.0-dev, May 2026): generated/csv/fields.csv and the allowed
-    values.
+    The fields (generated/csv/fields.csv) and their allowed values come from the ECS repository (9.5.0-dev,
+    May 2026).
     """
     with (FORMATS / "ecs_fields.csv").open(encoding="utf-8", newline="") as table:
         fields = {row["field"]: row for row in csv.DictReader(table)}
@@ -110,7 +110,7 @@ def _validators() -> dict[str, jsonschema.Draft202012Validator]:
 
 
 def check_ecs(document: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError unless this is a valid ECS document."""
+    """Raise jsonschema.ValidationError unless ``document`` is valid ECS."""
     _validators()["ecs"].validate(document)
 
 
@@ -150,7 +150,7 @@ def _texts_of(value: Any) -> list[str]:
 
 
 def _is_same(value: str, written: str) -> bool:
-    """Return True if the written value contains an observable's value, or if both are the same IP address."""
+    """Return True if ``written`` contains the observable's ``value``, or if both are the same IP address."""
     if value.lower() in written.lower():
         return True
     try:

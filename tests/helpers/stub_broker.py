@@ -42,13 +42,13 @@ class StubBroker:
         return DxlClientConfig(*self._files, [Broker("127.0.0.1", port=self.port)])
 
     def acknowledge_withheld(self, code: int = GRANTED) -> None:
-        """Send the withheld SUBACKs of all existing connections."""
+        """Send the withheld SUBACKs for all existing connections."""
         for session in tuple(self._sessions):
             while session.withheld:
                 session.acknowledge(*session.withheld.pop(0), code)
 
     def publish(self, topic: str, payload: bytes) -> int:
-        """Send an event to each client with a granted subscription, and return the number of clients."""
+        """Send an event to each client with a granted subscription, and return the number of recipients."""
         event = Event(topic)
         event.payload = payload
         return self.send(event)

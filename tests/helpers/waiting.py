@@ -1,4 +1,4 @@
-"""Lets tests wait for a condition, never for a fixed time."""
+"""Lets tests wait for a condition instead of a fixed time."""
 
 import faulthandler
 import time

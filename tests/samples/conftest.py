@@ -27,7 +27,7 @@ def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def dxl_client(shared_client: DxlClient) -> DxlClient:
-    """The publishing client, returned after the broker has forwarded all events of earlier tests."""
+    """The publishing client, returned after the broker has forwarded all events from earlier tests."""
     until(lambda: shared_client.connected, "it has reconnected after the test of a gap")
     until_passed_on(shared_client)
     return shared_client

@@ -43,6 +43,6 @@ class Server:
         until(answers, f"{self.command[0]} answers")
 
     def end(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
-        """End the server if it is running."""
+        """Stop the server if it is running."""
         self._process.send_signal(with_signal)
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Behavior common to all samples: ending, gap reports and output."""
+"""Behavior common to all samples: shutdown, gap reports and output."""
 
 import re
 import signal

@@ -111,7 +111,7 @@ class TestKafkaSample:
     def test_names_an_oversized_event_and_goes_on(
         self, dxl_client: DxlClient, cluster: KafkaCluster, start: Start
     ) -> None:
-        """A DXL message can have up to 1,048,576 bytes, but a Kafka message only 1,000,000."""
+        """A DXL message can be up to 1,048,576 bytes long, but a Kafka message only 1,000,000."""
         sample = start(PRODUCER)
         oversized = publish_payload(dxl_client, b'{"event": {}}' + b" " * 1_020_000)
         publish(dxl_client, 1)

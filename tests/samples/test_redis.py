@@ -51,7 +51,7 @@ def receiver(start: Start, redis_server: RedisServer) -> Sample:
 
 @pytest.fixture
 def work(start: Start, redis_server: RedisServer) -> Workers:
-    """A function that starts a given number of workers with options."""
+    """A function that starts ``count`` workers with the given options."""
     command = [*documented_command(PAGE, "redis_worker_example.py"), "--redis", redis_server.url]
     return lambda count, *options: [start(command, *options, until="") for _ in range(count)]
 

@@ -26,7 +26,7 @@ DROP, LOSE_THE_ANSWER = -1, -2
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Records the accepted threat events and answers as the test specifies."""
+    """Responds as the test specifies, and records the accepted threat events."""
 
     daemon_threads = True
 
@@ -113,7 +113,7 @@ class TestStoreAndForwardSample:
     def test_no_stored_event_is_lost_when_it_is_killed(
         self, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """The sample is killed after storing, after sending and after forwarding some events."""
+        """The sample is killed three times: after storing, after sending and after forwarding some events."""
         half_failing = cycle((503, 204, DROP, 204, LOSE_THE_ANSWER, 204))
         published: dict[str, Any] = {}
         stored: set[str] = set()
@@ -140,7 +140,7 @@ class TestStoreAndForwardSample:
     def test_tries_again_in_order_and_sends_nothing_twice(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """The sample sets aside refused events and a file left incomplete by a killed process."""
+        """The sample sets aside refused events and files left incomplete by a killed process."""
         torn = tmp_path / "threat-event-queue" / "000000000007-00000000.json"
         torn.parent.mkdir()
         torn.write_text('"{id}"\n{"event": {"threatN')

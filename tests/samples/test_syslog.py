@@ -36,7 +36,7 @@ class Rsyslogd(Server):
         self.command += ["-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "pid")]
 
     def until_written(self, count: int) -> list[list[str]]:
-        """Wait for ``count`` messages and return the parts of each message, with the text last."""
+        """Wait for ``count`` messages and return the parts of each, with the text last."""
         file = self.directory / "threat-events.log"
         until(lambda: file.exists() and file.read_bytes().count(b"\n") >= count, f"{count} are written")
         return [line.split(" ", 7) for line in file.read_text().split("\n")[:-1]]

@@ -1,4 +1,4 @@
-"""The two-brokers sample, connected twice to the same broker."""
+"""The two-broker sample, connected twice to the same broker."""
 
 from dxlclient.client import DxlClient
 from helpers.samples import Start, documented_command

@@ -1,4 +1,4 @@
-"""The advanced samples report incorrect usage and a missing extra."""
+"""The advanced samples report incorrect usage and missing extras."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""connect() reports why a broker cannot be used and reacts to each kind of failure."""
+"""connect() reports why a broker cannot be used and handles each kind of failure."""
 
 import shutil
 import signal

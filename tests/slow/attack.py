@@ -1,13 +1,13 @@
-"""Attacks the library with random programs over a real broker, and stops at the first broken promise.
+"""Attacks the library with random programs over a real broker and stops at the first broken promise.
 
 A program has up to four threads. The threads add and remove callbacks, and open, close, drain and cancel
-streams. The threads also publish events, and freeze and restart the broker. The start and end times of these
+streams. The threads also publish events and freeze or restart the broker. The start and end times of these
 calls determine the events that each listener must receive: all those that the broker provably sent outside
 the reported gaps while the listener was active. These events must arrive exactly once, unchanged and in
 order. No other event may arrive.
 
-The programs are generated from consecutive seeds. With --seed N, the first program repeats program N, as
-closely as thread and broker timing allows.
+The programs are generated from consecutive seeds. To repeat program N as closely as thread and broker timing
+allows, pass --seed N.
 """
 
 import argparse
@@ -229,13 +229,13 @@ class World(logging.Handler):
         self._disturbing = threading.Lock()
         self.publisher = connect()
         self.receivers = connect(keep_alive_interval=2), connect(incoming_message_queue_size=5)
-        # On its own, dxlclient would wait two minutes after some connection losses.
+        # On its own, dxlclient would wait two minutes for an answer after some connection losses.
         self._watched = CommonThreatEventClient(self.publisher, lambda _: None)
         self.handed_out = Tap(self.publisher, f"{ROOT}/#").times
         self.markers = [Tap(client, MARKERS).times for client in (self.publisher, *self.receivers)]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Record each logged error as a problem, except those that programs provoke on purpose."""
+        """Record logged errors as problems, except those that programs provoke on purpose."""
         message = self.format(record)
         if "raised" not in message and "was not handled" not in message:
             self.problems.append(message)
@@ -294,7 +294,8 @@ class Run:
     def _act(self, thread: int) -> None:
         choices, mine = random.Random(f"{self.seed}/{thread}"), list[Callback | Stream]()
         for action in choices.choices(list(ACTIONS), list(ACTIONS.values()), k=choices.randint(5, 25)):
-            # Use a new generator per action, because other threads affect how many choices an action makes.
+            # Use a new random generator per action, because other threads affect how many choices an action
+            # makes.
             chance = random.Random(choices.random())
             match action:
                 case "add" | "stream":
@@ -361,7 +362,7 @@ def main() -> None:
         for seed in itertools.count(options.seed):
             if time.monotonic() > deadline:
                 break
-            # Print the seed first, so that the last printed seed reproduces any failure or hang.
+            # Print the seed first so that the last one printed reproduces any failure or hang.
             print(f"seed {seed}", end="\r", flush=True)
             faulthandler.dump_traceback_later(WATCHDOG, exit=True)
             run = Run(world, pool, seed)

@@ -27,7 +27,7 @@ from helpers.receiving import Receiver, event
 from helpers.schemas import check_formats
 
 BATCH = 1000  # payloads for each seed.
-# Mutations of longer payloads would be slow and reveal little more.
+# Mutating longer payloads would be slow and reveal little more.
 CORPUS = [one for one in (*ODD.values(), *MALFORMED.values()) if isinstance(one, bytes) and len(one) < 10_000]
 TOKENS = [
     *(b'{ } [ ] , : " \\ \0 null true false NaN Infinity -Infinity -0 1e999 1e-999 0x10 01 . - e'.split()),

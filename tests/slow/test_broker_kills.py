@@ -2,7 +2,7 @@
 
 A run sends the same events to all consumers. Each consumer uses a separate DxlClient. A run has one phase per
 broker start. A client counts as subscribed from the first event that it receives in a phase. Mosquitto sends
-an event to all subscribers before it reads the next event. A subscribed client must therefore receive every
+each event to all subscribers before it reads the next one. A subscribed client must therefore receive every
 later event that reached the witness before the kill. Events published between the kill and the restart may be
 missed.
 """
@@ -31,7 +31,7 @@ MARGIN = 10
 
 @dataclass
 class Phase:
-    """Events ``after + 1`` to ``last``, sent between two starts of the broker."""
+    """Events ``after + 1`` to ``last``, sent between two broker starts."""
 
     after: int
     last: int = 0

@@ -1,6 +1,6 @@
 """A redundant stream misses no event while its two brokers are killed alternately.
 
-A third broker forwards the events to both brokers.
+A third broker forwards the events to the other two.
 """
 
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from dxlthreateventclient import Gap, redundant_threat_events
 
 pytestmark = [
     pytest.mark.slow,
-    # If the connection is lost again, dxlclient's reconnecting thread fails.
+    # If the connection is lost again, dxlclient's reconnection thread fails.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 

@@ -1,8 +1,8 @@
 """All events published outside the reported gaps arrive, whatever happens to the connection.
 
 One run disturbs all consumers thirty times, with five kinds of disturbances in random order. Meanwhile, a
-publisher on a separate connection sends numbered events. The publisher also subscribes to these events, and
-records when it sends and receives each of them. The broker accepts an event between these two times.
+publisher on a separate connection sends numbered events. The publisher also subscribes to these events and
+records when it sends and receives each one. The broker accepts each event between these two times.
 Set the GAPS_SEED environment variable to repeat a run, and GAPS_ROUNDS to make a run longer.
 """
 
@@ -39,7 +39,7 @@ ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
 # Each consumer's processing time per event, in seconds.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
 # A gap may last this many seconds longer than the disturbance that causes it. A gap starts one second before
-# the last packet. Before it reconnects, dxlclient empties its queue and waits.
+# the last packet. Before reconnecting, dxlclient empties its queue and waits.
 ALLOWANCE = 5.0
 
 _SUBACK = 9
@@ -111,7 +111,7 @@ def _packets(data: bytes) -> tuple[list[bytes], bytes]:
     """Return the complete MQTT packets and the remaining bytes."""
     packets: list[bytes] = []
     while True:
-        # The size follows the first byte, with seven bits per byte. The size ends with a byte below 128.
+        # The size follows the first byte, with seven bits per byte. The size's last byte is below 128.
         digits = next((data[1:end] for end in range(2, 6) if len(data) >= end and data[end - 1] < 0x80), b"")
         end = 1 + len(digits) + sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
         if not digits or len(data) < end:
@@ -187,7 +187,7 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            # Let some disturbances begin before dxlclient has recovered from the previous disturbance.
+            # Let some disturbances begin before dxlclient has recovered from the previous one.
             if self.chance.random() < 0.7:
                 self.until_settled()
             # Publish a burst, followed by events at regular intervals.

@@ -1,4 +1,4 @@
-"""A stream receives every event of a burst that is far larger than its buffer."""
+"""A stream receives every event in a burst far larger than its buffer."""
 
 import json
 
@@ -17,7 +17,7 @@ TOPIC = "/test/load"
 EVENTS = 20_000
 EVENT_SIZE = 5_000  # minimum, in bytes
 MAX_BUFFERED = 1_000
-# In bytes. dxlclient's queue holds 1,000 messages, and a decoded payload may need twice its size in memory.
+# In bytes. dxlclient's queue holds 1,000 messages, and decoding may double a payload's size in memory.
 MEMORY_BOUND = 2 * (MAX_BUFFERED + 1_000) * EVENT_SIZE
 
 LATE_LOOP = """

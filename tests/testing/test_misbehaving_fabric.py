@@ -1,4 +1,4 @@
-"""LocalFabric can misbehave on demand, as real brokers and networks do."""
+"""On demand, LocalFabric misbehaves like real brokers and networks."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ class TestDropConnections:
         with connected_socket(fabric) as tls:
             fabric.drop_connections()
             with pytest.raises(ConnectionResetError):
-                socket.socket.recv(tls, 1)  # read below TLS, because TLS reports a reset as a normal end
+                socket.socket.recv(tls, 1)  # bypass TLS, because it reports a reset as a normal end
 
     def test_without_a_client_nothing_happens(self, fabric: LocalFabric) -> None:
         fabric.drop_connections()
@@ -78,7 +78,7 @@ class TestStop:
     def test_ends_a_connection_that_asyncio_leaves_open(
         self, fabric: LocalFabric, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """During a TLS handshake, dxlclient waits for up to half an hour."""
+        """dxlclient waits up to half an hour for a TLS handshake."""
         monkeypatch.setattr("asyncio.sslproto.SSLProtocol._abort", lambda *_: None)
         with socket.create_connection(("127.0.0.1", fabric.port), timeout=10) as connection:
             with connected_socket(fabric):  # the fabric accepts the connections in order

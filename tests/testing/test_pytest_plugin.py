@@ -1,4 +1,4 @@
-"""The package's pytest fixtures in users' test suites, with all warnings as errors."""
+"""The package's pytest fixtures in users' test suites, with all warnings treated as errors."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""User code accepted by both mypy in strict mode and pyright."""
+"""User code accepted by both pyright and mypy's strict mode."""
 
 from typing import Any, cast
 

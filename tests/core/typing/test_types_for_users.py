@@ -51,7 +51,7 @@ def mypy(python: Path, program: str, directory: Path) -> dict[int, str]:
 
 
 def pyright(python: Path, program: str, directory: Path) -> dict[int, str]:
-    """Return the errors that pyright reports in standard mode, by line."""
+    """Return pyright's standard-mode errors, keyed by line number."""
     settings = {"typeCheckingMode": "standard", "include": [str(HERE / program)]}
     (directory / "pyrightconfig.json").write_text(json.dumps(settings))
     output = checked(
