@@ -121,7 +121,7 @@ class Receiver:
         self._publisher.destroy()
 
     def measure(self, **order: Any) -> dict[str, Any]:
-        """Return one measurement. The ``sent`` entry maps each message id to its publication time."""
+        """Return one measurement. The ``sent`` entry maps each message ID to its publication time."""
         assert self._process.stdout
         self._tell(json.dumps(order))
         sent: dict[str, float] = {}

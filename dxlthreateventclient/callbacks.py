@@ -73,7 +73,7 @@ class CommonThreatEventCallback(EventCallback):
         """Handle a failure to decode an event, or an exception from :meth:`on_threat_event`.
 
         Override this method to save or report failed events. The default implementation logs an error with
-        the topic, the message id and the reason. Exceptions raised by this method are logged and do not
+        the topic, the message ID and the reason. Exceptions raised by this method are logged and do not
         affect later events or other callbacks.
 
         :param error: a :class:`~dxlthreateventclient.exceptions.ThreatEventDecodeError` if the payload could
@@ -172,7 +172,7 @@ def _refuse_coroutine(result: object) -> None:
 
 
 def log_error(error: BaseException, original_event: Event) -> None:
-    """Log an error with the event's message id and topic. If a callback raised the error, add a traceback."""
+    """Log an error with the event's message ID and topic. If a callback raised the error, add a traceback."""
     if isinstance(error, ThreatEventDecodeError):
         _log("Message %s on topic %s was not handled: %s", original_event, shown(error))
     elif isinstance(error, Exception):
@@ -223,7 +223,7 @@ def _log_on_worker(message: str, event: Event, error: BaseException) -> None:
 def shown(text: object) -> str:
     """Escape text so that it cannot inject log lines or terminal control codes.
 
-    The sender chooses message ids and topics, which can therefore contain any characters.
+    The sender chooses message IDs and topics, which can therefore contain any characters.
     """
     plain = str(text)
     return plain if plain.isprintable() else repr(plain)[1:-1]

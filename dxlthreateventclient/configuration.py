@@ -43,7 +43,7 @@ def load_configuration(
     :param config_file: the path of the file; ``python -m dxlclient provisionconfig`` writes one. The default
         is the value of the environment variable ``DXLCLIENT_CONFIG``, or else ``dxlclient.config`` in the
         current directory
-    :param broker: the id of a broker in the file, to use only this broker
+    :param broker: the ID of a broker in the file, to use only this broker
     :return: the configuration, for ``DxlClient``
     :raise ConfigurationError: if the file, a certificate or the key is missing or unusable, or a setting is
         missing, malformed or still a placeholder
@@ -151,7 +151,7 @@ def _check_brokers(settings: ConfigObj) -> None:
         for name, value in settings.get(section, {}).items():
             fields = [field.strip() for field in str(value).split(";")]
             if not _is_port(fields[0]):
-                del fields[0]  # the id
+                del fields[0]  # the ID
             hosts = [host for host in fields[1:3] if host]
             if not (hosts and _is_port(fields[0]) and all(map(_HOST.fullmatch, hosts))):
                 ranges = "with an id that is not a number and a port from 1 to 65535"

@@ -1,7 +1,7 @@
 """Connects a DXL client for the first time, or raises an error that explains the failure.
 
-``DxlClient.connect()`` does not explain its failures and may block forever, so ``connect()`` first probes all
-brokers with its own sockets.
+``DxlClient.connect()`` does not explain its failures and may block forever, so this module's ``connect()``
+first probes all brokers over its own sockets.
 """
 
 import logging

@@ -22,9 +22,9 @@ from dxlthreateventclient.streams import ThreatEventStream
 
 logger = logging.getLogger(__name__)
 
-# The maximum number of message ids to remember until all clients have delivered them.
+# The maximum number of message IDs to remember until all clients have delivered them.
 _MOST_IDS = 100_000
-# The maximum time to remember a message id, in seconds.
+# The maximum time to remember a message ID, in seconds.
 _LONGEST = 600.0
 # The maximum number of gaps to remember for each client, and for all clients together.
 _MOST_GAPS = 1000
@@ -53,8 +53,8 @@ def redundant_threat_events(  # noqa: PLR0913
                     break
 
     Connect each ``DxlClient`` to a different broker of the same fabric. An event from one client is skipped
-    only if another client has already delivered more events with the same message id. The stream remembers at
-    most 100,000 message ids. Each message id is forgotten when all clients have delivered it, or after ten
+    only if another client has already delivered more events with the same message ID. The stream remembers at
+    most 100,000 message IDs. Each message ID is forgotten when all clients have delivered it, or after ten
     minutes. If a copy of a forgotten event arrives, the stream delivers it again.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
@@ -97,7 +97,7 @@ class _Connections:
         """For each client, the start and end of each gap."""
         self._reported: OrderedDict[datetime, datetime] = OrderedDict()
         self._reporting = threading.Lock()
-        # For each message id, the time of its first delivery and each client's delivery count.
+        # For each message ID, the time of its first delivery and each client's delivery count.
         self._counts: OrderedDict[str, tuple[float, list[int]]] = OrderedDict()
         self._counting = threading.Lock()
         self._route: Route | None = None
@@ -154,7 +154,7 @@ class _Connections:
             delivered = max(counts)
             counts[number] += 1
             if min(counts) == max(counts):
-                # Forget a message id once all clients have delivered it the same number of times.
+                # Forget a message ID once all clients have delivered it the same number of times.
                 del self._counts[message_id]
             while self._counts:
                 oldest = next(iter(self._counts))

@@ -24,8 +24,8 @@ __all__ = ["AsyncThreatEventStream", "ThreatEventStream"]
 
 logger = logging.getLogger(__name__)
 
-# The maximum duration of a single wait, in seconds. Long waits are split because Ctrl-C does not interrupt a
-# wait on Windows.
+# The maximum duration of a single wait, in seconds. Long waits are split into shorter ones because, on
+# Windows, Ctrl-C does not interrupt a wait.
 _LONGEST_STEP = 1.0
 # While the buffer is full, the worker checks it every _LOOK_EVERY seconds. The loop usually wakes the worker
 # earlier.

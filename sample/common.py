@@ -92,7 +92,7 @@ def until_stopped() -> Iterator[None]:
 
 @contextmanager
 def handling(original_event: Event) -> Iterator[None]:
-    """Print an event's message id if its handling is interrupted."""
+    """Print an event's message ID if its handling is interrupted."""
     try:
         yield
     except BaseException:

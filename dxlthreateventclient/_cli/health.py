@@ -95,7 +95,7 @@ def _ping_interval() -> float:
     limit = os.environ.get("WATCHDOG_USEC", "")
     # Set the interval to a quarter of the watchdog's time limit. With an interval of half the limit, as
     # systemd recommends, a single late ping would end the process. Ignore WATCHDOG_PID, which may be the
-    # process id of a shell that started this process.
+    # process ID of a shell that started this process.
     quarter = float(limit) / 4e6 if limit.isdecimal() else 0.0
     return min(quarter or _REPORT_EVERY, _REPORT_EVERY)
 

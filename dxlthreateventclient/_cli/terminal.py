@@ -143,7 +143,7 @@ log = _Log()
 
 
 def report_faults(*, verbose: bool) -> None:
-    """Write each warning, error and uncaught thread exception to stderr as one line.
+    """Write each warning, error and uncaught thread exception to stderr on a single line.
 
     When a broker disappears, uncaught exceptions may end dxlclient's threads.
 

@@ -19,8 +19,8 @@ from dxlthreateventclient.status import Gap
 # All times are in seconds. Wait up to _LONGEST_WAIT seconds for the broker to acknowledge a subscription, as
 # dxlclient does.
 _LONGEST_WAIT = 120.0
-# The maximum duration of a single wait. Long waits are split because Ctrl-C does not interrupt a wait on
-# Windows.
+# The maximum duration of a single wait. Long waits are split into shorter ones because, on Windows, Ctrl-C
+# does not interrupt a wait.
 _LONGEST_STEP = 1.0
 # close() waits up to _LONGEST_REPORT seconds for the final gap reports.
 _LONGEST_REPORT = 1.0

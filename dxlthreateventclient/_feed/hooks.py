@@ -379,7 +379,7 @@ class Hooks:
         with self._meeting:  # interleaving the tasks of two barriers would deadlock the workers
             for _ in workers:
                 self._pool.add_task(meeting.wait)
-        # destroy() may end the workers before they reach the barrier.
+        # destroy() may stop the workers before they reach the barrier.
         while not met.wait(_LOOK_EVERY) and any(thread.is_alive() for thread in workers):
             pass
         call()

@@ -60,7 +60,7 @@ class Message:
     """A threat event as plain JSON values.
 
     :param threat_event: the threat event, which is not modified
-    :param event_id: the id of the DXL message
+    :param event_id: the ID of the DXL message
     :param arrived: the time of arrival
     :raise TypeError: if the threat event is not a mapping
     """
@@ -100,7 +100,7 @@ class Message:
         return read(self.event)
 
     def take_device_id(self) -> str | None:
-        """Remove and return the managed entity's id, unless the entity is a user."""
+        """Remove and return the managed entity's ID, unless the entity is a user."""
         is_user = (text(self.entity.get("type")) or "").lower() == "user"
         return None if is_user else take(self.entity, "id", text)
 

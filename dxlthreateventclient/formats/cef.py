@@ -35,7 +35,7 @@ _LENGTHS = {
     **dict.fromkeys(("cs1", "cs2", "cs3", "cs4", "cs5", "cs6"), 4000),
 }
 _LONGEST = 4000
-# A truncated id is useless, so ids that are too long are omitted.
+# A truncated ID is useless, so IDs that are too long are omitted.
 _LONGEST_ID = {"class": 1023, "deviceExternalId": 255, "externalId": 40}
 
 # CEF has a key for a host's IPv4 address, but only a labeled custom key for its IPv6 address.
@@ -71,10 +71,10 @@ def to_cef(
     A truncated value ends in ``…``.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
-    :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
+    :param event_id: the ID of the DXL message that carried the event (``original_event.message_id``)
     :param arrived: the time of arrival, used if the event has no time. A naive time is local time.
-    :param max_bytes: the maximum length of the line, in bytes of UTF-8. Addresses, numbers, ids and digests
-        are never truncated, so a line with long ids may exceed a limit below 6,500.
+    :param max_bytes: the maximum length of the line, in bytes of UTF-8. Addresses, numbers, IDs and digests
+        are never truncated, so a line with long IDs may exceed a limit below 6,500.
     :return: one line, without a line end
     :raise TypeError: if the threat event is not a mapping
 

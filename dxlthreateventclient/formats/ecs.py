@@ -57,7 +57,7 @@ def to_ecs(
     event. Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
-    :param event_id: the id of the DXL message that carried the event (``original_event.message_id``)
+    :param event_id: the ID of the DXL message that carried the event (``original_event.message_id``)
     :param arrived: the time of arrival, used if the event has no time. A naive time is local time.
     :param severity: the scale of ``event.severity``: ``epo`` (1 to 7, 1 the most severe), or ``elastic`` (21,
         47, 73 and 99, 99 the most severe), which Elastic's own rules expect

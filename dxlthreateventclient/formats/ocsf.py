@@ -78,7 +78,7 @@ def to_ocsf(
     the threat event. Empty values and unresolved placeholders are omitted.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
-    :param event_id: the id of the DXL message that carried the event (``original_event.message_id``). By
+    :param event_id: the ID of the DXL message that carried the event (``original_event.message_id``). By
         default, the finding's ``uid`` is a digest of the threat event.
     :param arrived: the time of arrival, used if the event has no time. The default is the current time,
         because OCSF requires a time. A naive time is local time.
@@ -184,7 +184,7 @@ def _count(message: Message) -> int | None:
 
 
 def _device(message: Message) -> Fields:
-    """Return the managed device that the analyzer runs on, if it has a name, an address or an id."""
+    """Return the managed device that the analyzer runs on, if it has a name, an address or an ID."""
     analyzer, entity = message.analyzer, message.entity
     named: Fields = _host(analyzer) | {"uid": message.take_device_id()}
     if not any(named.values()):
@@ -224,7 +224,7 @@ def _endpoint(role: Fields) -> Fields:
 def _evidence(message: Message) -> Fields:
     source, target = message.source, message.target
     program, protocol = name_of(source.get("processName")), (text(target.get("protocol")) or "").lower()
-    # OCSF does not allow a process without an id, so report the source's process as an application.
+    # OCSF does not allow a process without an ID, so report the source's process as an application.
     app_name = process(program).name if program else None
     if protocol in TRANSPORTS:
         del target["protocol"]

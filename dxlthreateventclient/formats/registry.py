@@ -27,7 +27,7 @@ class Formatter(Protocol):
 
         :param threat_event: the threat event, as a callback receives it
         :param topic: the topic on which the event arrived
-        :param event_id: the id of the DXL message that carried the event, if known
+        :param event_id: the ID of the DXL message that carried the event, if known
         :param arrived: the time of arrival, if known
         """
 

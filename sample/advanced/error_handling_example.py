@@ -70,7 +70,7 @@ def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
                 rejected = json.loads(line)
                 event = Event(rejected["topic"])
                 event.payload = b64decode(rejected["base64"])
-                # A new Event has a new message id, so save the original id separately.
+                # A new Event has a new message ID, so save the original ID separately.
                 event.other_fields = {"replayed": rejected["message_id"]}
             except (ValueError, KeyError, TypeError) as error:
                 print(f"{file}, line {number}: not a rejected event: {error!r}", file=sys.stderr)

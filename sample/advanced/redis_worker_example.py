@@ -35,7 +35,7 @@ def handle(threat_event: dict[str, Any], seconds: int) -> None:
 
 
 def next_entries(server: Any, take_over_after: int) -> Any:
-    """Return a list with the next entry's id and fields, or an empty list. Prefer entries of dead workers."""
+    """Return a list with the next entry's ID and fields, or an empty list. Prefer entries of dead workers."""
     idle = take_over_after * 1000
     if taken_over := server.xautoclaim(STREAM, GROUP, WORKER, min_idle_time=idle, count=1)[1]:
         return taken_over

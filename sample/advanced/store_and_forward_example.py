@@ -192,7 +192,7 @@ def main() -> None:
             on_stop(events.drain)
             print("Waiting for threat events...", flush=True)
             for number, (threat_event, original_event) in enumerate(events, first):
-                # The sender chooses the message id, so encode it as a JSON string, which is safe in an HTTP
+                # The sender chooses the message ID, so encode it as a JSON string, which is safe in an HTTP
                 # header.
                 message_id = json.dumps(original_event.message_id)
                 file = file_for(number, threat_event)

@@ -67,7 +67,7 @@ class TestAddingACallback:
     def test_it_gets_each_event_once_with_the_original(
         self, feed: Feed, kind: Callable[[Receiver], Any]
     ) -> None:
-        """A callback receives each event once, even if several clients add the callback repeatedly."""
+        """A callback receives each event once, even if it is added more than once or by several clients."""
         receiver, last = Receiver(), Receiver()
         callback = kind(receiver)
         with CommonThreatEventClient(feed.dxl_client) as other:

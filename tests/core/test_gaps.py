@@ -216,7 +216,7 @@ class TestAGap:
         assert feed.gaps[0].start > last - timedelta(seconds=1.8)
 
     def test_ends_after_a_malformed_packet(self, feed: ReportingFeed) -> None:
-        """On its own, the MQTT client would lose its network thread but still appear connected."""
+        """Without this library, the MQTT client would lose its network thread but still appear connected."""
         feed.broker.send_raw(b"\x30\x02\xff\xff")  # an event whose topic is longer than the packet
         feed.gaps.until_ended(1)
         until(lambda: bool(feed.send() and feed.receiver.handled), "it listens again")
@@ -254,7 +254,7 @@ class TestAGap:
     ) -> None:
         """A half-open connection is detected late, but the gap begins just before the last message.
 
-        On its own, the MQTT client would report a loss twice, and dxlclient would connect twice.
+        Without this library, the MQTT client would report the loss twice, and dxlclient would connect twice.
         """
         gaps, receiver = Gaps(), Receiver()
         with LocalFabric() as own, clients(own.client_config) as connect:
@@ -396,7 +396,7 @@ class TestASubscription:
         assert feed.client.status().subscribed == (feed.topic,)
 
     def test_sent_as_the_connection_is_lost_makes_nobody_wait(self, feed: ReportingFeed) -> None:
-        """On its own, dxlclient would spend two minutes holding the lock that it needs to subscribe again."""
+        """Without this library, dxlclient would hold the lock needed to resubscribe for two minutes."""
 
         def reset(_: str) -> int | None:
             feed.broker.answer = lambda _: GRANTED

@@ -172,7 +172,7 @@ def test_a_logging_handler_that_raises_costs_no_event(feed: Feed, capsys: pytest
 def test_a_sender_cannot_forge_log_lines_or_steer_a_terminal(
     feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A sender can choose any message id and, if the receiver uses a filter, part of the topic."""
+    """A sender can choose any message ID and, if the receiver uses a filter, part of the topic."""
     hostile = event(b"junk", f"{feed.topic}/a\x1b[2Jb\nERROR forged")
     hostile._message_id = "id\r\nCRITICAL forged \u202e"  # type: ignore[attr-defined]
     feed.add(lambda *_: None, "/#")

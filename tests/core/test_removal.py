@@ -195,7 +195,7 @@ class TestLeavingTheClient:
     def test_takes_no_time_under_a_slow_callback_and_a_flood(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
     ) -> None:
-        """On its own, DxlClient would wait for queued events until the flood ended."""
+        """Without this library, DxlClient would wait for queued events until the flood ended."""
         program = """
 import sys, time
 from dxlclient.client import DxlClient

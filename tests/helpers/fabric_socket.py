@@ -34,7 +34,7 @@ def connected_socket(fabric: LocalFabric, config: DxlClientConfig | None = None)
 
 
 def hello(client_id: str) -> bytes:
-    """Return the CONNECT packet for a client with a one-letter id."""
+    """Return the CONNECT packet for a client with a one-letter ID."""
     return b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01" + client_id.encode()
 
 

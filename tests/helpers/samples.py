@@ -64,7 +64,7 @@ def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> list[Event]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids as the samples print them."""
+    """Return the message IDs as the samples print them."""
     return [repr(event.message_id) for event in events]
 
 

@@ -54,7 +54,7 @@ class StubBroker:
         return self.send(event)
 
     def send(self, event: Event) -> int:
-        """Send an event unchanged, including its message id."""
+        """Send an event unchanged, including its message ID."""
         topic = event.destination_topic
         packed = event._to_bytes()  # type: ignore[attr-defined]
         receivers = [session for session in tuple(self._sessions) if topic in session.granted]

@@ -105,7 +105,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message ids in the form that the receiver sees and the sample prints."""
+    """Return the message IDs in the form that the receiver sees and the sample prints."""
     return [json.dumps(event.message_id) for event in events]
 
 
@@ -180,7 +180,7 @@ class TestStoreAndForwardSample:
         forward: Start,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A message id with line breaks cannot inject a header."""
+        """A message ID with line breaks cannot inject a header."""
         token = tmp_path / "token"
         token.write_text("old\n")
         monkeypatch.setenv("HTTP_TOKEN_FILE", str(token))

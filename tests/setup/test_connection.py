@@ -100,7 +100,7 @@ class TestConnect:
         assert client.connected
 
     def test_uses_the_broker_that_works(self, client: DxlClient) -> None:
-        """On its own, a DxlClient would wait for a silent broker until the keep-alive interval ends."""
+        """A DxlClient alone would wait for a silent broker until the keep-alive interval ends."""
         good = client.config.brokers
         with server(stay_silent) as silent:
             client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]

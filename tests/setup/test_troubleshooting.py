@@ -1,4 +1,4 @@
-"""The troubleshooting page quotes the real messages."""
+"""The troubleshooting page quotes the messages word for word."""
 
 import pytest
 from helpers import broken_brokers, broken_files
