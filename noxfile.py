@@ -29,7 +29,7 @@ def _test(session: nox.Session, extras: str, *folders: str) -> None:
 
 @nox.session(python=PYTHONS)
 def make(session: nox.Session) -> None:
-    """Run ``make test`` or the targets after ``--``, as in ``nox --session make-3.13 -- check docs``."""
+    """Run ``make test``, or the targets after ``--``, as in ``nox --session make-3.13 -- check docs``."""
     for target in session.posargs or ["test"]:
         session.run("make", f"VENV={session.virtualenv.location}", target, external=True)
 

@@ -165,7 +165,7 @@ def ratio(values: list[float], base: list[float]) -> tuple[float, float, float]:
 
 
 def bench_bursts(receiver: Receiver, rounds: int, *, is_smoke_test: bool) -> list[dict[str, Any]]:
-    """Measure each variant with bursts of each size and print a table."""
+    """Measure each variant with bursts of every size, and print the results as a table."""
     rows = []
     for size, comparisons in BURSTS.items():
         count = 10 if is_smoke_test else COUNTS[size]

@@ -1,4 +1,4 @@
-"""Records the gaps during which events may be missed, and reports them on a separate thread."""
+"""Records the gaps in which events may have been missed, and reports them on a separate thread."""
 
 import _thread
 import logging

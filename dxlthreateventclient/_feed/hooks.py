@@ -197,7 +197,7 @@ class Hooks:
         with self._sending:
             subscribing = [request for request in self._requests.values() if request.is_subscribe]
         topics = {request.topic for request in subscribing if not request.is_ours}
-        # For each topic, the last request overwrites the earlier ones.
+        # For each topic, the last request overwrites any earlier ones.
         return {request.topic: request.sent_at for request in subscribing if request.topic in topics}
 
     def _subscribe_for_dxlclient(self, topic: Any, qos: int = 0) -> _Sent:

@@ -54,7 +54,8 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
     """
     copy = {}
     for raw_name, raw in value.items():
-        # In a converted aggregate, the keys are numbers, and a placeholder contains the aggregate's key.
+        # In a converted aggregate, the items' keys are numbers, and a placeholder contains the aggregate's
+        # own key.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()

@@ -1,4 +1,4 @@
-"""Realistic broken configurations and certificate files, with keywords from the expected error messages."""
+"""Realistic examples of broken configuration and certificate files, with keywords from the expected error."""
 
 import base64
 from collections.abc import Callable

@@ -138,7 +138,7 @@ def read_until(connection: socket.socket, end: str) -> bytes:
 
 
 def counted(received: bytes) -> list[bytes]:
-    """Split messages that start with their length (RFC 6587)."""
+    """Split data into messages, each of which starts with its length (RFC 6587)."""
     messages = []
     while received:
         length, _, received = received.partition(b" ")

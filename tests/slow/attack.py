@@ -86,7 +86,7 @@ class Client:
 
 
 class Listener(ABC):
-    """A callback or a stream, with the times when it listened and the events it received."""
+    """A callback or a stream, the period in which it listened, and the events it received."""
 
     KINDS: tuple[str, ...] = ()
 

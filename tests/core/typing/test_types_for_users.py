@@ -1,4 +1,4 @@
-"""The type hints of the installed wheel, checked by mypy in strict mode and by pyright."""
+"""The type hints of the installed wheel pass mypy's strict mode and pyright."""
 
 import json
 import re
