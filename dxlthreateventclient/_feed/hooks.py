@@ -254,7 +254,7 @@ class Hooks:
                 self._dxl_client._on_packet_ack(number)
 
     def forget_lost_requests(self) -> None:
-        """Discard all requests sent on earlier connections."""
+        """Discard the records of all requests sent on earlier connections."""
         self._end_waits(lambda request: request.connection != self._connection)
 
     # The connection

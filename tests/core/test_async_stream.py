@@ -33,7 +33,7 @@ def worker() -> Worker:
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[int]]:
-    """Run a second task on the event loop. The returned list grows while the event loop is not blocked."""
+    """Run a second task, which appends to the returned list whenever the event loop is not blocked."""
     ticks: list[int] = []
 
     async def tick() -> None:

@@ -168,8 +168,7 @@ class TestAGap:
     def test_lasts_until_the_subscription_is_acknowledged(
         self, feed: ReportingFeed, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The feed repeats the SUBSCRIBE, whereas dxlclient would wait two minutes and then receive
-        nothing."""
+        """The feed resends SUBSCRIBE. Otherwise, dxlclient would wait two minutes and get no more events."""
         feed.answer(WITHHELD)
         feed.broker.reset()
         until(lambda: feed.broker.subscribes.count(feed.topic) == 2, "it is connected again")

@@ -304,7 +304,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's answers are queued behind events, and only the test can make room in the queue."""
+    """The broker's answers are queued behind events that only the test can take."""
 
     @pytest.mark.parametrize("leaves_client_first", [False, True])
     def test_a_full_stream_can_be_left(

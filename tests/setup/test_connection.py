@@ -1,4 +1,4 @@
-"""connect() reports why a broker cannot be used and handles each kind of failure."""
+"""connect() reports why it cannot use a broker, and retries unless the failure is permanent."""
 
 import shutil
 import signal

@@ -86,7 +86,7 @@ class Client:
 
 
 class Listener(ABC):
-    """A callback or a stream, the period in which it listened, and the events it received."""
+    """A callback or a stream, the period during which it listened, and the events it received."""
 
     KINDS: tuple[str, ...] = ()
 
