@@ -11,7 +11,7 @@ SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def _runs(version: str) -> bool:
-    # Run the interpreter to check it, because pyenv has shims even for inactive versions.
+    # Run the interpreter to check that it works, because pyenv has shims even for inactive versions.
     python = shutil.which(f"python{version}") or "false"
     return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0  # noqa: S603
 

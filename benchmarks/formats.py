@@ -1,7 +1,7 @@
 """Compares the time to convert one event into each format with the time to parse or write its JSON.
 
-The benchmark measures CPU time because other programs may be running. A machine's speed drifts, so the
-formats take turns and each figure is the median of several rounds.
+The benchmark measures CPU time, not elapsed time, because other programs may be running. A machine's speed
+drifts, so the formats take turns and each figure is the median of several rounds.
 """
 
 import argparse

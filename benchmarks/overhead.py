@@ -33,7 +33,7 @@ class Bare(EventCallback):
 
 
 def nothing(*_: object) -> int:
-    """Replace a function that a hook calls, and do nothing."""
+    """Do nothing, in place of a function that a hook would call."""
     return 0
 
 

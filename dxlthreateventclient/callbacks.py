@@ -70,7 +70,7 @@ class CommonThreatEventCallback(EventCallback):
         raise NotImplementedError(f"{type(self).__name__} must override on_threat_event")
 
     def on_threat_event_error(self, error: BaseException, original_event: Event) -> None:
-        """Handle a failure to decode an event, or an exception from :meth:`on_threat_event`.
+        """Handle an exception from :meth:`on_threat_event` or a failure to decode an event.
 
         Override this method to save or report failed events. The default implementation logs an error with
         the topic, the message ID and the reason. Exceptions raised by this method are logged and do not

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from dxlthreateventclient.exceptions import ThreatEventDecodeError
 
-# ThreatEventDecodeError is defined in exceptions.py, but can still be imported from this module.
+# ThreatEventDecodeError is defined in exceptions.py but can still be imported from this module.
 __all__ = ["ThreatEventDecodeError", "decode_threat_event"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

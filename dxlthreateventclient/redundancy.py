@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _MOST_IDS = 100_000
 # The maximum time to remember a message ID, in seconds.
 _LONGEST = 600.0
-# The maximum number of gaps to remember for each client, and for all clients together.
+# Remember at most this many gaps per client, and as many reported gaps.
 _MOST_GAPS = 1000
 
 _LASTING = datetime.max.replace(tzinfo=timezone.utc)
@@ -123,7 +123,7 @@ class _Connections:
                 self._route.report()
 
     def drain(self, callback: object, done: Callable[[], None]) -> None:
-        """Unsubscribe on all connections, and call ``done`` once all have delivered their earlier events."""
+        """Unsubscribe on all connections and, once all earlier events have been delivered, call ``done``."""
         others = iter(self._members[1:])
 
         def finish() -> None:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 class Gap:
     """A period in which events may have been missed. DXL does not store events for disconnected clients.
 
-    A gap starts one second before the last moment at which all incoming data had been read, and ends when the
-    broker has acknowledged all subscriptions again. An event published outside the gaps has arrived, unless
-    the broker dropped it.
+    A gap starts one second before the client last finished reading all incoming data. It ends when the broker
+    has acknowledged all subscriptions again. An event published outside the gaps has arrived, unless the
+    broker dropped it.
     """
 
     start: datetime

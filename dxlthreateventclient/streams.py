@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # Windows, Ctrl-C does not interrupt a wait.
 _LONGEST_STEP = 1.0
 # While the buffer is full, the worker checks it every _LOOK_EVERY seconds. The loop usually wakes the worker
-# earlier.
+# before the next check.
 _LOOK_EVERY = 0.1
 # An ``async for`` loop never waits while the buffer contains events, so it explicitly yields to other tasks
 # every _LONGEST_TURN seconds.
@@ -40,9 +40,8 @@ _Taken: TypeAlias = tuple[dict[str, Any], Event]
 class _StreamedEvent(Event):
     """An event whose finalizer runs no Python code.
 
-    dxlclient's ``Event`` has a finalizer written in Python, which would run on the loop's thread.
-    Python ignores any exception that a signal handler raises while a finalizer runs, so Ctrl-C would have no
-    effect.
+    Without this class, the Python finalizer of dxlclient's ``Event`` would run on the loop's thread. Python
+    ignores any exception that a signal handler raises while a finalizer runs, so Ctrl-C would have no effect.
     """
 
     __del__ = object.__hash__
@@ -132,7 +131,7 @@ class Stream(EventCallback):
     # Called by the worker.
 
     def on_event(self, event: Event) -> None:
-        """Buffer an event from another topic that uses this stream as a callback."""
+        """Buffer an event from another topic for which this stream is a callback."""
         self._deliver(event)
 
     def _deliver(self, event: Event) -> Outcome:

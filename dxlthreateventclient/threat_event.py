@@ -3,7 +3,7 @@
 The classes describe the messages that ePO is known to send, but the library does not validate messages.
 Keys that ePO sends in every event are required, so that type checkers accept
 ``threat_event["event"]["target"]["hostName"]``. Other senders may omit some of the required keys. Any text
-may be empty or null, and any number may be sent as a string.
+value may be empty or null, and any number may be sent as a string.
 
 Annotate a callback's parameter as follows:
 

@@ -115,7 +115,7 @@ def secret(name: str) -> str | None:
 
 
 def kafka_settings(file: str) -> dict[str, str]:
-    """Return the settings from a file with one ``name=value`` per line, or let argparse report an error."""
+    """Return the settings from a file of ``name=value`` lines, or let argparse report an error."""
     settings = {}
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()

@@ -89,6 +89,6 @@ def topic() -> str:
 
 @pytest.fixture
 def without_coverage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable coverage for programs started by a test, because a full disk has no room for coverage data."""
+    """Disable coverage for programs started by a test, because coverage cannot save data on a full disk."""
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)

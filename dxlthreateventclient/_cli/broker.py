@@ -1,4 +1,4 @@
-"""Closes a DXL client within a time limit and sends echo messages.
+"""Sends echo messages, and closes a DXL client within a time limit.
 
 Use ``connect()`` in ``connection.py`` to connect the client.
 """
@@ -47,7 +47,7 @@ def closing_client(config: DxlClientConfig) -> Iterator[DxlClient]:
 def close_in_time(close: Callable[[], object], seconds: float) -> None:
     """Call ``close`` and return after at most ``seconds`` seconds.
 
-    If the broker is unreachable, closing can take minutes.
+    If the broker is unreachable, ``close`` can take minutes.
     """
     closing = threading.Thread(target=close, daemon=True)
     closing.start()

@@ -51,8 +51,8 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 def wanted(options: argparse.Namespace) -> Callable[[Any], bool] | None:
     """Return a function that selects events, or ``None`` to select all events.
 
-    An event must match at least one pattern for each given option. An option never excludes an event that has
-    no value for the tested property.
+    An event must match at least one pattern for each given option. An option accepts any event that has no
+    value for the tested property.
     """
     patterns = {
         name: re.compile("|".join(map(fnmatch.translate, given)), re.IGNORECASE)

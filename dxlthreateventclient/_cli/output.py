@@ -76,7 +76,7 @@ class LineFile:
 
 
 def _begin_line(file: int) -> None:
-    # A process that was killed may have left an incomplete last line.
+    # A killed process may have left an incomplete last line.
     if stat.S_ISREG(os.fstat(file).st_mode) and os.fstat(file).st_size:
         os.lseek(file, -1, os.SEEK_END)
         if os.read(file, 1) != b"\n":

@@ -1,4 +1,4 @@
-"""The command line's output: events on stdout, and one-line messages on stderr."""
+"""Command-line output: events on stdout, and one-line messages on stderr."""
 
 import logging
 import os

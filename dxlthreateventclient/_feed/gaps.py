@@ -125,7 +125,7 @@ class Listener:
         self._reporter = reporter
 
     def begin_gap(self, start: datetime, reason: str, topics: frozenset[str] = frozenset()) -> None:
-        """Begin a gap, unless one is already open or no event can be missed.
+        """Begin a gap if events can be missed and no gap is open.
 
         :param topics: topics that count as subscribed from now on
         """

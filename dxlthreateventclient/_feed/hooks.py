@@ -127,7 +127,7 @@ class Hooks:
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._connection = 0
-        # The number of dxlclient threads that have yet to call disconnect() after a lost connection.
+        # The number of dxlclient threads that have yet to call disconnect() after a connection loss.
         self._teardowns = 0
         # True if the user made the most recent call to disconnect().
         self._is_end_wanted = True
@@ -287,7 +287,7 @@ class Hooks:
             dxlclients(mqtt, user_data, code)
 
     def _disconnect(self, disconnect: Callable[[], int]) -> int:
-        # After a lost connection, a dxlclient thread calls disconnect(), even if the MQTT client has already
+        # After a connection loss, a dxlclient thread calls disconnect(), even if the MQTT client has already
         # reconnected.
         self._is_end_wanted = self._teardowns == 0
         self._teardowns = max(0, self._teardowns - 1)

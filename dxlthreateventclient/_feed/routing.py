@@ -80,7 +80,7 @@ class Route(EventCallback):
     def is_for(self, callback: Any) -> bool:
         """Return True if this route leads to the given callback itself, not just to an equal object."""
         own = self.callback
-        # Python creates a new method object on each access, so compare the function and the instance.
+        # Python creates a new method object on each access, so compare the methods' functions and instances.
         is_method = type(own) is type(callback) and isinstance(own, (MethodType, BuiltinMethodType))
         return own is callback or (is_method and bool(own == callback))
 

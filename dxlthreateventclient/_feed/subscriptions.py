@@ -142,7 +142,7 @@ class Feed:
         self.settle(partial(self._drains.append, _Drain(routes, done)))
 
     def call_when_settled(self, call: Callable[[], object]) -> None:
-        """Call a function after all pending calls. On threads that must not wait, call it immediately."""
+        """Call a function after all pending calls, or immediately on threads that must not wait."""
         if self.why_dead or self.hooks.is_worker():
             call()
         else:

@@ -37,7 +37,7 @@ PRODUCT = "ePolicy Orchestrator"
 
 
 def take(fields: Fields, key: str, convert: Callable[[Any], T | None]) -> T | None:
-    """Return the converted value of a key. If the converted value is not ``None``, remove the key."""
+    """Convert and return a key's value. If the converted value is not ``None``, remove the key."""
     value = convert(fields[key]) if key in fields else None
     if value is not None:
         del fields[key]
@@ -84,7 +84,7 @@ class Message:
         self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
-        """Remove and return the time when ePO received the event, from whichever of two fields holds it."""
+        """Remove and return ePO's time of receipt, which can be in either of two fields."""
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:

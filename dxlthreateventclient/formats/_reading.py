@@ -72,7 +72,7 @@ class Reading(NamedTuple):
 def read(event: Mapping[str, Any]) -> Reading:
     """Interpret a message's ``event`` object, which must contain only plain JSON values."""
     number, category, threat_type = _said(event, "id"), _said(event, "category"), _said(event, "threatType")
-    # Events from other products store the event number under another key.
+    # Some products store the event number under ``eventId``.
     known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
     meaning, number_kind, number_outcome = known or _UNKNOWN
     # The threat type is more specific than the number, which is more specific than the category. For example,

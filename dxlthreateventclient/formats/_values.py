@@ -33,7 +33,7 @@ _OUTCOMES = {"1": "success", "true": "success", "0": "failure", "false": "failur
 _DIGESTS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# An unset clock reports the year 1 or 1970, long before the first ePO product.
+# An unset clock reports the year 1 or 1970, long before the first ePO release.
 _EARLIEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
 _EARLIEST_SECONDS = 631_152_000
 
@@ -54,8 +54,7 @@ def plain_object(value: Mapping[Any, Any], key: str = "", depth: int = 0) -> dic
     """
     copy = {}
     for raw_name, raw in value.items():
-        # In a converted aggregate, the items' keys are numbers, and a placeholder contains the aggregate's
-        # own key.
+        # Items in a converted aggregate are numbered, and their placeholders contain the aggregate's key.
         name, own = (raw_name, raw_name) if type(raw_name) is str else (_described(raw_name), key)
         if type(raw) is str:
             item: Any = raw.strip()
@@ -116,7 +115,7 @@ def _is_long(number: int) -> bool:
 
 
 def literal(value: Any) -> str | None:
-    """Return a text or numeric value as text."""
+    """Return a string or number as text."""
     if type(value) is str:
         return value
     if isinstance(value, float) and value.is_integer() and _is_long(int(value)):
@@ -125,7 +124,7 @@ def literal(value: Any) -> str | None:
 
 
 def text(value: Any) -> str | None:
-    """Return a text or numeric value as text, or ``None`` for ePO's spellings of "no value"."""
+    """Return a string or number as text, or ``None`` for ePO's spellings of "no value"."""
     found = value if type(value) is str else literal(value)  # called often
     return None if found is None or found.lower() in NOTHING else found
 
@@ -189,7 +188,7 @@ def mac_address(value: Any) -> str | None:
 
 
 def timestamp(value: Any) -> datetime | None:
-    """Convert an ISO 8601 time, or a number of seconds or milliseconds since 1970.
+    """Convert an ISO 8601 time, or a number of seconds or milliseconds since 1970, to a ``datetime``.
 
     A time without a time zone is assumed to be UTC, because the names of ePO's time fields end in ``UTC``.
     Return ``None`` for a time before 1990.

@@ -1,4 +1,4 @@
-"""The words that ePO uses for values, in lower case, and their equivalents in SIEMs.
+"""The words that ePO uses for values (in lower case) and their equivalents in SIEMs.
 
 ``_events.py`` and ``_words.py`` contain the vocabulary for events, categories and actions.
 """

@@ -65,10 +65,10 @@ def to_cef(
 ) -> str:
     """Convert a threat event into a line of Common Event Format (CEF) version 0.
 
-    The line contains every value that has a key in the CEF dictionary, and some others as labeled custom
-    fields. Empty values and unresolved placeholders are omitted. Values are truncated to the maximum lengths
-    in the CEF dictionary. If the line is still too long, the longest values are truncated to a common length.
-    A truncated value ends in ``…``.
+    The line contains every value that has a key in the CEF dictionary. Some other values appear in labeled
+    custom fields. Empty values and unresolved placeholders are omitted. Values are truncated to the maximum
+    lengths in the CEF dictionary. If the line is still too long, the longest values are truncated to a common
+    length. A truncated value ends in ``…``.
 
     :param threat_event: the threat event, as a callback receives it, with any content. It is not modified.
     :param event_id: the ID of the DXL message that carried the event (``original_event.message_id``)
@@ -95,7 +95,7 @@ def to_cef(
 
 
 def _line(header: dict[str, str], extension: dict[str, str], longest: int) -> str:
-    """Return the line. Truncate values that exceed ``longest`` characters, where permitted."""
+    """Return the line. Truncate values to ``longest`` characters if their keys permit truncation."""
     fields = [
         _cut(key, value, longest)
         .replace("\\", "\\\\")

@@ -107,7 +107,7 @@ def to_ecs(
             "type": distinct(types.values()),
         },
         "file": file,
-        # The analyzer runs on the managed device, so both are the same host.
+        # The analyzer runs on the managed device, so ``host`` and ``observer`` describe the same machine.
         "host": {
             "hostname": hostname,
             "id": message.take_device_id(),
@@ -129,7 +129,7 @@ def to_ecs(
             "version": take(analyzer, "version", text),
         },
         # ECS has a user.target field but no process.target field. The target's process also remains in the
-        # unused fields, which show that it belongs to the target.
+        # unused fields, as ``target.processName``.
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,

@@ -146,8 +146,8 @@ class BrokerThread:
         started.set_result(None)
         await self._stop.wait()
         server.close()
-        # Abort all connections, because amqtt 0.12.1 would wait for slow readers, and wait forever for a
-        # client that it has just begun to serve.
+        # Abort all connections. Otherwise, amqtt 0.12.1 waits for slow readers and hangs if it has just begun
+        # to serve a client.
         for writer, served in self._connections.items():
             writer.transport.abort()
             served.cancel()
@@ -174,5 +174,5 @@ def _stand_still(frozen: threading.Event, thaw: threading.Event) -> None:
 
 
 def _log_connection_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Refused and lost clients are normal for a broker, so log them only for debugging.
+    # Refused and lost clients are normal for a broker, so log them only at the debug level.
     logger.debug("%s: %s", context["message"], context.get("exception"))

@@ -211,8 +211,8 @@ class LocalFabric:
 
 def _listen(port: int) -> socket.socket:
     try:
-        # Connect a UDP socket, which sends no data, to check that the address is reachable. create_server()
-        # may succeed even if it is not.
+        # Connect a UDP socket (without sending data) to check that the address is reachable. create_server()
+        # may succeed even for an unreachable address.
         with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.connect((_HOST, port or 1))
         return socket.create_server((_HOST, port))

@@ -95,7 +95,7 @@ def replay(file: Path, callback: KeepWhatFails) -> bool:
 
 
 def main() -> None:
-    """Receive events until Ctrl-C or SIGTERM, or replay a file."""
+    """Replay a file, or receive events until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replay", metavar="FILE", type=Path, help="handle the events of FILE")
     options = parser.parse_args()

@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 TOPIC = "threat-events"
 REJECTED = "threat-events-rejected"
 SETTINGS = {
-    "enable.idempotence": True,  # Store resent messages only once and keep messages in order.
+    "enable.idempotence": True,  # Keep messages in order, and store resent messages only once.
     "message.timeout.ms": 0,  # Resend each message until the cluster acknowledges it.
     "queue.buffering.max.messages": 1000,  # The stream buffers further events.
 }

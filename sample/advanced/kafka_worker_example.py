@@ -23,7 +23,7 @@ SETTINGS = {
     "group.id": "threat-event-workers",
     "enable.auto.commit": False,  # this program commits each event after handling it
     "auto.offset.reset": "earliest",
-    "session.timeout.ms": 10_000,  # other workers take over after this long without a heartbeat
+    "session.timeout.ms": 10_000,  # if a worker sends no heartbeat for this long, the others take over
 }
 logger = logging.getLogger(__name__)
 

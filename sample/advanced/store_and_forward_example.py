@@ -34,8 +34,8 @@ except ModuleNotFoundError as error:
 # Each event is stored in its own file. Deleting the file acknowledges the event and needs no disk space.
 QUEUE_DIRECTORY = Path("threat-event-queue")
 REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
-# Give up on an event after one of these status codes. The service would never accept the event, and later
-# events would have to wait.
+# Give up on an event after one of these status codes. The service will never accept the event, and retries
+# would delay later events.
 REFUSALS = (400, 413, 422, 431)
 
 Lane: TypeAlias = "SimpleQueue[Path]"
@@ -72,7 +72,7 @@ def lane_of(file: Path, lanes: Sequence[Lane]) -> Lane:
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
 def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: int) -> None:
-    """Write an event to disk and return once it is stored. If there is no room, wait and retry."""
+    """Write an event to disk and return once it is stored. If the queue or disk is full, wait and retry."""
     if sum(lane.qsize() for lane in set(lanes)) >= limit:
         raise OSError(f"the queue is full: {limit} events wait to be forwarded")
     with file.open("x", encoding="utf-8") as opened:
@@ -86,7 +86,7 @@ def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: 
 
 
 def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add the bearer token. Read the token each time, because its file can be replaced."""
+    """Add the bearer token. Read the token for each request, because its file can be replaced."""
     request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
     return request
 

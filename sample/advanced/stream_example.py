@@ -17,7 +17,7 @@ from common import CONFIG_FILE, on_stop, positive, run
 
 
 def is_severe(limit: int, threat_event: dict[str, Any]) -> bool:
-    """Return True if an event's severity is unknown or at least as severe as the limit (1 is the worst)."""
+    """Return True if an event is at least as severe as the limit (1 is worst) or has no known severity."""
     return (severity_of(threat_event) or 1) <= limit
 
 

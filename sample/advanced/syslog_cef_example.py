@@ -34,7 +34,7 @@ def syslog_message(text: str, now: datetime) -> bytes:
 
 
 class Collector:
-    """A persistent connection to a syslog collector, restored whenever it is lost.
+    """Sends messages to a syslog collector and reconnects whenever the connection is lost.
 
     :param host: the collector's name or IP address
     :param port: the collector's port
@@ -97,7 +97,7 @@ class Collector:
     def _raise_if_closed(self, connection: socket.socket, within: float = 0) -> None:
         """Raise an error if the collector has closed the connection.
 
-        Without this check, TCP would accept one more message.
+        Without this check, TCP would accept one more message and lose it.
         """
         connection.settimeout(within)
         try:

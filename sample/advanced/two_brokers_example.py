@@ -15,7 +15,7 @@ from common import CONFIG_FILE, on_stop, run
 
 
 def report(gap: Gap) -> None:
-    """Print a gap: neither broker was connected, so events may be missing."""
+    """Print a gap, a period in which neither broker was connected and events may be missing."""
     print(f"GAP {gap}", flush=True)
 
 

@@ -30,7 +30,7 @@ class PrintThreatEvent(CommonThreatEventCallback):
 
 
 def main() -> None:
-    """Connect to the fabric, add the callback and wait."""
+    """Connect to the fabric, add the callback and wait for events."""
     with DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)
         with CommonThreatEventClient(dxl_client) as client:

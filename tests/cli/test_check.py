@@ -113,7 +113,7 @@ def test_warn_days_is_an_alarm(fabric: LocalFabric) -> None:
 
 
 def test_another_warning_is_no_alarm(fabric: LocalFabric, tmp_path: Path) -> None:
-    """The warnings concern a key readable by other users and a setting that is never read."""
+    """The warnings concern a key readable by other users and an unused setting."""
     config_file = copy_of_configuration(fabric, tmp_path)
     (tmp_path / "client.key").chmod(0o644)
     config_file.write_text(f"{config_file.read_text()}\n[Proxy]\nUsername = secret\n")

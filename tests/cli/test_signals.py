@@ -41,7 +41,7 @@ UNSHARE = [shutil.which("unshare") or "", "--user", "--map-root-user", "--pid", 
 
 
 def can_unshare() -> bool:
-    """Return True if the system supports PID namespaces and lists a process's children."""
+    """Return True if the system supports PID namespaces and can list a process's children."""
     if not UNSHARE[0] or not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         return False
     return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0

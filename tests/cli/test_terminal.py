@@ -12,7 +12,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 
 def reported(program: str, *arguments: object, verbose: bool = False) -> str:
-    """Return the stderr of a program that calls report_faults()."""
+    """Return the stderr output of a program that calls report_faults()."""
     set_up = (
         "import logging, sys, threading\n"
         "from dxlclient.client import DxlClient\nfrom dxlclient.message import Event\n"
@@ -75,7 +75,7 @@ def test_what_dxlclient_repeats_is_hidden_but_not_if_verbose(first: str, hidden:
 
 @pytest.mark.parametrize("verbose", [True, False])
 def test_threads_of_a_closed_client_are_hidden(fabric: LocalFabric, *, verbose: bool) -> None:
-    """A dxlclient thread fails if parts of its client are gone, which is normal only during shutdown."""
+    """Only during shutdown is it normal for a dxlclient thread to fail because its client is partly gone."""
     program = """
 client = DxlClient(load_configuration(sys.argv[1]))
 client.destroy()

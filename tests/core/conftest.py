@@ -14,7 +14,7 @@ from dxlthreateventclient.testing import LocalFabric
 
 @pytest.fixture
 def feed(dxl_client: DxlClient, topic: str) -> Iterator[Feed]:
-    """A client, closed at the end of the test, with helpers that add callbacks and publish events."""
+    """Yield a client with helpers that add callbacks and publish events, and close it after the test."""
     with CommonThreatEventClient(dxl_client) as client:
         yield Feed(client, dxl_client, topic)
 

@@ -33,7 +33,7 @@ def worker() -> Worker:
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[int]]:
-    """Run a second task, which appends to the returned list whenever the event loop is not blocked."""
+    """Run a second task that appends a number to the returned list whenever the event loop is free."""
     ticks: list[int] = []
 
     async def tick() -> None:
@@ -107,7 +107,7 @@ class TestCancelling:
 
 
 class TestOpeningAndLeaving:
-    """Opening or leaving a stream waits for the broker on a separate thread."""
+    """When a stream is opened or left, a separate thread waits for the broker."""
 
     def test_do_not_block_the_event_loop(self, run: Run, worker: Worker) -> None:
         async def main() -> None:

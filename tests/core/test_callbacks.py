@@ -1,4 +1,4 @@
-"""The arguments and exceptions of callbacks. No callback can prevent others from receiving events."""
+"""Callback arguments and exceptions. No callback can prevent others from receiving events."""
 
 import sys
 from collections.abc import Callable
@@ -105,7 +105,7 @@ class TestAddingACallback:
 
     @pytest.mark.parametrize("in_front", [True, False])
     def test_a_filter_receives_from_its_topic_and_all_below(self, feed: Feed, in_front: bool) -> None:
-        """In MQTT, ``a/#`` also matches ``a``, so the broker sends the events on both topics."""
+        """In MQTT, the filter ``a/#`` matches both ``a`` and all topics below it."""
         feed.client.add_threat_event_callback(receiver := Receiver(), f"{feed.topic}/#" if in_front else "#")
         for number, below in enumerate(["", "/one", "/one/two"]):
             feed.publish([number], below)

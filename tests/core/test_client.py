@@ -138,7 +138,7 @@ class TestArguments:
 def test_a_callback_that_never_runs_is_an_error_for_each_event(
     feed: Feed, function: Callable[..., Any]
 ) -> None:
-    """A lambda is accepted even if it returns a coroutine, because only calling it can reveal this."""
+    """A lambda that returns a coroutine is accepted, because only a call can reveal the coroutine."""
     receiver = Receiver()
     hidden = lambda *arguments: function(*arguments)  # noqa: E731, PLW0108
     feed.add(hidden, on_error=receiver.on_threat_event_error)

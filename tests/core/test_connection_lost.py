@@ -48,7 +48,7 @@ class TestWithoutAConnection:
         assert removed.numbers == []
 
     def test_every_method_works(self, fabric: LocalFabric, topic: str) -> None:
-        """Each method works before connecting and after disconnecting."""
+        """Each method works before the client connects and after it disconnects."""
 
         def use() -> None:
             with CommonThreatEventClient(own) as client:

@@ -1,4 +1,4 @@
-"""A draining stream accepts no new events, and its loop ends after those that have already arrived."""
+"""A draining stream accepts no new events, and its loop ends after receiving those that arrived earlier."""
 
 import asyncio
 import signal

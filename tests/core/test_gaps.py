@@ -1,4 +1,4 @@
-"""A feed reports its gaps. All events published outside the reported gaps arrive."""
+"""A feed reports its gaps. Every event published outside the reported gaps arrives."""
 
 import logging
 import signal
@@ -168,7 +168,7 @@ class TestAGap:
     def test_lasts_until_the_subscription_is_acknowledged(
         self, feed: ReportingFeed, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The feed resends SUBSCRIBE. Otherwise, dxlclient would wait two minutes and get no more events."""
+        """Unless the feed resends SUBSCRIBE, dxlclient waits two minutes and receives no more events."""
         feed.answer(WITHHELD)
         feed.broker.reset()
         until(lambda: feed.broker.subscribes.count(feed.topic) == 2, "it is connected again")
@@ -185,7 +185,7 @@ class TestAGap:
     def test_covers_what_was_not_read_when_the_connection_was_lost(
         self, connect_to_stub: Connect, broker: StubBroker, topic: str
     ) -> None:
-        """The network thread waits for room in the queue, so unread events are older than the last packet."""
+        """The network thread waits for room in the queue, so unread events may predate the last read."""
         go_on = threading.Event()
         feed = ReportingFeed(broker, connect_to_stub(incoming_message_queue_size=1), topic)
         with feed.client:
@@ -221,7 +221,7 @@ class TestAGap:
         until(lambda: bool(feed.send() and feed.receiver.handled), "it listens again")
 
     def test_is_not_what_somebody_else_unsubscribes(self, feed: ReportingFeed) -> None:
-        """Removing a callback with the DxlClient's own method unsubscribes from the callback's topic."""
+        """Removing a callback directly from a DxlClient ends the subscription to the callback's topic."""
         feed.dxl_client.add_event_callback(feed.topic, direct := Receiver())
         feed.dxl_client.remove_event_callback(feed.topic, direct)
         feed.check_receives()
@@ -395,7 +395,7 @@ class TestASubscription:
         assert feed.client.status().subscribed == (feed.topic,)
 
     def test_sent_as_the_connection_is_lost_makes_nobody_wait(self, feed: ReportingFeed) -> None:
-        """Without this library, dxlclient would hold the lock needed to resubscribe for two minutes."""
+        """Without this library, resubscribing would wait two minutes for a lock that dxlclient holds."""
 
         def reset(_: str) -> int | None:
             feed.broker.answer = lambda _: GRANTED

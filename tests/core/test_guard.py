@@ -1,4 +1,4 @@
-"""Callbacks are isolated from each other, and neither hostile code nor hostile senders can disturb a feed."""
+"""Callbacks are isolated from each other, and neither hostile code nor hostile senders can disrupt a feed."""
 
 import logging
 import threading

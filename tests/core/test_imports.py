@@ -85,7 +85,7 @@ def loaded_by(statement: str) -> set[str]:
     ],
 )
 def test_an_import_loads_dxlclient_and_nothing_else(statement: str) -> None:
-    """This test hides msgspec, which the package loads if it is installed."""
+    """This test hides msgspec, which the package loads if available."""
     without_fast = "sys.modules['msgspec'] = None"
     loaded = loaded_by(f"{without_fast}; {statement}") - loaded_by(f"{without_fast}; import dxlclient.client")
     assert loaded == {"dxlthreateventclient"}

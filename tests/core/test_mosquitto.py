@@ -1,4 +1,4 @@
-"""Tests with mosquitto instead of LocalFabric, because the OpenDXL broker is based on mosquitto."""
+"""Runs tests with mosquitto instead of LocalFabric, because the OpenDXL broker is based on mosquitto."""
 
 import pytest
 from dxlclient.client import DxlClient

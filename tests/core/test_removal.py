@@ -1,4 +1,4 @@
-"""Removing callbacks one by one or with their client. Other callbacks still receive every event."""
+"""Removing a callback or closing its client. The remaining callbacks still receive every event."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ def as_object(receiver: Receiver) -> Any:
 
 
 def as_function(receiver: Receiver) -> Any:
-    """Return the receiver's method as a callback. Each call returns a new but equal method object."""
+    """Return the receiver's method as a callback. Each call returns a distinct but equal method object."""
     return receiver.on_threat_event
 
 
@@ -135,7 +135,7 @@ class TestInsideACallback:
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str
     ) -> None:
-        """The broker's answer is queued behind events, and only this callback can make room in the queue."""
+        """A callback that waits for the broker's answer blocks the events queued ahead of that answer."""
 
         class Restless(Receiver):
             def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
@@ -195,7 +195,7 @@ class TestLeavingTheClient:
     def test_takes_no_time_under_a_slow_callback_and_a_flood(
         self, fabric: LocalFabric, dxl_client: DxlClient, topic: str
     ) -> None:
-        """Without this library, DxlClient would wait for queued events until the flood ended."""
+        """Without this library, DxlClient.destroy() would not return until the flood of events ended."""
         program = """
 import sys, time
 from dxlclient.client import DxlClient

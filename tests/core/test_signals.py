@@ -106,7 +106,7 @@ def test_a_handler_that_raises_at_a_with_leaves_nothing_behind(fabric: LocalFabr
 def test_ctrl_c_ends_a_program_at_any_moment(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str, rounds: int
 ) -> None:
-    """Before Python 3.13, a signal can leave a logging handler locked, so a program must not wait for it."""
+    """Before Python 3.13, a signal can leave a logging handler locked, so never wait for its lock."""
     chance = random.Random(rounds)
     with Publisher(dxl_client, topic):
         for _ in range(rounds):

@@ -69,7 +69,7 @@ class TestAProgramThatSetsUpNoLogging:
                 publish_payload(dxl_client, b"{broken", EPO_THREAT_EVENT_RESPONSE_TOPIC)
                 publish_threat_event(dxl_client, sample_threat_event(threatName="good"))
                 printed.append(process.stdout.readline() if process.stdout else "")
-                # Wait for one good event before a broken one and another after it.
+                # Wait for two good events with a broken one between them.
                 return "".join(printed).count("good") == 2
 
             until(has_printed, "it prints two good events")

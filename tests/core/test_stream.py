@@ -105,7 +105,7 @@ class TestTheLoop:
             events.__enter__()
 
     def test_runs_no_code_when_an_event_is_dropped(self, worker: Worker) -> None:
-        """Python would ignore an exception that a signal handler raises while an event's finalizer runs."""
+        """Python ignores exceptions that signal handlers raise while a finalizer runs."""
         called: set[object] = set()
         with worker.stream() as events:
             worker.number(1)
@@ -285,7 +285,7 @@ class TestLeaving:
     def test_counts_no_event_as_unread_if_closed_while_opening(
         self, worker: Worker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A loop over a closed stream still takes the buffered events."""
+        """A loop over a closed stream still receives the buffered events."""
         events = worker.stream()
 
         def close_early(*_: object) -> None:
@@ -304,7 +304,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's answers are queued behind events that only the test can take."""
+    """The broker's answers wait behind events that the test has not yet taken."""
 
     @pytest.mark.parametrize("leaves_client_first", [False, True])
     def test_a_full_stream_can_be_left(

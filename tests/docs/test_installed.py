@@ -155,7 +155,7 @@ class TestInstalledPackage:
     def test_the_hints_are_found_and_right_for_others(
         self, installed: Path, family: Path, checker: Callable[[Path, Path], set[str]]
     ) -> None:
-        """Type checkers find two invalid calls, but no new errors in the packages that use dxlclient."""
+        """Type checkers find a program's invalid calls, but no new errors in packages that use dxlclient."""
         before, after = (
             checker(environment / "bin/python", family)
             for environment in (family / "bare", installed / "env")

@@ -25,7 +25,7 @@ CATEGORIES = {
     for kind in kinds.split(", ")
 }
 STOPPED = {outcome for outcome, (stopped, *_) in OUTCOME_TABLE.items() if stopped == "True"}
-# The event numbers of threats that could not be removed. Scan, update and agent failures are excluded.
+# The event numbers of threats that could not be removed. Failures of scans, updates and agents are excluded.
 FAILED = {1026, 1061, 1103, 1298, 1310, 1418, 1419, 1420, 1502, 2002, 2004, 2009}
 WOULD_BLOCK = {int(number) for number, _, _, outcome, *_ in NUMBERS if outcome == "would_block"}
 

@@ -1,4 +1,4 @@
-"""The formats accept any threat event, and each format's readers accept the results."""
+"""Each format accepts any threat event, and its readers accept the result."""
 
 import functools
 import json

@@ -36,7 +36,7 @@ KNOWN: dict[str, Any] = {"event_id": "{a}", "arrived": datetime(2026, 3, 2, 10, 
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the path and value of each field in a document, with ``[]`` for lists of objects."""
+    """Yield the path and value of each field in a document. In a path, ``[]`` marks a list of objects."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else key)
@@ -68,7 +68,7 @@ def ocsf(threat_event: Any, known: Any) -> dict[str, Any]:
 
 
 def without(threat_event: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the event and the message details, with an item removed from one of them."""
+    """Return the event and the message details without the item at a path."""
     if path in KNOWN:
         return threat_event, KNOWN | {path: None}
     return changed(path, None, threat_event), KNOWN

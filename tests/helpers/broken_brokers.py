@@ -1,4 +1,4 @@
-"""Realistic faulty brokers and other servers, each with keywords from the expected error message."""
+"""Simulated faulty brokers and unsuitable servers, each with keywords from the expected error message."""
 
 import functools
 import select
@@ -88,7 +88,7 @@ def in_parts(connection: socket.socket) -> None:
 
 
 def exchange(one: socket.socket, other: socket.socket) -> None:
-    """Forward data in both directions until one side is closed."""
+    """Forward data in both directions until one side closes its connection."""
     while True:
         for ready in select.select([one, other], [], [])[0]:
             if not (data := ready.recv(10_000)):

@@ -1,4 +1,4 @@
-"""A slow build, run only once for all pytest processes."""
+"""A slow build that runs only once for all pytest processes."""
 
 import fcntl
 import os

@@ -34,7 +34,8 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
     try:
         yield connect
     finally:
-        # Use daemon threads and a time limit: destroy() never returns if the client's only worker has died.
+        # Use daemon threads and a time limit, because destroy() never returns if the client's only worker
+        # has died.
         threads = [threading.Thread(target=client.destroy, daemon=True) for client in connected]
         for thread in threads:
             thread.start()
@@ -43,7 +44,7 @@ def clients(new_config: Callable[[], DxlClientConfig]) -> Iterator[Connect]:
 
 def _is_ending(dxl_client: Any, thread: threading.Thread) -> bool:
     with suppress(AttributeError, OSError):  # the client may have ended.
-        # Wake the MQTT client, which otherwise checks only once per second whether it must end.
+        # Wake the MQTT client, which otherwise checks only once per second whether to stop.
         dxl_client._client._sockpairW.send(b"0")
     return thread.is_alive()
 

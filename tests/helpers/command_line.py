@@ -37,7 +37,7 @@ class Lines:
                     self._changed.notify_all()
 
     def wait_for(self, text: str, *, times: int = 1) -> str:
-        """Wait until ``text`` occurs ``times`` times in the output, and return the output."""
+        """Wait for ``times`` occurrences of ``text`` in the output, and return the output."""
         with self._changed:
             assert self._changed.wait_for(lambda: "".join(self._lines).count(text) >= times, TIMEOUT), (
                 f"{text!r} is not in {self._lines}"
@@ -51,7 +51,7 @@ class Lines:
 
 
 class Command:
-    """A running subcommand, killed at the end of the ``with`` block."""
+    """A running subcommand that is killed at the end of the ``with`` block."""
 
     def __init__(
         self,
@@ -101,8 +101,8 @@ class Listen(Command):
     def said(self, *counts: int) -> list[str]:
         """Wait until the process ends, check the counts in its last line, and return the earlier lines.
 
-        The first line and any message about remaining events are omitted. A busy machine may cause such a
-        message.
+        The first line and any message about remaining events are omitted. On a busy machine, ``listen`` may
+        report remaining events.
         """
         _, *said, last = self.errors.all().splitlines()
         names = ("Received", "written", "rejected", "filtered", "dropped")

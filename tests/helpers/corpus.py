@@ -12,7 +12,7 @@ _EVENT = json.dumps(sample_threat_event()).encode()
 # A broker accepts messages of up to 1 MiB, including the DXL envelope.
 _LARGE = 1024 * 1024 - 1024
 
-# Named invalid payloads, grouped by the reason given in the error message.
+# Invalid payloads and their names, grouped by the reason given in the error message.
 _MALFORMED: dict[str, dict[str, Any]] = {
     "empty": {
         "empty": b"",
@@ -163,7 +163,7 @@ COMPLETE: dict[str, Any] = sample_threat_event(
 
 
 def with_value(threat_event: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return a copy of a threat event, with a value set at a path if the path's parent is an object."""
+    """Copy a threat event. If the parent of ``path`` is an object, set ``path`` to ``value`` in the copy."""
     threat_event = copy.deepcopy(threat_event)
     *parents, key = path
     node: Any = threat_event

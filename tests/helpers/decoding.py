@@ -14,7 +14,7 @@ _DEEPEST = 900
 
 
 def _without_msgspec() -> Callable[[Any], dict[str, Any]]:
-    """Return decode_threat_event() from a second copy of its module, which does not use msgspec."""
+    """Return decode_threat_event() from a copy of its module that does not use msgspec."""
     spec = importlib.util.find_spec("dxlthreateventclient.payload")
     assert spec
     assert spec.loader

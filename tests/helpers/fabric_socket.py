@@ -1,4 +1,4 @@
-"""A bare socket that acts as a fabric's client."""
+"""A bare socket that acts as a fabric client."""
 
 import socket
 import ssl

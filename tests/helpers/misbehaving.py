@@ -1,4 +1,4 @@
-"""Servers that misbehave or are not DXL brokers."""
+"""Runs local servers that simulate faulty brokers and other services."""
 
 import socket
 import threading

@@ -8,8 +8,8 @@ _RESERVED: list[socket.socket] = []
 def reserve_port() -> int:
     """Return a free port on 127.0.0.1, reserved until this process ends.
 
-    The operating system does not assign the port to other programs, but a server that requests it can listen
-    on it.
+    The operating system does not automatically assign the port to other programs, but a server can still
+    request it.
     """
     reserved = socket.socket()
     # With this option, one socket can listen on a port to which another is bound.

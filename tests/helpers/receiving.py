@@ -89,7 +89,7 @@ def publish_numbers(
 
 
 def publish_until_all_have_them(dxl_client: DxlClient, topic: str, number: int) -> None:
-    """Publish numbered events and wait until this client (and most likely every other) has received them."""
+    """Publish numbered events and wait until this client and, most likely, all others have received them."""
     with CommonThreatEventClient(dxl_client) as client:
         client.add_threat_event_callback(receiver := Receiver(), topic)
         for count in range(number):

@@ -64,14 +64,14 @@ def publish(dxl_client: DxlClient, count: int, **overrides: Any) -> list[Event]:
 
 
 def ids(events: list[Event]) -> list[str]:
-    """Return the message IDs as the samples print them."""
+    """Return the message IDs in the samples' output format."""
     return [repr(event.message_id) for event in events]
 
 
 def until_passed_on(dxl_client: DxlClient) -> None:
     """Wait until the broker has forwarded all events from this client.
 
-    If a sample ends after this call, it has handled or counted all of these events.
+    A sample that ends after this call has handled or counted all of this client's events.
     """
     publish_until_all_have_them(dxl_client, f"/test/{uuid4().hex}", 1)
 

@@ -1,4 +1,4 @@
-"""Checks for SIEM documents: the ECS and OCSF schemas, and rules that go beyond them."""
+"""Validates SIEM documents against the ECS and OCSF schemas and additional rules."""
 
 import csv
 import functools
@@ -115,7 +115,7 @@ def check_ecs(document: dict[str, Any]) -> None:
 
 
 def check_ocsf(finding: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError or AssertionError unless this is an OCSF 1.5.0 Detection Finding."""
+    """Raise jsonschema.ValidationError or AssertionError for an invalid OCSF 1.5.0 Detection Finding."""
     _validators()["ocsf"].validate(finding)
     assert finding["type_uid"] == finding["class_uid"] * 100 + finding["activity_id"]
     _check_attributes(finding, _ocsf()["classes"]["detection_finding"]["attributes"])

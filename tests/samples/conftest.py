@@ -27,7 +27,7 @@ def shared_client(fabric: LocalFabric) -> Iterator[DxlClient]:
 
 @pytest.fixture
 def dxl_client(shared_client: DxlClient) -> DxlClient:
-    """The publishing client, returned after the broker has forwarded all events from earlier tests."""
+    """Return the publishing client after the broker has forwarded all events from earlier tests."""
     until(lambda: shared_client.connected, "it has reconnected after the test of a gap")
     until_passed_on(shared_client)
     return shared_client
@@ -35,7 +35,7 @@ def dxl_client(shared_client: DxlClient) -> DxlClient:
 
 @pytest.fixture
 def start(tmp_path: Path, fabric: LocalFabric) -> Iterator[Start]:
-    """A function that starts a sample with options and waits until it prints a given line."""
+    """A function that starts a sample with options and waits for it to print a given line."""
     with ExitStack() as samples:
 
         def started_sample(command: list[str], *options: str, until: str = WAITING) -> Sample:

@@ -32,7 +32,8 @@ class KafkaCluster:
     _BROKERS = (1, 2, 3)
 
     def __init__(self, directory: Path) -> None:
-        # Find the library that confluent_kafka has loaded, because the file name depends on the wheel.
+        # Look up the file name of the library that confluent_kafka has loaded, because the name depends on
+        # the wheel.
         found = re.search(r"/\S*librdkafka\S*", Path("/proc/self/maps").read_text())
         assert found, "this wheel of confluent-kafka has no librdkafka in a file of its own"
         self._library = ctypes.CDLL(found[0])

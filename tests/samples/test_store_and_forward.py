@@ -88,7 +88,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def forward(receiver: Receiver, start: Start) -> Start:
-    """A function that starts the page's command with the receiver's address and further options."""
+    """A function that starts the documented command with the receiver's address and additional options."""
     page, url = "storeandforwardexample.rst", "http://127.0.0.1:18080/threat-events"
     command = documented_command(page, f"store_and_forward_example.py {url}")
     return partial(start, [receiver.url if word == url else word for word in command])

@@ -1,4 +1,4 @@
-"""The syslog sample, with Debian's rsyslogd and with our own misbehaving collector."""
+"""The syslog sample, with Debian's rsyslogd and with a collector that hangs or disconnects."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rsysl
 
 
 def command_for(collector: Rsyslogd | socket.socket, options: str) -> list[str]:
-    """Return the page's command with the collector's port."""
+    """Return the documented command with the collector's port."""
     port = collector.port if isinstance(collector, Rsyslogd) else collector.getsockname()[1]
     command = documented_command(PAGE, f"syslog_cef_example.py 127.0.0.1 5514{options}")
     return [str(port) if word == "5514" else word for word in command]

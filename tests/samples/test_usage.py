@@ -50,7 +50,7 @@ NEEDED = {
 
 
 def results(directory: Path, lines: dict[str, str], *missing: str) -> list[tuple[str, str, str]]:
-    """Return each command line, its expected message and its stderr. Check that the exit status is 2."""
+    """Return each command line with its expected message and stderr. Check that the exit status is 2."""
     command = [sys.executable, "-c", PROGRAM, str(ROOT / "sample" / "advanced"), *missing]
     completed = subprocess.run(
         command, cwd=directory, input="\n".join(lines), capture_output=True, text=True, timeout=30, check=True

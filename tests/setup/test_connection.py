@@ -68,7 +68,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def destroying(fabric: LocalFabric) -> Iterator[list[threading.Thread]]:
-    """Background threads that destroy clients and end before the fabric stops."""
+    """Background threads that destroy the clients before the fabric stops."""
     threads: list[threading.Thread] = []
     yield threads
     for thread in threads:
@@ -100,7 +100,7 @@ class TestConnect:
         assert client.connected
 
     def test_uses_the_broker_that_works(self, client: DxlClient) -> None:
-        """A DxlClient alone would wait for a silent broker until the keep-alive interval ends."""
+        """Without this library, a DxlClient waits for a silent broker until the keep-alive interval ends."""
         good = client.config.brokers
         with server(stay_silent) as silent:
             client.config.brokers = [Broker("127.0.0.1", port=1), Broker("127.0.0.1", port=silent), *good]
@@ -266,7 +266,7 @@ class TestTryBroker:
     def test_ends_in_time_if_a_firewall_drops_all_packets(self, fabric: LocalFabric) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
             port = full.getsockname()[1]
-            # When a socket's connection queue is full, the kernel stops answering.
+            # When a socket's connection queue is full, the kernel ignores further connection requests.
             with ExitStack() as queue:
                 for _ in range(3):
                     waiting = queue.enter_context(socket.socket())

@@ -1,4 +1,4 @@
-"""Attacks the library with random programs over a real broker and stops at the first broken promise.
+"""Attacks the library with random programs that use a real broker, and stops at the first broken promise.
 
 A program has up to four threads. The threads add and remove callbacks, and open, close, drain and cancel
 streams. The threads also publish events and freeze or restart the broker. The start and end times of these
@@ -251,8 +251,10 @@ class World(logging.Handler):
                 self.broker.start()
 
     def settle(self) -> tuple[float, float]:
-        """Wait until every DxlClient has handled all earlier events. Return the times when the wait began and
-        ended."""
+        """Wait until every DxlClient has handled all earlier events.
+
+        Return the wait's start and end times.
+        """
         began, marker = time.time(), next(self.numbers)
 
         def is_seen_by_all() -> bool:

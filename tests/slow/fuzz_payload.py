@@ -76,7 +76,7 @@ def mutated_events(draw: st.DrawFn) -> bytes:
 def nested(draw: st.DrawFn) -> bytes:
     start, end = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'[{"":', b"}]")]))
     inside = [b"%s", b'{"event": %s}', b'{"event": {"otherData": {"a": %s}}}', b'{"event": {"files": %s}}']
-    # Near the recursion limit (a thousand levels), not every decoded event can be encoded.
+    # Near the recursion limit (a thousand levels), some decoded events cannot be encoded.
     depth = draw(st.integers(1, 440) | st.just(1100))
     return draw(st.sampled_from(inside)) % (start * depth + b"1" + end * depth)
 

@@ -1,4 +1,4 @@
-"""Random programs, checked against a model of the required deliveries. See attack.py."""
+"""Run random programs and check their event deliveries against a model. See attack.py."""
 
 import subprocess
 import sys

@@ -2,9 +2,9 @@
 
 A run sends the same events to all consumers. Each consumer uses a separate DxlClient. A run has one phase per
 broker start. A client counts as subscribed from the first event that it receives in a phase. Mosquitto sends
-each event to all subscribers before it reads the next one. A subscribed client must therefore receive every
-later event that reached the witness before the kill. Events published between the kill and the restart may be
-missed.
+each event to all subscribers before it reads the next one. Once a client is subscribed, it must therefore
+receive every event that reaches the witness before the kill. Events published between the kill and the
+restart may be missed.
 """
 
 from collections.abc import Iterator

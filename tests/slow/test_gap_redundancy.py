@@ -16,7 +16,7 @@ from dxlthreateventclient import Gap, redundant_threat_events
 
 pytestmark = [
     pytest.mark.slow,
-    # If the connection is lost again, dxlclient's reconnection thread fails.
+    # If dxlclient loses the connection again while reconnecting, its reconnection thread fails.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 

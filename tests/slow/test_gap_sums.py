@@ -39,7 +39,7 @@ ROUNDS = int(os.environ.get("GAPS_ROUNDS", "6"))
 # Each consumer's processing time per event, in seconds.
 CONSUMERS = {"fast callback": 0.0, "slow callback": 0.008, "fast loop": 0.0, "slow loop": 0.008}
 # A gap may last this many seconds longer than the disturbance that causes it. A gap starts one second before
-# the last packet. Before reconnecting, dxlclient empties its queue and waits.
+# the last packet. dxlclient empties its queue before reconnecting and waits between attempts.
 ALLOWANCE = 5.0
 
 _SUBACK = 9
@@ -74,7 +74,8 @@ class Proxy:
                 client.shutdown(socket.SHUT_RD)
 
     def connect(self, connection: socket.socket) -> None:
-        connection.settimeout(5)  # limits the handshake, because dxlclient also probes the port without TLS
+        # Limit the handshake time, because dxlclient also probes the port without TLS.
+        connection.settimeout(5)
         with (
             self._tls.wrap_socket(connection, server_side=True) as client,
             socket.create_connection(("127.0.0.1", self._mosquitto.plain_port)) as broker,
@@ -111,7 +112,7 @@ def _packets(data: bytes) -> tuple[list[bytes], bytes]:
     """Return the complete MQTT packets and the remaining bytes."""
     packets: list[bytes] = []
     while True:
-        # The size follows the first byte, with seven bits per byte. The size's last byte is below 128.
+        # The size follows the first byte, in seven bits per byte. Only the size's last byte is below 128.
         digits = next((data[1:end] for end in range(2, 6) if len(data) >= end and data[end - 1] < 0x80), b"")
         end = 1 + len(digits) + sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
         if not digits or len(data) < end:
@@ -187,7 +188,7 @@ class Run:
         disturbances: list[Disturb] = [kill, reset, freeze, withhold, flap] * ROUNDS
         self.chance.shuffle(disturbances)
         for disturb in disturbances:
-            # Let some disturbances begin before dxlclient has recovered from the previous one.
+            # Start some disturbances before dxlclient has recovered from the previous one.
             if self.chance.random() < 0.7:
                 self.until_settled()
             # Publish a burst, followed by events at regular intervals.

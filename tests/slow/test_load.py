@@ -17,7 +17,8 @@ TOPIC = "/test/load"
 EVENTS = 20_000
 EVENT_SIZE = 5_000  # minimum, in bytes
 MAX_BUFFERED = 1_000
-# In bytes. dxlclient's queue holds 1,000 messages, and decoding may double a payload's size in memory.
+# A limit in bytes. dxlclient's queue holds 1,000 messages, and decoding may double a payload's size in
+# memory.
 MEMORY_BOUND = 2 * (MAX_BUFFERED + 1_000) * EVENT_SIZE
 
 LATE_LOOP = """

@@ -122,7 +122,7 @@ class TestFiles:
     def test_files_of_the_same_names_elsewhere_do_not_count(
         self, fabric: LocalFabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By default, dxlclient prefers files in the current directory."""
+        """By default, dxlclient prefers files of the same name in the current directory."""
         for name in ("ca-bundle.crt", "client.crt", "client.key"):
             (tmp_path / name).touch()
         monkeypatch.chdir(tmp_path)

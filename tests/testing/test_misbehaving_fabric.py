@@ -1,4 +1,4 @@
-"""On demand, LocalFabric misbehaves like real brokers and networks."""
+"""On demand, LocalFabric simulates the faults of real brokers and networks."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ class TestDropConnections:
         with connected_socket(fabric) as tls:
             fabric.drop_connections()
             with pytest.raises(ConnectionResetError):
-                socket.socket.recv(tls, 1)  # bypass TLS, because it reports a reset as a normal end
+                socket.socket.recv(tls, 1)  # bypass TLS, because it reports a reset as a normal close
 
     def test_without_a_client_nothing_happens(self, fabric: LocalFabric) -> None:
         fabric.drop_connections()

@@ -1,4 +1,4 @@
-"""User code accepted by both pyright and mypy's strict mode."""
+"""User code accepted by pyright and by mypy in strict mode."""
 
 from typing import Any, cast
 
