@@ -134,7 +134,7 @@ class _Connections:
             member.drain(callback, finish)
 
     def is_answer_overdue(self) -> bool:
-        """Return True if at least one answer is overdue."""
+        """Return True if at least one response is overdue."""
         return any(member.is_answer_overdue() for member in self._members)
 
     def _close(self) -> None:

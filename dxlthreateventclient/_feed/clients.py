@@ -24,7 +24,8 @@ _LONGEST_WAIT = 120.0
 _LONGEST_STEP = 1.0
 # close() waits up to _LONGEST_REPORT seconds for the final gap reports.
 _LONGEST_REPORT = 1.0
-# If the broker does not answer within _PATIENCE seconds, a stream's full buffer may be blocking the answer.
+# If the broker does not respond within _PATIENCE seconds, a stream's full buffer may be blocking the
+# response.
 _PATIENCE = 0.1
 # Store the feed in an attribute of the MQTT client, so that all wrappers of a DxlClient share it.
 _FEED = "_dxlthreateventclient"
@@ -49,7 +50,7 @@ class Wait:
         self._done.acquire()
 
     def is_too_long(self) -> bool:
-        """Return True if the broker has not answered in time."""
+        """Return True if the broker has not responded in time."""
         return time.monotonic() - self.started_at > _LONGEST_WAIT
 
     def end(self, error: BaseException | None = None) -> None:
@@ -184,7 +185,7 @@ class Member:
         )
 
     def is_answer_overdue(self) -> bool:
-        """Return True if the broker's answer is overdue, possibly because a stream's buffer is full."""
+        """Return True if the broker's response is overdue, possibly because a stream's buffer is full."""
         now = time.monotonic()
         return any(now - wait.started_at > _PATIENCE for wait in self.feed.waits)
 

@@ -110,7 +110,7 @@ class Hooks:
 
     def __init__(self, dxl_client: Any, mqtt: Client, feed: "Feed") -> None:
         self.is_connected = False
-        # True while the network thread waits for room in dxlclient's queue and therefore cannot read answers.
+        # True while the network thread waits for room in dxlclient's queue and cannot read responses.
         self.is_blocked = False
         # The topics from which dxlclient must not unsubscribe.
         self.needed: frozenset[str] = frozenset()
@@ -122,7 +122,7 @@ class Hooks:
         # dxlclient's own handlers expect the DxlClient itself, not a wrapper around it.
         self._user_data = dxl_client
         # Guards the requests. Hold _sending while sending a request, so that the request is stored before
-        # its answer is processed. The MQTT client acquires its own lock to send a request. To avoid a
+        # its response is processed. The MQTT client acquires its own lock to send a request. To avoid a
         # deadlock, never acquire _sending while holding the MQTT client's lock.
         self._sending = threading.RLock()
         self._requests: dict[int, _Request] = {}
@@ -173,7 +173,7 @@ class Hooks:
     def is_worker(self) -> bool:
         """Return True if the current thread delivers events and therefore must not wait for the broker.
 
-        The network thread, which reads the broker's answer, may be waiting for a worker thread to make room
+        The network thread, which reads the broker's response, may be waiting for a worker thread to make room
         in dxlclient's queue.
         """
         return threading.current_thread() in self._pool._threads
@@ -206,7 +206,7 @@ class Hooks:
     def _unsubscribe_for_dxlclient(self, topic: Any) -> _Sent:
         with self._sending:
             if isinstance(topic, str) and topic in self.needed:
-                # Send SUBSCRIBE instead of UNSUBSCRIBE, so that dxlclient receives an answer and no event is
+                # Send SUBSCRIBE instead of UNSUBSCRIBE, so that dxlclient receives a response and no event is
                 # missed.
                 return self._send(partial(self._subscribe, topic), topic)
             return self._send(partial(self._unsubscribe, topic), topic, is_subscribe=False)
@@ -232,8 +232,8 @@ class Hooks:
         with self._sending:
             request = self._requests.pop(number, None)
         if request is None or not request.is_ours:
-            # dxlclient must not see the answers to the feed's requests, because it might mistake them for
-            # answers to its own.
+            # dxlclient must not see the responses to the feed's requests, because it might mistake them for
+            # responses to its own.
             dxlclients(mqtt, user_data, number, *granted)
             return
         self._feed.on_answer(request.topic, request.is_subscribe, _REFUSED in sum(granted, ()))
@@ -241,9 +241,9 @@ class Hooks:
             self._end_waits(lambda other: other.is_subscribe and other.topic == request.topic)
 
     def _end_waits(self, is_over: Callable[[_Request], bool]) -> None:
-        """Discard the selected requests, and stop dxlclient from waiting for their answers.
+        """Discard the selected requests, and stop dxlclient from waiting for their responses.
 
-        dxlclient may wait up to two minutes for an answer while holding locks that ``destroy()`` needs.
+        dxlclient may wait up to two minutes for a response while holding locks that ``destroy()`` needs.
         """
         with self._sending:
             over = {number: request for number, request in self._requests.items() if is_over(request)}

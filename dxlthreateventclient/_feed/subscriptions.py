@@ -258,7 +258,7 @@ class Feed:
         subscription = self._subscriptions.setdefault(topic, _Subscription())
         state = subscription.state
         if is_wanted:
-            # The network thread cannot read answers while it waits for room in dxlclient's queue.
+            # The network thread cannot read responses while it waits for room in dxlclient's queue.
             is_overdue = subscription.is_overdue() and not self.hooks.is_blocked
             if state is _State.ASKED and is_overdue:
                 self._warn_of_silence(topic)
@@ -279,7 +279,7 @@ class Feed:
             self.report(f"Cannot subscribe to {topic}", error)
 
     def _ask_again_for_dxlclient(self) -> None:
-        # While waiting for an answer, dxlclient holds locks that destroy() needs.
+        # While waiting for a response, dxlclient holds locks that destroy() needs.
         for topic, asked_at in self.hooks.unanswered().items():
             if time.monotonic() - asked_at > _ASK_AGAIN and not self.hooks.is_blocked:
                 self._warn_of_silence(topic)

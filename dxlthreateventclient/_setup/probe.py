@@ -1,8 +1,8 @@
 """Probes a broker by following the same steps as dxlclient, and explains any failure.
 
 To connect, dxlclient opens a TCP connection (directly or through a proxy), performs a TLS handshake, switches
-to WebSockets if configured, and sends an MQTT CONNECT packet. With TLS 1.3, only the answer to CONNECT shows
-whether the broker accepts the client certificate.
+to WebSockets if configured, and sends an MQTT CONNECT packet. With TLS 1.3, only the response to CONNECT
+shows whether the broker accepts the client certificate.
 """
 
 import re

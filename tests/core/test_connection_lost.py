@@ -224,7 +224,7 @@ def test_a_restart_of_the_broker_costs_nothing_that_arrived(
     dxl_client, epo = connect(), connect()
     tap, callback = Tap(dxl_client, topic), Receiver()
     with (
-        # Without a CommonThreatEventClient, dxlclient would wait two minutes for an answer that was lost.
+        # Without a CommonThreatEventClient, dxlclient would wait two minutes for a response that was lost.
         CommonThreatEventClient(epo),
         CommonThreatEventClient(dxl_client) as client,
         client.threat_events(topic) as events,

@@ -68,7 +68,7 @@ class ReportingFeed(Feed):
         until(lambda: len(self.receiver.handled) > before, "an event arrives")
 
     def answer(self, *answers: int | None) -> None:
-        """Set the answers to the topic's next subscriptions and grant all later ones."""
+        """Set the responses to the topic's next subscriptions and grant all later ones."""
         left = iter(answers)
         self.broker.answer = lambda topic: next(left, GRANTED) if topic == self.topic else GRANTED
 
@@ -411,7 +411,7 @@ class TestASubscription:
 def test_a_slow_consumer_keeps_its_connection(
     connect_to_stub: Connect, broker: StubBroker, topic: str
 ) -> None:
-    """The answer to a ping waits behind queued events, but each event proves that the broker is alive."""
+    """A ping response waits behind queued events, but each new event proves that the broker is alive."""
     feed = ReportingFeed(broker, connect_to_stub(keep_alive_interval=1, incoming_message_queue_size=5), topic)
     with feed.client:
         feed.add(lambda *_: time.sleep(0.03))

@@ -135,7 +135,7 @@ class TestInsideACallback:
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str
     ) -> None:
-        """A callback that waits for the broker's answer blocks the events queued ahead of that answer."""
+        """A callback that waits for the broker's response blocks the events queued ahead of it."""
 
         class Restless(Receiver):
             def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:

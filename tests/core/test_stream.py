@@ -304,7 +304,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's answers wait behind events that the test has not yet taken."""
+    """The broker's responses wait behind events that the test has not yet taken."""
 
     @pytest.mark.parametrize("leaves_client_first", [False, True])
     def test_a_full_stream_can_be_left(

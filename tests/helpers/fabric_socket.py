@@ -39,7 +39,7 @@ def hello(client_id: str) -> bytes:
 
 
 def ping(tls: ssl.SSLSocket) -> bytes:
-    """Send a ping and return the broker's answer, normally ``PONG``."""
+    """Send a ping and return the broker's response, normally ``PONG``."""
     tls.sendall(b"\xc0\0")
     return tls.recv(2)
 

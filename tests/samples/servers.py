@@ -15,7 +15,7 @@ PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 class Server:
-    """A restartable server on a free port of 127.0.0.1.
+    """A restartable server on a free port on 127.0.0.1.
 
     :param directory: the server's current directory, which also contains its log
     :param executable: the name of the program
