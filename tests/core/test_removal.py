@@ -129,8 +129,10 @@ class TestInsideACallback:
         for number in range(10):
             feed.publish([number])
             until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
-            # remove() returns only after the feed thread has handled all earlier changes.
+            # remove() returns only after the feed thread has handled all earlier changes. The feed thread may
+            # have unsubscribed before the callback was added again.
             feed.remove(print)
+            until(lambda: feed.client.status().subscribed == (feed.topic,), "it is subscribed again")
 
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str
