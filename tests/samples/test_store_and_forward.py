@@ -113,7 +113,7 @@ class TestStoreAndForwardSample:
     def test_no_stored_event_is_lost_when_it_is_killed(
         self, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """The sample is killed three times: after storing events, after sending some, and after forwarding some."""
+        """The sample is killed after it stores events, after it sends some, and after some are accepted."""
         half_failing = cycle((503, 204, DROP, 204, LOSE_THE_ANSWER, 204))
         published: dict[str, Any] = {}
         stored: set[str] = set()
