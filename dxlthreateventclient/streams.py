@@ -280,7 +280,7 @@ class AsyncThreatEventStream(Stream):
     Created by ``CommonThreatEventClient.async_threat_events()``.
 
     The stream buffers each event immediately but decodes it only when the loop takes it. The stream
-    never blocks the event loop and lets other tasks run every 10 ms, even when many events are waiting.
+    never blocks the event loop, and lets other tasks run at least every 10 ms if many events are waiting.
     Several tasks can take events from one stream. Each event is delivered to only one task. No event is lost
     when a waiting task is cancelled.
     """
