@@ -46,7 +46,7 @@ def measure(threat_event: dict[str, Any], rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure the CPU times and print a separate table for each event."""
+    """Measure the CPU times, and print a separate table for each event."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=40, metavar="N", help="rounds (default: %(default)s)")
     arguments = parser.parse_args()

@@ -280,9 +280,9 @@ class AsyncThreatEventStream(Stream):
     Created by ``CommonThreatEventClient.async_threat_events()``.
 
     The stream buffers each event immediately but decodes it only when the loop takes it. The stream
-    never blocks the event loop, and lets other tasks run at least every 10 ms if many events are waiting.
-    Several tasks can take events from one stream. Each event is delivered to only one task. No event is lost
-    when a waiting task is cancelled.
+    never blocks the event loop and lets other tasks run at least every 10 ms, even when many events are
+    waiting. Several tasks can take events from one stream. Each event is delivered to only one task. No event
+    is lost when a waiting task is cancelled.
     """
 
     # True while a task is waiting or about to wait.

@@ -132,7 +132,7 @@ def test_progress_is_replaced_by_the_next_message() -> None:
     ],
 )
 def test_a_threat_that_was_not_stopped_is_seen_at_once(action: str, outcome: str, painted: str) -> None:
-    """Even without colors, the output shows when a threat was not stopped."""
+    """Even without colors, the output shows which threats were not stopped."""
     program = f"t.write(t.text_of({{'event': {{'threatActionTaken': '{action}'}}}}, Event('/t'), 'text'))"
     assert shown(program, NO_COLOR="").endswith(f"\x1b[0m{painted}\r\n")
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):

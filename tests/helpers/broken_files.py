@@ -26,7 +26,7 @@ Content = Callable[[], str | bytes]
 
 
 def write_good(directory: Path) -> Path:
-    """Write a correct configuration file, along with its certificates and key, and return the file's path."""
+    """Write a valid configuration file, along with its certificates and key, and return the file's path."""
     (directory / "ca.crt").write_text(fabric_ca().pem)
     config_file = directory / "dxlclient.config"
     config_file.write_text(CONFIG)
