@@ -1,4 +1,4 @@
-"""Measures the cost of receiving events through different callbacks and streams.
+"""Measures the cost of receiving events through different kinds of callbacks and streams.
 
 ``bench.py`` starts this process. The process prints JSON objects, one per line: measurement results, and
 requests to publish events.

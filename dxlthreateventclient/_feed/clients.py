@@ -45,7 +45,8 @@ class Wait:
         self.was_connected = False
         self.started_at = time.monotonic()
         self._error: BaseException | None = None
-        # Do not use a threading.Event, because an exception in a signal handler can leave its lock held.
+        # Do not use a threading.Event, because an exception in a signal handler can leave the Event's
+        # lock held.
         self._done = allocate_lock()
         self._done.acquire()
 

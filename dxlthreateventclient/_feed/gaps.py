@@ -42,7 +42,7 @@ def wait_for(begin: Callable[[Callable[[], None]], object], seconds: float) -> N
     :param begin: starts the operation; receives a function to call upon completion
     :param seconds: the time limit
     """
-    # Do not use a threading.Event, because an exception in a signal handler can leave its lock held.
+    # Do not use a threading.Event, because an exception in a signal handler can leave the Event's lock held.
     done = _thread.allocate_lock()
     done.acquire()
     begin(done.release)

@@ -80,7 +80,7 @@ def rejected_events(file: Path) -> Iterator[tuple[int, Event | None]]:
 
 
 def replay(file: Path, callback: KeepWhatFails) -> bool:
-    """Handle the events in a file. Return True if every line contained an event and all were handled."""
+    """Handle the events in a file. Return True if every line held an event and every event was handled."""
     is_complete = True
     numbered = rejected_events(file)
     for _, (_, event) in zip(until_stopped(), numbered, strict=False):
