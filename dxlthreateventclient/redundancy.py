@@ -55,7 +55,8 @@ def redundant_threat_events(  # noqa: PLR0913
     Connect each ``DxlClient`` to a different broker of the same fabric. An event from one client is skipped
     only if another client has already delivered more events with the same message ID. The stream remembers at
     most 100,000 message IDs. Each message ID is forgotten when all clients have delivered it, or after ten
-    minutes. If a copy of a forgotten event arrives, the stream delivers it again.
+    minutes. If a copy of an event arrives after its ID has been forgotten, the stream delivers the event
+    again.
 
     :param dxl_clients: the DXL clients that receive the events. The caller connects and destroys them.
     :param topic: the topic, or a filter that ends in ``/#``

@@ -113,7 +113,7 @@ class TestStoreAndForwardSample:
     def test_no_stored_event_is_lost_when_it_is_killed(
         self, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
-        """The sample is killed at three points: after storing, after sending, and after forwarding events."""
+        """The sample is killed after storing events, while sending them and after the server accepts some."""
         half_failing = cycle((503, 204, DROP, 204, LOSE_THE_ANSWER, 204))
         published: dict[str, Any] = {}
         stored: set[str] = set()
