@@ -181,10 +181,11 @@ def main() -> None:
     # If order matters, give each thread its own lane. Otherwise, all threads share one lane.
     count = options.senders
     lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
-    stored = sorted(QUEUE_DIRECTORY.glob("*.json"))
-    for file in stored:
+    for file in sorted(QUEUE_DIRECTORY.glob("*.json")):
         lane_of(file, lanes).put(file)
-    first = int(stored[-1].stem.partition("-")[0]) + 1 if stored else 1
+    # Also count refused events, so that no later event gets the name of one.
+    numbers = [int(file.stem.partition("-")[0]) for file in QUEUE_DIRECTORY.rglob("*.json")]
+    first = max(numbers, default=0) + 1
 
     with forwarding(lanes, options.url), DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:
         connect(dxl_client)

@@ -160,6 +160,19 @@ class TestStoreAndForwardSample:
         assert receiver.requests == 7
         assert torn.name in {file.name for file in torn.parent.glob("*/*")}
 
+    def test_keeps_the_refused_events_of_earlier_runs(
+        self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
+    ) -> None:
+        receiver.answers = repeat(422)
+        refused = set()
+        for _ in range(2):
+            sample = forward()
+            refused.update(ids(publish(dxl_client, 1)))
+            sample.until_printed("Refused ")
+            sample.end()
+        files = tmp_path.glob("threat-event-queue/refused/*")
+        assert {file.read_text().partition("\n")[0] for file in files} == refused
+
     def test_sends_several_at_once_and_those_of_a_host_in_order(
         self, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
