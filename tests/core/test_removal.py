@@ -129,15 +129,15 @@ class TestInsideACallback:
         for number in range(10):
             feed.publish([number])
             until(lambda: numbers == list(range(number + 1)), f"event {number} arrives")  # noqa: B023
-            # remove() returns only after the feed thread has handled all earlier changes. The feed thread may
-            # have unsubscribed before the callback was added again.
-            feed.remove(print)
-            until(lambda: feed.client.status().subscribed == (feed.topic,), "it is subscribed again")
+            # add() returns after the feed thread has handled all earlier changes. The feed thread may have
+            # unsubscribed before the callback was added again.
+            feed.add(print, f"/{number}")
+            until(lambda: feed.topic in feed.client.status().subscribed, "it is subscribed again")
 
     def test_it_never_hangs_while_the_queue_of_dxlclient_is_full(
         self, connect: Connect, dxl_client: DxlClient, topic: str
     ) -> None:
-        """A callback that waits for the broker's response blocks the events queued ahead of it."""
+        """A callback that waited for the broker's response would block the events ahead of the response."""
 
         class Restless(Receiver):
             def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
