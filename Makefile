@@ -38,7 +38,7 @@ $(BIN)/dev-installed: pyproject.toml | $(BIN)/python
 	touch $@ $(BIN)/demo-installed
 
 demo: $(BIN)/demo-installed
-	$(BIN)/python -m dxlthreateventclient demo
+	$(BIN)/python -m dxlthreateventclient demo --format text
 
 # Several processes, because the tests mostly wait for other processes and sockets.
 PARALLEL := --numprocesses auto --dist worksteal

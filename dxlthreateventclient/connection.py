@@ -112,8 +112,8 @@ def _connect_once(dxl_client: DxlClient, config: DxlClientConfig, seconds: float
     probes = [probe.Probe(config, broker, seconds / 3) for broker in brokers]
     usable, _ = _first(deadline, [(tried.name, tried.hello) for tried in probes])
     kind = "websocket_brokers" if config.use_websockets else "brokers"
-    # Give dxlclient only the usable broker, because it may otherwise wait for a silent broker until the
-    # keep-alive interval ends.
+    # Give dxlclient only the usable broker, because dxlclient may otherwise wait for a silent broker until
+    # the keep-alive interval ends.
     setattr(config, kind, [brokers[usable]])
     config.connect_retries = 0
     try:

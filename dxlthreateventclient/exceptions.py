@@ -9,7 +9,7 @@ _SHOWN = 40
 class ThreatEventDecodeError(ValueError):
     """Raised when a payload cannot be decoded as a JSON object in UTF-8.
 
-    The message states the reason and shows the payload's size and first bytes.
+    The message states the reason and shows the payload's size in bytes and its first bytes.
     """
 
     reason: str

@@ -135,7 +135,7 @@ class _Connections:
             member.drain(callback, finish)
 
     def is_answer_overdue(self) -> bool:
-        """Return True if at least one response is overdue."""
+        """Return True if at least one broker's response is overdue."""
         return any(member.is_answer_overdue() for member in self._members)
 
     def _close(self) -> None:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 class Gap:
     """A period in which events may have been missed. DXL does not store events for disconnected clients.
 
-    A gap starts one second before the client last finished reading all incoming data. It ends when the broker
-    has acknowledged all subscriptions again. An event published outside the gaps has arrived, unless the
-    broker dropped it.
+    A gap starts one second before the time up to which all events are known to have arrived. It ends when the
+    broker has acknowledged all subscriptions again. An event published outside the gaps has arrived, unless
+    the broker dropped it.
     """
 
     start: datetime
@@ -61,10 +61,10 @@ class FeedStatus:
     """The total length of all gaps in seconds, including the current one."""
 
     delivered: int
-    """The number of events delivered to callbacks and streams. An event for two callbacks counts twice."""
+    """The number of events for callbacks and streams, including rejected ones. Two callbacks count twice."""
 
     failed: int
-    """The number of delivered events that could not be decoded, or whose callback raised an exception."""
+    """The number of events for callbacks that could not be decoded, or whose callback raised an exception."""
 
     filtered: int
     """The number of delivered events that ``where`` rejected."""

@@ -80,8 +80,7 @@ class Stream(EventCallback):
         # _has_warned is True if the stream has logged a warning since the buffer was last empty.
         self._is_opened = self._is_closed = self._has_warned = False
         self._ends = 0
-        # Several threads can take events from the stream, so increment the counters with next(), which is
-        # atomic.
+        # Several threads can deliver and take events, so increment the counters with next(), which is atomic.
         self._entered, self._filtered, self._taken = count(), count(), count()
         # Only one worker at a time fills the buffer, so that concurrent workers cannot exceed the limit.
         self._filling = threading.Lock()
@@ -280,7 +279,7 @@ class AsyncThreatEventStream(Stream):
     Created by ``CommonThreatEventClient.async_threat_events()``.
 
     The stream buffers each event immediately but decodes it only when the loop takes it. The stream
-    never blocks the event loop and lets other tasks run at least every 10 ms, even when many events are
+    never blocks the event loop and lets other tasks run about every 10 ms, even when many events are
     waiting. Several tasks can take events from one stream. Each event is delivered to only one task. No event
     is lost when a waiting task is cancelled.
     """

@@ -110,7 +110,7 @@ class Hooks:
 
     def __init__(self, dxl_client: Any, mqtt: Client, feed: "Feed") -> None:
         self.is_connected = False
-        # True while the network thread waits for room in dxlclient's queue and cannot read responses.
+        # True while the network thread waits for room in dxlclient's queue, so it cannot read responses.
         self.is_blocked = False
         # The topics from which dxlclient must not unsubscribe.
         self.needed: frozenset[str] = frozenset()

@@ -106,8 +106,8 @@ class Source(Protocol):
 class Dispatcher(EventCallback):
     """Passes each incoming event to the routes that match its topic.
 
-    The dictionary of routes needs no lock, because Python adds and removes its items atomically. A change to
-    the routes takes effect with the next event.
+    The dictionary of routes needs no lock, because Python adds and removes its items atomically. An added
+    route takes effect with the next event.
     """
 
     def __init__(self) -> None:

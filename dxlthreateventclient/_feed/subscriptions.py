@@ -166,7 +166,7 @@ class Feed:
             route.arrived += 1
 
     def report(self, message: str, error: BaseException | None = None, level: int = logging.ERROR) -> None:
-        """Log a message on the reporting thread, so that no other thread has to wait."""
+        """Log a message on the reporting thread, because other threads must not wait for a log."""
         self._reporter.report(partial(logger.log, level, message, exc_info=error))
 
     # Called by the feed thread.

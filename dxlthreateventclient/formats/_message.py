@@ -84,7 +84,7 @@ class Message:
         self.arrived = utc(arrived)
 
     def take_received(self) -> datetime | None:
-        """Remove and return ePO's time of receipt, which can be in either of two fields."""
+        """Remove and return ePO's time of receipt, from the ``event`` object or the message."""
         return take(self.event, "_receivedUTC", timestamp) or take(self.rest, "_receivedUTC", timestamp)
 
     def take_number(self) -> str | None:

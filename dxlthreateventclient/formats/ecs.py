@@ -31,8 +31,8 @@ ECS_VERSION = "9.4.0"
 NAMESPACE = "epo"
 """The custom field for values that have no field in ECS."""
 
-# Two event types for each outcome: the access decision and the file change. Outcomes not listed have no
-# event types.
+# Two event types for each outcome: the access decision and the file change. Other outcomes have the
+# type "info".
 _TYPES: dict[Outcome, tuple[str, str]] = {
     "blocked": ("denied", "info"),
     "deleted": ("denied", "deletion"),
@@ -129,7 +129,7 @@ def to_ecs(
             "version": take(analyzer, "version", text),
         },
         # ECS has a user.target field but no process.target field. The target's process also remains in the
-        # unused fields, as ``target.processName``.
+        # unused fields, which show that it is the target's (``event.target.processName``).
         "process": _process(take(source, "processName", name_of) or name_of(target.get("processName"))),
         "registry": _registry(registry),
         "related": related,

@@ -12,7 +12,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class Explanation(NamedTuple):
-    """The meaning, kind and outcome of a threat event."""
+    """The meaning, kind and outcome of a threat event, and whether the threat was stopped."""
 
     meaning: str | None
     """The meaning of the event's number in English, or ``None`` if the number is not in the table."""

@@ -130,7 +130,7 @@ class BrokerThread:
         )
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._stop.is_set():  # nothing else closes a connection that is still in its TLS handshake
+            if self._stop.is_set():  # its TLS handshake ended after all others were aborted
                 writer.transport.abort()
                 return
             self._connections[writer] = cast("asyncio.Task[None]", asyncio.current_task())

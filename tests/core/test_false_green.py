@@ -1,4 +1,4 @@
-"""The library never reports an unverified connection as alive."""
+"""The library never reports a connection as alive if it cannot check the connection."""
 
 from typing import Any
 

@@ -221,7 +221,7 @@ class TestAGap:
         until(lambda: bool(feed.send() and feed.receiver.handled), "it listens again")
 
     def test_is_not_what_somebody_else_unsubscribes(self, feed: ReportingFeed) -> None:
-        """Removing a callback directly from a DxlClient ends the subscription to the callback's topic."""
+        """Removing a callback directly from a DxlClient makes dxlclient unsubscribe from its topic."""
         feed.dxl_client.add_event_callback(feed.topic, direct := Receiver())
         feed.dxl_client.remove_event_callback(feed.topic, direct)
         feed.check_receives()

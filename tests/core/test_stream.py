@@ -105,7 +105,7 @@ class TestTheLoop:
             events.__enter__()
 
     def test_runs_no_code_when_an_event_is_dropped(self, worker: Worker) -> None:
-        """Python ignores exceptions that signal handlers raise while a finalizer runs."""
+        """Python ignores signal handlers' exceptions in a finalizer, such as that of dxlclient's events."""
         called: set[object] = set()
         with worker.stream() as events:
             worker.number(1)
@@ -304,7 +304,7 @@ class TestLeaving:
 
 
 class TestWhileEventsPourIn:
-    """The broker's responses wait behind events that the test has not yet taken."""
+    """The broker's responses wait behind events that only this thread, which waits for them, can take."""
 
     @pytest.mark.parametrize("leaves_client_first", [False, True])
     def test_a_full_stream_can_be_left(

@@ -229,7 +229,7 @@ class World(logging.Handler):
         self._disturbing = threading.Lock()
         self.publisher = connect()
         self.receivers = connect(keep_alive_interval=2), connect(incoming_message_queue_size=5)
-        # By default, dxlclient would wait two minutes for a response after some connection losses.
+        # Without this client, dxlclient would wait two minutes for a response after some losses.
         self._watched = CommonThreatEventClient(self.publisher, lambda _: None)
         self.handed_out = Tap(self.publisher, f"{ROOT}/#").times
         self.markers = [Tap(client, MARKERS).times for client in (self.publisher, *self.receivers)]

@@ -47,7 +47,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 class TestPublishAndWait:
     def test_it_returns_when_each_callback_has_run(self, run: Run) -> None:
-        """The call waits for each callback to return, even if the fabric restarts in the meantime."""
+        """The call waits for each callback to return, even if the clients must reconnect first."""
         tests = """
 CLIENTS = []
 
