@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from dxlthreateventclient.formats._events import EVENTS
 from dxlthreateventclient.formats._values import literal
+from dxlthreateventclient.formats._vocabulary import NOTHING
 from dxlthreateventclient.formats._words import ACTIONS, KINDS, Kind, Outcome
 
 _STOPPED = frozenset({"blocked", "deleted", "cleaned", "quarantined", "contained"})
@@ -72,9 +73,10 @@ class Reading(NamedTuple):
 def read(event: Mapping[str, Any]) -> Reading:
     """Interpret a message's ``event`` object, which must contain only plain JSON values."""
     number, category, threat_type = _said(event, "id"), _said(event, "category"), _said(event, "threatType")
-    # Some products store the event number under ``eventId``.
-    known = EVENTS.get(number) or EVENTS.get(number := _said(event, "eventId"))
-    meaning, number_kind, number_outcome = known or _UNKNOWN
+    if number in NOTHING:
+        # Some products store the event number under ``eventId``.
+        number = _said(event, "eventId")
+    meaning, number_kind, number_outcome = EVENTS.get(number, _UNKNOWN)
     # The threat type is more specific than the number, which is more specific than the category. For example,
     # events in the "hip.process" category have various threat types.
     kind = KINDS.get(threat_type, "other")
@@ -83,7 +85,7 @@ def read(event: Mapping[str, Any]) -> Reading:
     if kind == "other":
         kind = KINDS.get(category, "other")
     categories = _CATEGORIES.get(category, ()) + _CATEGORIES.get(threat_type, ())
-    categories = categories or _CATEGORIES.get(number, ())
+    categories = (categories or _CATEGORIES.get(number, ())) + _MORE.get(number, ())
     outcome = ACTIONS.get(_said(event, "threatActionTaken"), "unknown")
     supplied = _OUTCOMES.get(number)
     if supplied and (outcome == "unknown" or (supplied != "detected_only" and outcome in _STOPPED)):

@@ -167,8 +167,10 @@ def ip_address(value: Any) -> str | None:
     if type(value) is not str:
         return None
     # Java prints addresses with a leading slash.
-    address = value.removeprefix("/").partition("%")[0]
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    address = value.removeprefix("/")
+    family = socket.AF_INET
+    if ":" in address:
+        address, family = address.partition("%")[0], socket.AF_INET6
     try:
         packed = socket.inet_pton(family, address)
     except (OSError, ValueError):

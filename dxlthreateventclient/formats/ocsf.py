@@ -121,7 +121,9 @@ def to_ocsf(
             "uid": uid,
         },
         "firewall_rule": {"name": rule if is_firewall else None},
-        "is_alert": not reading.is_operational and not (is_firewall and reading.outcome == "allowed"),
+        # Traffic that a firewall allowed is no alert, but an intrusion is (only traffic has no ``stopped``).
+        "is_alert": not reading.is_operational
+        and not (is_firewall and reading.outcome == "allowed" and reading.stopped is None),
         "message": description,
         "metadata": {
             "event_code": message.take_number(),
@@ -254,7 +256,7 @@ def _take_object(message: Message) -> Fields:
     name = split_path(path)[1] if path else ""
     if not name:
         return {}
-    take(message.target, "fileName", text)
+    take(message.target, "fileName", name_of)
     fingerprints = [
         {"algorithm": _ALGORITHMS[name][1], "algorithm_id": _ALGORITHMS[name][0], "value": value}
         for name, value in hashes.items()

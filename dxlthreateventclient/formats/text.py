@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from dxlthreateventclient.formats._message import Message
-from dxlthreateventclient.formats._values import action_word, harmless, integer, iso_8601, text, timestamp
+from dxlthreateventclient.formats._values import (
+    action_word,
+    harmless,
+    integer,
+    iso_8601,
+    plain_object,
+    text,
+    timestamp,
+)
 
 _MISSING = "-"
 
@@ -60,7 +68,8 @@ def severity_of(threat_event: Mapping[str, Any]) -> int | None:
     2
     """
     event = threat_event.get("event")
-    number = integer(event.get("threatSeverity")) if isinstance(event, Mapping) else None
+    said = event.get("threatSeverity") if isinstance(event, Mapping) else None
+    number = integer(plain_object({"threatSeverity": said}).get("threatSeverity"))
     return number if number is not None and 1 <= number <= 7 else None
 
 

@@ -126,6 +126,16 @@ class TestANumber:
         assert (ocsf["action"], ocsf["disposition"]) == ("Unknown", "Uncorrected")
         assert check_formats({"event": {"id": 1026}})[0]["event"]["outcome"] == "failure"
 
+    @pytest.mark.parametrize("category", ["Firewall detected", "fw.intrusion"])
+    def test_of_an_intrusion_alerts_even_if_a_firewall_allowed_it(self, category: str) -> None:
+        event = {"id": 35001, "category": category, "threatActionTaken": "allowed"}
+        ecs, _, ocsf = check_formats({"event": event})
+        assert ecs["event"]["category"] == ["network", "intrusion_detection"]
+        assert (explain({"event": event}).stopped, ocsf["is_alert"]) == (False, True)
+
+    def test_that_is_not_known_gets_no_meaning_from_another_key(self) -> None:
+        assert explain({"event": {"id": 99999, "eventId": 1026}})[:3] == (None, "other", "unknown")
+
     def test_that_means_would_block_is_an_intrusion_that_was_allowed(self) -> None:
         event = {
             "id": 35102,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from helpers.corpus import COMPLETE, with_value
 from helpers.schemas import check_formats, check_ocsf
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dxlthreateventclient.formats import explain, text_columns, to_cef, to_ecs, to_ocsf
+from dxlthreateventclient.formats import explain, severity_of, text_columns, to_cef, to_ecs, to_ocsf
 from dxlthreateventclient.other_data import convert_aggregate_fields
 from dxlthreateventclient.payload import decode_threat_event
 
@@ -91,6 +91,8 @@ class TestAnyEvent:
         check_formats(threat_event)
 
     @given(st.lists(st.tuples(PATHS, SAYING), min_size=1, max_size=20).map(with_changes))
+    @example(with_changes([(("event", "target", "fileName"), "#|Unknown filename")]))
+    @example(with_changes([(("event", "source", "ipv4"), "10.0.0.1%#")]))
     def test_keeps_every_value_in_ecs_and_ocsf(self, threat_event: Any) -> None:
         markers: list[str] = []
         threat_event = numbered(threat_event, markers)
@@ -117,6 +119,7 @@ class TestAnyEvent:
 
         odd = {"a": 10**5000, "b": Unprintable(), "c": (1, frozenset("x")), "d": b"e", "f": float("nan")}
         threat_event = {"event": dict.fromkeys(("id", "threatSeverity", "otherData", "target"), odd)}
+        assert severity_of({"event": {"threatSeverity": 10**5000}}) is None
         rest = to_ecs(threat_event)["epo"]["event"]["otherData"]
         assert rest == {"a": hex(10**5000), "b": "<Unprintable>", "c": [1, ["x"]], "d": "b'e'"}
         assert to_cef(threat_event)

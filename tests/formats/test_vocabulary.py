@@ -18,14 +18,14 @@ def converted(**event: Any) -> Any:
 
 
 class TestSeverity:
-    @pytest.mark.parametrize("epo", [2, "2", 2.0])
+    @pytest.mark.parametrize("epo", [2, "2", 2.0, " 2\n"])
     def test_is_put_on_each_scale(self, epo: Any) -> None:
         threat_event = {"event": {"threatSeverity": epo}}
         assert severity_of(threat_event) == to_ecs(threat_event)["event"]["severity"] == 2
         assert (to_cef(threat_event).split("|")[6], to_ocsf(threat_event)["severity_id"]) == ("9", 5)
         document = to_ecs(threat_event, severity="elastic")
         assert document["event"]["severity"] == 99
-        assert document["epo"]["event"]["threatSeverity"] == epo
+        assert document["epo"]["event"]["threatSeverity"] == (epo.strip() if isinstance(epo, str) else epo)
 
     @pytest.mark.parametrize("epo", [0, 8, -1, 2.5, 10**30, True, None, "", "Critical", "²", [2], {"2": 2}])
     def test_is_unknown_if_it_is_not_from_1_to_7(self, epo: Any) -> None:
