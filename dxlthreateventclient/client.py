@@ -90,8 +90,8 @@ class CommonThreatEventClient:
         This method never waits and can be called from any thread at any time.
         """
         member, streams = self._member, self._streams()
-        listener, counts = member.listener, member.counts
-        gap, last = listener.gap, member.last_event_at
+        counts, last = member.counts, member.last_event_at
+        gap, gaps, gap_seconds = member.listener.state
         now = datetime.now(timezone.utc)
         topics = {route.topic for route in member.routes}
         is_connected = member.feed.is_connected
@@ -100,8 +100,8 @@ class CommonThreatEventClient:
             # The feed thread detects a lost connection after a short delay.
             subscribed=tuple(sorted(member.feed.acknowledged & topics)) if is_connected else (),
             open_gap=gap,
-            gaps=listener.gaps,
-            gap_seconds=listener.gap_seconds + (max(0.0, (now - gap.start).total_seconds()) if gap else 0.0),
+            gaps=gaps,
+            gap_seconds=gap_seconds + (max(0.0, (now - gap.start).total_seconds()) if gap else 0.0),
             delivered=counts["handled"] + counts["failed"] + counts["filtered"],
             failed=counts["failed"],
             filtered=counts["filtered"],

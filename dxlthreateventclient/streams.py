@@ -202,7 +202,10 @@ class Stream(EventCallback):
             taken = (threat_event or decode_threat_event(event.payload), event)
         except ThreatEventDecodeError as error:
             next(self._taken)
-            self._on_error(error, event)
+            try:
+                self._on_error(error, event)
+            except (StopIteration, StopAsyncIteration) as stop:  # would end the loop without a word
+                raise RuntimeError("on_error raised an exception that ends a loop") from stop
             return None
         next(self._taken)
         return taken
@@ -266,7 +269,7 @@ class ThreatEventStream(Stream):
             try:
                 item = self._events.get(timeout=max(0.0, min(left, _LONGEST_STEP)))
             except Empty:
-                if left <= 0:
+                if not left > 0:  # also if it is not a number
                     raise TimeoutError("no threat event arrived in time") from None
             else:
                 if taken := self._decoded(item):
@@ -353,7 +356,7 @@ class AsyncThreatEventStream(Stream):
                 item = self._events.get_nowait()
             except Empty:
                 left = deadline - self._loop.time()
-                if left <= 0:
+                if not left > 0:
                     raise TimeoutError("no threat event arrived in time") from None
                 await self._wait(left)
             else:

@@ -127,20 +127,22 @@ class Member:
     def add(self, route: Route) -> None:
         """Add a route, unless its callback is already registered for the topic.
 
-        If an error occurs, the route is not added.
+        If an error occurs, the route is not added, but a route that existed remains.
 
         :raise RuntimeError: if the client is closed, or its DxlClient can no longer deliver events
         """
         self._check_open()
         route = next(iter(self._find(route.topic, route.callback)), route)
-        if self not in route.owners:
+        is_new = self not in route.owners
+        if is_new:
             route.owners.append(self)
         try:
             self.feed.add(route, Wait(route.topic, self.listener))
             # Another thread may have closed the client during feed.add().
             self._check_open()
         except BaseException:
-            self._disown(route)
+            if is_new or self.is_closed:
+                self._disown(route)
             raise
 
     def remove(self, topic: str, callback: Any) -> None:

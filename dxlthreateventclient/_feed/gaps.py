@@ -114,9 +114,9 @@ class Listener:
     """
 
     def __init__(self, on_gap: Callable[[Gap], object], reporter: Reporter) -> None:
-        self.gap: Gap | None = None
-        self.gaps = 0
-        self.gap_seconds = 0.0
+        # The open gap, the number of gaps, and the total length of the ended ones in seconds. A single
+        # assignment changes all three, because other threads read them.
+        self.state: tuple[Gap | None, int, float] = (None, 0, 0.0)
         # The topics whose subscriptions the broker has acknowledged. A client can miss events only on
         # subscribed topics.
         self._heard: set[str] = set()
@@ -130,13 +130,14 @@ class Listener:
         :param topics: topics that count as subscribed from now on
         """
         self._heard |= topics
-        if self.gap is None and self._heard:
-            self.gaps += 1
+        gap, gaps, seconds = self.state
+        if gap is None and self._heard:
             # The new gap must not overlap the previous one, which has already been reported.
-            self.gap = Gap(max(start, self._last_end), None, tuple(sorted(self._heard)), reason)
-            self._reporter.report(partial(self._call, self.gap))
-        elif self.gap is not None:
-            self.gap = replace(self.gap, topics=tuple(sorted(self._heard | set(self.gap.topics))))
+            gap = Gap(max(start, self._last_end), None, tuple(sorted(self._heard)), reason)
+            self.state = gap, gaps + 1, seconds
+            self._reporter.report(partial(self._call, gap))
+        elif gap is not None:
+            self.state = replace(gap, topics=tuple(sorted(self._heard | set(gap.topics)))), gaps, seconds
 
     def update(self, topics: set[str], acknowledged: frozenset[str]) -> None:
         """Record the client's topics and the acknowledged subscriptions.
@@ -144,10 +145,10 @@ class Listener:
         If all earlier subscriptions are active again, end any open gap.
         """
         self._heard = self._heard & topics | topics & acknowledged
-        if self.gap is not None and self._heard <= acknowledged:
-            gap, self.gap = self.gap, None
+        gap, gaps, seconds = self.state
+        if gap is not None and self._heard <= acknowledged:
             self._last_end = end = max(gap.start, datetime.now(timezone.utc))
-            self.gap_seconds += (end - gap.start).total_seconds()
+            self.state = None, gaps, seconds + (end - gap.start).total_seconds()
             self._reporter.report(partial(self._call, Gap(gap.start, end, gap.topics, gap.reason)))
 
     def forget(self) -> None:

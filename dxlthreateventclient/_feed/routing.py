@@ -62,6 +62,10 @@ class Route(EventCallback):
         # Count each event before delivery, so that one still being delivered is not reported as missed.
         with self._counting:
             self.received += 1
+            # An event may have arrived before the callback was added. Another thread counts the arrivals, so
+            # write only if necessary.
+            if self.arrived < self.received:  # noqa: PLR1730
+                self.arrived = self.received
         outcome = self._deliver(event)
         now = time.time()
         for owner in self.owners:
@@ -185,7 +189,8 @@ def copy_event(event: Event) -> Event:
             fields[name] = value.copy()
     # A DXL message can carry any MessagePack value as its payload.
     if not isinstance(event.payload, bytes):
-        own.payload = copy.deepcopy(event.payload)
+        with suppress(RecursionError):  # each callback gets an error for the nested payload
+            own.payload = copy.deepcopy(event.payload)
     return own
 
 

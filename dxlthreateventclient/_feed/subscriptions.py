@@ -216,7 +216,7 @@ class Feed:
                 member.listener.begin_gap(start, _LOST)
 
     def _has_gap(self) -> bool:
-        return any(member.listener.gap for member in self._members)
+        return any(member.listener.state[0] for member in self._members)
 
     def _note_answer(self, topic: str, is_subscribe: bool, is_refused: bool) -> None:
         subscription = self._subscriptions.get(topic)

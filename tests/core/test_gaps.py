@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from dxlclient.client import DxlClient
+from dxlclient.exceptions import WaitTimeoutException
 from helpers.clients import Connect, clients
 from helpers.feed import Feed
 from helpers.program import freeze, running, until_printed
@@ -17,6 +18,7 @@ from helpers.stub_broker import GRANTED, REFUSED, WITHHELD, StubBroker, stub_bro
 from helpers.waiting import until
 
 from dxlthreateventclient import CommonThreatEventClient, Gap
+from dxlthreateventclient._feed import clients as feed_clients
 from dxlthreateventclient.testing import LocalFabric
 
 EVENT = b'{"event": {"id": 1}}'
@@ -213,6 +215,27 @@ class TestAGap:
         feed.gaps.until_ended(1)
         assert last is not None
         assert feed.gaps[0].start > last - timedelta(seconds=1.8)
+
+    def test_leaves_a_callback_that_was_added_again_in_vain(
+        self, feed: ReportingFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = threading.Event()
+
+        def withhold(_: str) -> int | None:
+            asked.set()
+            return WITHHELD
+
+        feed.broker.answer = withhold
+        feed.broker.reset()
+        assert asked.wait(30)
+        with monkeypatch.context() as patches:
+            patches.setattr(feed_clients, "_LONGEST_WAIT", 0.05)
+            with pytest.raises(WaitTimeoutException):
+                feed.add(feed.receiver)
+        feed.broker.answer = lambda _: GRANTED
+        feed.broker.acknowledge_withheld()
+        feed.gaps.until_ended(1)
+        feed.check_receives()
 
     def test_ends_after_a_malformed_packet(self, feed: ReportingFeed) -> None:
         """Without this library, the MQTT client would lose its network thread but still appear connected."""

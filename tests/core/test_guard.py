@@ -1,5 +1,6 @@
 """Callbacks are isolated from each other, and neither hostile code nor hostile senders can disrupt a feed."""
 
+import functools
 import logging
 import threading
 from contextlib import nullcontext
@@ -118,6 +119,16 @@ def test_a_message_that_is_no_event_does_not_count_as_dropped(feed: Feed) -> Non
     assert feed.client.status().dropped == 0
 
 
+def test_each_callback_gets_the_error_of_a_nested_payload(feed: Feed) -> None:
+    errors: list[str] = []
+    for _ in range(2):
+        feed.add(lambda *_: None, on_error=lambda error, _: errors.append(str(error)))
+    nested = Event(feed.topic)
+    nested.payload = functools.reduce(lambda inner, _: [inner], range(500), 1)  # type: ignore[arg-type, return-value]
+    feed.dxl_client.send_event(nested)
+    until(lambda: len(errors) == 2, "each callback gets it")
+
+
 def test_where_passes_over_what_is_not_wanted_and_no_more(
     feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,6 +218,20 @@ class TestLeaving:
         go_on.set()
         until(lambda: "1 events handed over, 49 passed over" in caplog.text, "it is logged")
         assert feed.client.status().dropped == 49
+
+    def test_counts_well_if_events_were_waiting_when_it_was_added(self, feed: Feed) -> None:
+        go_on, late = threading.Semaphore(0), Receiver()
+        feed.add(lambda *_: go_on.acquire(timeout=30))
+        feed.publish(range(3))
+        until(lambda: queue_length(feed.dxl_client) == 2, "the first is handled, and two wait")
+        feed.add(late)
+        go_on.release(3)
+        until(lambda: late.numbers == [1, 2], "those that waited arrive")
+        feed.publish(range(5))
+        until(lambda: queue_length(feed.dxl_client) == 4, "more have arrived")
+        feed.remove(late)
+        go_on.release(5)
+        assert feed.client.status().dropped == 5
 
     def test_says_what_of_a_full_stream_was_not_handed_over(
         self, feed: Feed, caplog: pytest.LogCaptureFixture

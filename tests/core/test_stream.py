@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from dxlclient.client import DxlClient
@@ -130,6 +131,13 @@ class TestMalformedPayloads:
         assert [original.message_id for _, original in errors] == [sent.message_id for sent in junk]
         assert [error.payload for error, _ in errors] == [b"junk", 5]
 
+    @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+    def test_never_end_a_loop_without_a_word(self, worker: Worker, error: type[Exception]) -> None:
+        with worker.stream(on_error=Mock(side_effect=error)) as events:
+            worker.deliver(b"junk")
+            with pytest.raises(RuntimeError, match="on_error"):
+                next(events)
+
     def test_go_to_the_log_by_default(self, worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
         with worker.stream() as events:
             [junk] = worker.deliver(b"junk")
@@ -158,7 +166,7 @@ class TestMalformedPayloads:
 
 
 class TestGet:
-    @pytest.mark.parametrize("timeout", [-math.inf, -1, 0, 0.01])
+    @pytest.mark.parametrize("timeout", [-math.inf, -1, 0, 0.01, math.nan])
     def test_raises_if_nothing_arrives_in_time(self, worker: Worker, timeout: float) -> None:
         with worker.stream() as events:
             with pytest.raises(TimeoutError):
