@@ -107,7 +107,7 @@ def secret(name: str) -> str | None:
     """
     file = os.environ.get(f"{name}_FILE")
     if not file:
-        return os.environ.get(name)
+        return os.environ.get(name, "").strip() or None
     try:
         return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:

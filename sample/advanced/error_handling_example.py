@@ -29,6 +29,11 @@ REJECT_FILE = Path("rejected.jsonl")
 class KeepWhatFails(CommonThreatEventCallback):
     """Handles threat events and appends each failed event to a file as a line of JSON."""
 
+    is_complete = True
+    """False if a failed event could not be saved."""
+
+    is_replaying = False
+
     def on_threat_event(self, threat_event_dict: dict[str, Any], original_event: Event) -> None:
         """Handle the event. Your code goes here. This example raises KeyError if the event lacks a name."""
         event = threat_event_dict["event"]
@@ -39,9 +44,12 @@ class KeepWhatFails(CommonThreatEventCallback):
         payload = original_event.payload
         if not isinstance(payload, bytes):
             payload = repr(payload).encode()
+        message_id = original_event.message_id
+        if self.is_replaying:  # otherwise, the sender could choose the ID
+            message_id = original_event.other_fields["replayed"]
         rejected = {
             "topic": original_event.destination_topic,
-            "message_id": original_event.other_fields.get("replayed", original_event.message_id),
+            "message_id": message_id,
             "reason": f"{type(error).__name__}: {error}",
             "base64": b64encode(payload).decode(),
         }
@@ -49,6 +57,7 @@ class KeepWhatFails(CommonThreatEventCallback):
         try:
             append(REJECT_FILE, line)
         except OSError as cannot_write:
+            self.is_complete = False
             print(f"Not kept in {REJECT_FILE}, {cannot_write}: {line}", file=sys.stderr)
         else:
             print(f"Kept in {REJECT_FILE}: {rejected['reason']!r}", file=sys.stderr)
@@ -91,7 +100,7 @@ def replay(file: Path, callback: KeepWhatFails) -> bool:
     for number, _ in numbered:
         print(f"{file}: stopped before line {number}", file=sys.stderr)
         return False
-    return is_complete
+    return is_complete and callback.is_complete
 
 
 def main() -> None:
@@ -103,6 +112,11 @@ def main() -> None:
 
     if options.replay:
         try:
+            if REJECT_FILE.exists() and options.replay.samefile(REJECT_FILE):
+                parser.error(
+                    f"cannot replay {options.replay}: events that fail are appended to it; rename it first"
+                )
+            callback.is_replaying = True
             is_complete = replay(options.replay, callback)
         except OSError as error:
             parser.error(f"cannot replay {options.replay}: {error}")

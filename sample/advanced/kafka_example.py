@@ -44,6 +44,7 @@ class Sender:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
+        self.is_finished = False
 
     def send(self, topic: str, original_event: Event, key: str | None, reason: str = "") -> None:
         """Pass an event to the producer. While the producer's queue is full, the stream buffers events."""
@@ -69,6 +70,9 @@ class Sender:
 
     def reject(self, error: ThreatEventDecodeError, original_event: Event) -> None:
         """Send an undecodable payload to a separate topic."""
+        if self.is_finished:
+            logger.error("Message %r was not sent: %s", original_event.message_id, error.reason)
+            return
         logger.warning("Message %r goes to %s: %s", original_event.message_id, REJECTED, error.reason)
         self.send(REJECTED, original_event, None, error.reason)
 
@@ -132,6 +136,7 @@ def main() -> None:
             finally:
                 sender.finish(seconds)
                 events.close()
+                sender.is_finished = True
                 for _, original_event in events:
                     logger.error("Message %r was not sent", original_event.message_id)
 

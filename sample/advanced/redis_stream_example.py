@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--redis", metavar="URL", default="redis://127.0.0.1:6379")
     options = parser.parse_args()
     try:
-        server = redis.Redis.from_url(options.redis, password=secret("REDIS_PASSWORD"))
+        server = redis.Redis.from_url(options.redis, password=secret("REDIS_PASSWORD"), socket_timeout=5)
     except ValueError as error:
         parser.error(f"{options.redis!r}: {error}")
 

@@ -90,7 +90,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     try:
-        server = redis.Redis.from_url(options.redis, password=secret("REDIS_PASSWORD"))
+        server = redis.Redis.from_url(options.redis, password=secret("REDIS_PASSWORD"), socket_timeout=5)
     except ValueError as error:
         parser.error(f"{options.redis!r}: {error}")
     work(server, options.take_over_after, options.work)

@@ -38,6 +38,9 @@ REFUSED_DIRECTORY = QUEUE_DIRECTORY / "refused"
 # would delay later events.
 REFUSALS = (400, 413, 422, 431)
 
+# The names of these files. Other files are ignored.
+NAMES = "[0-9]" * 12 + "-" + "[0-9a-f]" * 8 + ".json"
+
 Lane: TypeAlias = "SimpleQueue[Path]"
 """A queue of files for one thread, or for several."""
 
@@ -47,8 +50,11 @@ stopping = threading.Event()
 
 def say(text: str) -> None:
     """Print a line with a single call, so that lines from several threads do not mix."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:  # the outcome does not depend on the output
+        logger.warning("Cannot print %r: %s", text, error)
 
 
 def file_for(number: int, threat_event: dict[str, Any]) -> Path:
@@ -92,7 +98,8 @@ def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception_type((requests.RequestException, ConfigurationError)),
+    # requests raises an OSError or a ValueError, for example for a missing CA file or an invalid redirect.
+    retry=tenacity.retry_if_exception_type((OSError, ValueError, ConfigurationError)),
     wait=tenacity.wait_exponential(multiplier=0.1, max=60),
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
     sleep=tenacity.sleep_using_event(stopping),
@@ -132,7 +139,7 @@ def forward(file: Path, session: requests.Session, url: str) -> None:
 def forward_all(lane: Lane, url: str) -> None:
     """Forward a lane's events, oldest first, until the program stops."""
     with requests.Session() as session:
-        if secret("HTTP_TOKEN"):
+        if os.environ.get("HTTP_TOKEN") or os.environ.get("HTTP_TOKEN_FILE"):
             session.auth = add_token
         while not stopping.is_set():
             try:
@@ -181,10 +188,10 @@ def main() -> None:
     # If order matters, give each thread its own lane. Otherwise, all threads share one lane.
     count = options.senders
     lanes: list[Lane] = [SimpleQueue() for _ in range(count)] if options.in_order else [SimpleQueue()] * count
-    for file in sorted(QUEUE_DIRECTORY.glob("*.json")):
+    for file in sorted(QUEUE_DIRECTORY.glob(NAMES)):
         lane_of(file, lanes).put(file)
     # Also count refused events, so that no later event gets the name of one.
-    numbers = [int(file.stem.partition("-")[0]) for file in QUEUE_DIRECTORY.rglob("*.json")]
+    numbers = [int(file.stem[:12]) for file in QUEUE_DIRECTORY.rglob(NAMES)]
     first = max(numbers, default=0) + 1
 
     with forwarding(lanes, options.url), DxlClient(load_configuration(CONFIG_FILE)) as dxl_client:

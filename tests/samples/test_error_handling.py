@@ -8,11 +8,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dxlclient.client import DxlClient
+from dxlclient.message import Event
 from helpers.receiving import publish_payload
 from helpers.samples import Start, documented_command
 from helpers.waiting import until
 
+from dxlthreateventclient.client import EPO_THREAT_EVENT_RESPONSE_TOPIC
 from dxlthreateventclient.testing import publish_threat_event, sample_threat_event
 
 PAGE = "errorhandlingexample.rst"
@@ -93,6 +96,29 @@ class TestErrorHandlingSample:
         assert base64.b64decode(json.loads(reject_file.read_text().splitlines()[-1])["base64"]) == b"no JSON"
         (reported,) = re.findall(r"Not kept in rejected.jsonl, .*File too large: (.*)\n", sample.errors)
         assert base64.b64decode(json.loads(reported)["base64"]) == b"x" * 2000
+
+    def test_takes_no_message_id_from_the_sender(
+        self, tmp_path: Path, dxl_client: DxlClient, start: Start
+    ) -> None:
+        sample = start(RECEIVE)
+        event = Event(EPO_THREAT_EVENT_RESPONSE_TOPIC)
+        event.payload, event.other_fields = b"no JSON", {"replayed": "{forged}"}
+        dxl_client.send_event(event)
+        until(lambda: "Kept in" in sample.errors, "it is kept")
+        sample.end()
+        assert lines_of(tmp_path / "rejected.jsonl")[0]["message_id"] == event.message_id
+
+    @pytest.mark.parametrize(("name", "status"), [("rejected.jsonl", 2), ("retry.jsonl", 1)])
+    def test_a_replay_that_cannot_keep_its_events_fails(
+        self, tmp_path: Path, start: Start, name: str, status: int
+    ) -> None:
+        """It would append to the file that it reads, or cannot write."""
+        (tmp_path / name).write_text(json.dumps({"topic": "/t", "message_id": "1", "base64": ""}) + "\n")
+        if status == 1:
+            (tmp_path / "rejected.jsonl").mkdir()
+        replay = start([name if word == "retry.jsonl" else word for word in REPLAY], until="")
+        assert replay.process.wait(timeout=30) == status
+        assert ("rename it first", "Not kept in")[status == 1] in replay.errors
 
     def test_a_stopped_replay_says_where_to_go_on(self, tmp_path: Path, start: Start) -> None:
         line = json.dumps({"topic": "/t", "message_id": "1", "base64": ""})

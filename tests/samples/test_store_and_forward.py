@@ -34,6 +34,7 @@ class Receiver(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), RequestHandler)
         self.url = f"http://127.0.0.1:{self.server_port}/threat-events"
         self.answers: Iterator[int] = repeat(204)
+        self.locations = cycle(("/elsewhere", "http://[invalid"))
         self.requests = 0
         self.accepted: list[tuple[str, Any]] = []
         self.tokens: list[str | None] = []
@@ -68,7 +69,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send_response(answer)
-        self.send_header("Location", "/elsewhere")
+        self.send_header("Location", next(self.server.locations))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -138,13 +139,19 @@ class TestStoreAndForwardSample:
         sample.end()
 
     def test_tries_again_in_order_and_sends_nothing_twice(
-        self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
+        self,
+        tmp_path: Path,
+        dxl_client: DxlClient,
+        receiver: Receiver,
+        forward: Start,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The sample sets aside refused events and files left incomplete by a killed process."""
+        monkeypatch.setenv("HTTP_TOKEN", "abc\n")
         torn = tmp_path / "threat-event-queue" / "000000000007-00000000.json"
         torn.parent.mkdir()
         torn.write_text('"{id}"\n{"event": {"threatN')
-        receiver.answers = iter([302, 500, DROP, 204, 422, 204])
+        receiver.answers = iter([302, 302, 500, DROP, 204, 422, 204])
         sample = forward()
         first, second, third = ids(publish(dxl_client, 3))
         assert sample.until_printed("Forwarded ", 2) == [first, third]
@@ -157,21 +164,22 @@ class TestStoreAndForwardSample:
         sample.until_printed("Forwarded ")
         sample.end()
         assert receiver.accepted_ids == dict.fromkeys((first, third, last), 1)
-        assert receiver.requests == 7
+        assert (receiver.requests, set(receiver.tokens)) == (8, {"Bearer abc"})
         assert torn.name in {file.name for file in torn.parent.glob("*/*")}
 
     def test_keeps_the_refused_events_of_earlier_runs(
         self, tmp_path: Path, dxl_client: DxlClient, receiver: Receiver, forward: Start
     ) -> None:
         receiver.answers = repeat(422)
-        refused = set()
+        (directory := tmp_path / "threat-event-queue" / "refused").mkdir(parents=True)
+        (directory / "corrected.json").touch()
+        refused = {""}
         for _ in range(2):
             sample = forward()
             refused.update(ids(publish(dxl_client, 1)))
             sample.until_printed("Refused ")
             sample.end()
-        files = tmp_path.glob("threat-event-queue/refused/*")
-        assert {file.read_text().partition("\n")[0] for file in files} == refused
+        assert {file.read_text().partition("\n")[0] for file in directory.iterdir()} == refused
 
     def test_sends_several_at_once_and_those_of_a_host_in_order(
         self, dxl_client: DxlClient, receiver: Receiver, forward: Start
