@@ -4,6 +4,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from operator import itemgetter
@@ -151,15 +152,21 @@ class _Report:
         self._status = max(self._status, status)
         self._steps.append({"step": step, "result": result, "detail": detail})
         if not self._options.json:
-            write(painted(f"{result:9}", _STYLES[result]) + one_line(f"{step}: {detail}"))
+            _say(painted(f"{result:9}", _STYLES[result]) + one_line(f"{step}: {detail}"))
 
     def end(self) -> int:
         """Report the most likely cause of the failures and return the exit status."""
         cause = min(self._failures, key=itemgetter(0))[1] if self._failures else None
         if self._options.json:
-            write(json.dumps({"status": self._status, "cause": cause, "steps": self._steps}, indent=4))
+            _say(json.dumps({"status": self._status, "cause": cause, "steps": self._steps}, indent=4))
         elif cause:
-            write(f"Most likely cause: {one_line(cause)}")
+            _say(f"Most likely cause: {one_line(cause)}")
         elif self._status == 0:
-            write(_HINT)
+            _say(_HINT)
         return self._status
+
+
+def _say(text: str) -> None:
+    # If the reader has closed the pipe, the exit status must still tell the result.
+    with suppress(BrokenPipeError):
+        write(text)

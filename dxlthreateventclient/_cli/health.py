@@ -25,7 +25,7 @@ def notify(state: str) -> None:
     """Send a state to systemd if it started this process with ``Type=notify``."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-            systemd.sendto(state.encode(), address.replace("@", "\0", 1))
+            systemd.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
 
 
 class Health:

@@ -66,6 +66,11 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 def run_listen(options: argparse.Namespace) -> int:
     """Write events until Ctrl-C is pressed or the requested number has been written."""
     topics = _without_covered(options.topic or [EPO_THREAT_EVENT_RESPONSE_TOPIC])
+    files = [file for file in (options.output, options.reject_file, options.health_file) if file]
+    if len({file.resolve() for file in files}) < len(files):
+        raise CommandError("--output, --reject-file and --health-file must be different files", status=2)
+    if options.health_file and not options.health_file.name:
+        raise CommandError(f"cannot write the health file {options.health_file}: it is a directory", status=2)
     rejects = Rejects(options.reject_file)
     output = open_lines(options.output, "output") if options.output else None
     with closing_client(load_configuration(options.config)) as client:
@@ -154,7 +159,7 @@ class _Listening:
         return self._stream.buffered < _KEPT and not (self._ending and self._ending.is_overdue())
 
     def _progress(self) -> object:
-        return self._taken, self._output and self._output.tries
+        return self._taken, self._rejects.count, self._output and self._output.tries
 
     def _counts(self) -> dict[str, int]:
         return {"written": self._written, "rejected": self._rejects.count, "dropped": self._dropped}
@@ -189,5 +194,5 @@ def _without_covered(topics: Sequence[str]) -> list[str]:
     return [
         topic
         for topic in dict.fromkeys(topics)
-        if not any(topic.startswith(other[:-1]) for other in filters if other != topic)
+        if not any(f"{topic}/".startswith(other[:-1]) for other in filters if other != topic)
     ]

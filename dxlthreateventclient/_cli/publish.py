@@ -143,8 +143,9 @@ def _values(name: str, text: str) -> Iterator[tuple[int, Any]]:
     """Yield each JSON value in the text, with its line number. An array yields its items."""
     is_array = text.lstrip().startswith("[") and text.endswith("]")
     position, end = (text.index("[") + 1, len(text) - 1) if is_array else (0, len(text))
+    line, counted = 1, 0
     while (position := _BETWEEN.match(text, position, end).end()) < end:  # type: ignore[union-attr] # it matches
-        line = text.count("\n", 0, position) + 1
+        line, counted = line + text.count("\n", counted, position), position
         try:
             value, position = _decoder.raw_decode(text, position)
         except (RecursionError, ValueError) as error:

@@ -12,6 +12,7 @@ from helpers.broken_brokers import tls
 from helpers.broken_files import write_good
 from helpers.certificates import fabric_ca, issue
 from helpers.command_line import (
+    PROGRAM,
     copy_of_configuration,
     make_foreign_certificates,
     run,
@@ -103,6 +104,13 @@ def test_each_broker_is_tried_and_one_is_enough(fabric: LocalFabric, tmp_path: P
     assert "cannot reach 127.0.0.1:1" in last_line(completed)
     config_file.write_text(down.replace("ca-bundle.crt", "foreign-ca.crt"))
     assert "foreign-ca.crt" in last_line(run("check", "-c", config_file))
+
+
+def test_a_closed_pipe_does_not_hide_the_result() -> None:
+    """``check | head -n 1`` closes the pipe."""
+    for options in "", " --json":
+        command = f"{' '.join(PROGRAM)} check --config /missing{options} | true; exit ${{PIPESTATUS[0]}}"
+        assert subprocess.run(["bash", "-c", command], check=False).returncode == 2
 
 
 def test_warn_days_is_an_alarm(fabric: LocalFabric) -> None:

@@ -64,15 +64,26 @@ def test_topics_and_filters_bring_no_event_twice(
     fabric: LocalFabric, dxl_client: DxlClient, topic: str
 ) -> None:
     one, two = f"{topic}/one", f"{topic}/two"
-    options = ["--topic", f"{two}/#", "--topic", f"{two}/x", "--topic", one, "--format", "jsonl"]
+    options = [
+        "--topic",
+        f"{two}/#",
+        "--topic",
+        f"{two}/x",
+        "--topic",
+        one,
+        "--topic",
+        two,
+        "--format",
+        "jsonl",
+    ]
     with Command("listen", "-c", fabric.config_file, "--topic", one, *options) as listening:
         listening.errors.wait_for(f"{one}, {two}/#...")
-        for name in (f"{topic}/other", one, f"{two}/x", f"{two}/y"):
+        for name in (f"{topic}/other", one, two, f"{two}/x", f"{two}/y"):
             publish_threat_event(dxl_client, sample_threat_event(threatName=name), name)
         listening.output.wait_for(f"{two}/y")
         assert listening.end() == 0
         names = [json.loads(line)["event"]["threatName"] for line in listening.output.all().splitlines()]
-        assert names == [one, f"{two}/x", f"{two}/y"]
+        assert names == [one, two, f"{two}/x", f"{two}/y"]
 
 
 def test_rejected_payloads_are_kept_in_the_file(listen: Start, epo: Epo, tmp_path: Path) -> None:
