@@ -76,10 +76,10 @@ class FeedStatus:
     """The number of events waiting in the streams of this client."""
 
     buffered_max: int
-    """The highest number of events that have waited in one stream."""
+    """The highest number of events that have waited in one open stream."""
 
     last_event_at: datetime | None
-    """The time when the last event arrived, in UTC, or ``None``."""
+    """The time when the last event was handled, in UTC, or ``None``."""
 
 
 def _shown(moment: datetime) -> str:
