@@ -1,6 +1,7 @@
 """The ``listen`` subcommand, which prints incoming threat events or appends them to a file."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -66,11 +67,10 @@ def add_subcommands(subcommands: arguments.Subcommands) -> None:
 def run_listen(options: argparse.Namespace) -> int:
     """Write events until Ctrl-C is pressed or the requested number has been written."""
     topics = _without_covered(options.topic or [EPO_THREAT_EVENT_RESPONSE_TOPIC])
-    files = [file for file in (options.output, options.reject_file, options.health_file) if file]
-    if len({file.resolve() for file in files}) < len(files):
-        raise CommandError("--output, --reject-file and --health-file must be different files", status=2)
-    if options.health_file and not options.health_file.name:
-        raise CommandError(f"cannot write the health file {options.health_file}: it is a directory", status=2)
+    if options.health_file:
+        others = [os.path.realpath(file) for file in (options.output, options.reject_file) if file]
+        if not options.health_file.name or os.path.realpath(options.health_file) in others:
+            raise CommandError("--health-file must be a file of its own", status=2)
     rejects = Rejects(options.reject_file)
     output = open_lines(options.output, "output") if options.output else None
     with closing_client(load_configuration(options.config)) as client:

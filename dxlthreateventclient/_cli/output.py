@@ -65,12 +65,7 @@ class LineFile:
             self._open_file = None
         if is_dated:
             path.parent.mkdir(parents=True, exist_ok=True)
-        # A pipe that was opened for reading, too, would never report that it has no reader.
-        is_pipe = path.is_fifo()
-        mode = os.O_WRONLY | os.O_NONBLOCK if is_pipe else os.O_RDWR
-        file = os.open(path, mode | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        if is_pipe:
-            os.set_blocking(file, True)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
             _begin_line(file)
         except OSError:

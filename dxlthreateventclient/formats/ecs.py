@@ -180,7 +180,7 @@ def _related(message: Message) -> dict[str, list[str]]:
 
 def _endpoint(role: Fields) -> Fields:
     # In ECS, an endpoint has only one address. If a host has both an IPv4 and an IPv6 address, the IPv6
-    # address is left in the unused fields.
+    # address remains in the unused fields.
     addresses = take_addresses(role, room=1)
     return {
         "ip": addresses[0] if addresses else None,

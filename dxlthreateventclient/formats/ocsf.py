@@ -121,9 +121,11 @@ def to_ocsf(
             "uid": uid,
         },
         "firewall_rule": {"name": rule if is_firewall else None},
-        # Traffic that a firewall allowed is no alert, but an intrusion is (only traffic has no ``stopped``).
+        # Traffic that a firewall allowed is no alert, but an intrusion is.
         "is_alert": not reading.is_operational
-        and not (is_firewall and reading.outcome == "allowed" and reading.stopped is None),
+        and not (
+            is_firewall and reading.outcome == "allowed" and "intrusion_detection" not in reading.categories
+        ),
         "message": description,
         "metadata": {
             "event_code": message.take_number(),

@@ -93,7 +93,8 @@ def store(file: Path, message_id: str, body: str, lanes: Sequence[Lane], limit: 
 
 def add_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Add the bearer token. Read the token for each request, because its file can be replaced."""
-    request.headers["Authorization"] = f"Bearer {secret('HTTP_TOKEN')}"
+    if token := secret("HTTP_TOKEN"):
+        request.headers["Authorization"] = f"Bearer {token}"
     return request
 
 
@@ -164,7 +165,7 @@ def forwarding(lanes: Sequence[Lane], url: str) -> Iterator[None]:
         stopping.set()
         for thread in threads:
             thread.join()
-        print(len(list(QUEUE_DIRECTORY.glob("*.json"))), "events wait on disk", file=sys.stderr)
+        print(len(list(QUEUE_DIRECTORY.glob(NAMES))), "events wait on disk", file=sys.stderr)
 
 
 def main() -> None:

@@ -58,13 +58,7 @@ def test_a_file_that_cannot_be_opened_is_reported_first(tmp_path: Path, kind: st
     assert f"cannot write the {kind} file {tmp_path}/missing/file: No such file" in completed.stderr
 
 
-def test_a_pipe_without_a_reader_is_reported_first(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    completed = run("listen", "--output", tmp_path / "pipe")
-    assert (completed.returncode, "cannot write the output file" in completed.stderr) == (2, True)
-
-
-def test_no_file_serves_two_purposes(tmp_path: Path) -> None:
+def test_the_health_file_replaces_no_other_file(tmp_path: Path) -> None:
     for options in (["--output", f"{tmp_path}/a", "--health-file", f"{tmp_path}/./a"], ["--health-file", ""]):
         completed = run("listen", *options)
         assert (completed.returncode, list(tmp_path.iterdir())) == (2, [])

@@ -150,7 +150,7 @@ def _texts_of(value: Any) -> list[str]:
 
 
 def _is_same(value: str, written: str) -> bool:
-    """Return True if ``written`` contains the observable's ``value``, or if both are the same IP address."""
+    """Return True if ``written`` contains the observable's ``value`` or represents the same IP address."""
     if value.lower() in written.lower():
         return True
     try:
