@@ -159,7 +159,7 @@ def _types(message: Message, reading: Reading, *, has_registry: bool, has_file: 
         found.append("network")
     found = found or ["host"]
     if decision == "allowed" and not reading.is_operational and "network" not in found:
-        # Without this category, no event type would show that the threat was not stopped.
+        # Only with this category can the event type show that the threat was not stopped.
         found.append("intrusion_detection")
     types = {"intrusion_detection": decision, "network": decision, "file": file, "registry": "access"}
     return {category: types.get(category, "info") for category in found}

@@ -3,9 +3,10 @@
 A page's Python blocks run as if pasted by a reader: in order, in one namespace, and in a directory that
 contains a ``dxlclient.config`` file. A simulated ePO continuously publishes threat events. The names
 ``config``, ``dxl_client`` (connected), ``client`` and ``MyCallback`` are defined. A block that is a whole
-program uses only its own names and must print something. If a block runs forever, the test presses Ctrl-C
-after the output shown on the page (or any output if the page shows none) and three more lines. A captioned
-block is saved in a file named after its caption. If a saved file is a test, pytest runs it.
+program uses only its own names and must print something. If a block runs forever, the test waits for the
+output shown on the page (or for any output if the page shows none) and then for three more lines before it
+sends Ctrl-C. A captioned block is saved in a file named after its caption. If a saved file is a test, pytest
+runs it.
 """
 
 import builtins

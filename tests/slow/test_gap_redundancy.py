@@ -1,4 +1,4 @@
-"""A redundant stream misses no event while its two brokers are killed alternately.
+"""A redundant stream misses no events while its two brokers are killed in turn.
 
 A third broker forwards the events to the other two.
 """
