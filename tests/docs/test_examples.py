@@ -72,7 +72,7 @@ class Transcript(io.StringIO):
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[LocalFabric]:
-    """A separate fabric, because the examples and the simulated ePO use ePO's topic."""
+    """A separate fabric for the examples and the simulated ePO, which use ePO's topic."""
     with LocalFabric() as local_fabric:
         yield local_fabric
 
