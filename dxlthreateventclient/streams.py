@@ -30,8 +30,8 @@ _LONGEST_STEP = 1.0
 # While the buffer is full, the worker checks it every _LOOK_EVERY seconds. The loop usually wakes the worker
 # before the next check.
 _LOOK_EVERY = 0.1
-# An ``async for`` loop never waits while the buffer contains events, which would starve other tasks, so the
-# stream yields to them every _LONGEST_TURN seconds.
+# An ``async for`` loop never waits while the buffer contains events, so the stream lets other tasks run
+# every _LONGEST_TURN seconds.
 _LONGEST_TURN = 0.01
 
 _Taken: TypeAlias = tuple[dict[str, Any], Event]

@@ -28,7 +28,7 @@ def numbers_in(*files: Path) -> list[int]:
 
 
 def test_lines_are_appended_and_a_torn_one_is_ended(listen: Start, epo: Epo, tmp_path: Path) -> None:
-    """If a power cut left the last line incomplete, ``listen`` adds a newline before the next event."""
+    """If a power failure left the last line incomplete, ``listen`` adds a newline before the next event."""
     file = tmp_path / "events.jsonl"
     file.write_text("whole\nto")
     with listen("--format", "jsonl", "--output", file) as listening:
