@@ -161,8 +161,9 @@ class _Session:
     def reset(self) -> None:
         with contextlib.suppress(OSError):
             # Because of SO_LINGER, close() sends an RST packet. shutdown() ends the reading thread.
+            # SSLSocket's own disables TLS.
             self._tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._tls.shutdown(socket.SHUT_RD)
+            socket.socket.shutdown(self._tls, socket.SHUT_RD)
 
 
 def _text(text: str) -> bytes:
