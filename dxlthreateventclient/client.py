@@ -45,9 +45,9 @@ class CommonThreatEventClient:
 
     Leaving the ``with`` block removes all of this client's callbacks and streams, except callbacks that
     another client of the same ``DxlClient`` has also added. All methods can be called from any thread. When a
-    callback adds or removes callbacks, the client does not wait for the broker. An added callback
-    receives the next event, and a removed callback receives no further events. To replace the last callback
-    on a topic without a gap, add the new callback before removing the old one.
+    callback adds or removes callbacks, the client does not wait for the broker. An added callback receives
+    the next event, and a removed callback receives no further events. To replace the last callback on a topic
+    without a gap, add the new callback before removing the old one.
 
     :param dxl_client: the DXL client that receives the events. The caller connects and destroys it. Callbacks
         can be added before it is connected.
@@ -77,8 +77,8 @@ class CommonThreatEventClient:
 
         The client calls ``close()`` automatically at the end of its ``with`` block. This method can be called
         more than once. If a signal handler raises an exception just as a ``with`` block begins or ends,
-        Python may skip the cleanup. A program whose signal handlers raise exceptions should call
-        this method at exit.
+        Python may skip the cleanup. A program whose signal handlers raise exceptions should call this method
+        at exit.
         """
         for stream in self._streams():
             stream.close()

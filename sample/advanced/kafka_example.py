@@ -44,7 +44,7 @@ class Sender:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self.is_finished = False
+        self._is_finished = False
 
     def send(self, topic: str, original_event: Event, key: str | None, reason: str = "") -> None:
         """Pass an event to the producer. While the producer's queue is full, the stream buffers events."""
@@ -70,7 +70,7 @@ class Sender:
 
     def reject(self, error: ThreatEventDecodeError, original_event: Event) -> None:
         """Send an undecodable payload to a separate topic."""
-        if self.is_finished:
+        if self._is_finished:
             logger.error("Message %r was not sent: %s", original_event.message_id, error.reason)
             return
         logger.warning("Message %r goes to %s: %s", original_event.message_id, REJECTED, error.reason)
@@ -82,6 +82,7 @@ class Sender:
 
     def finish(self, seconds: float) -> None:
         """Wait for outstanding acknowledgements, then report each event that was not acknowledged."""
+        self._is_finished = True
         if self._producer.flush(seconds):
             self._producer.purge()
             self._producer.flush()
@@ -136,7 +137,6 @@ def main() -> None:
             finally:
                 sender.finish(seconds)
                 events.close()
-                sender.is_finished = True
                 for _, original_event in events:
                     logger.error("Message %r was not sent", original_event.message_id)
 

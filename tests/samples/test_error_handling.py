@@ -108,17 +108,20 @@ class TestErrorHandlingSample:
         sample.end()
         assert lines_of(tmp_path / "rejected.jsonl")[0]["message_id"] == event.message_id
 
-    @pytest.mark.parametrize(("name", "status"), [("rejected.jsonl", 2), ("retry.jsonl", 1)])
+    @pytest.mark.parametrize(
+        ("name", "status", "said"),
+        [("rejected.jsonl", 2, "rename it first"), ("retry.jsonl", 1, "Not kept in")],
+    )
     def test_a_replay_that_cannot_keep_its_events_fails(
-        self, tmp_path: Path, start: Start, name: str, status: int
+        self, tmp_path: Path, start: Start, name: str, status: int, said: str
     ) -> None:
         """It would append to the file that it reads, or cannot write."""
-        (tmp_path / name).write_text(json.dumps({"topic": "/t", "message_id": "1", "base64": ""}) + "\n")
-        if status == 1:
+        if name == "retry.jsonl":
             (tmp_path / "rejected.jsonl").mkdir()
+        (tmp_path / name).write_text(json.dumps({"topic": "/t", "message_id": "1", "base64": ""}) + "\n")
         replay = start([name if word == "retry.jsonl" else word for word in REPLAY], until="")
         assert replay.process.wait(timeout=30) == status
-        assert ("rename it first", "Not kept in")[status == 1] in replay.errors
+        assert said in replay.errors
 
     def test_a_stopped_replay_says_where_to_go_on(self, tmp_path: Path, start: Start) -> None:
         line = json.dumps({"topic": "/t", "message_id": "1", "base64": ""})
